@@ -1,0 +1,1 @@
+"""Catalogues: query, difference, report."""

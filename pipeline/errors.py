@@ -1,0 +1,34 @@
+"""What can go wrong, told apart by what should happen next."""
+
+from __future__ import annotations
+
+
+class LensscanError(Exception):
+    """Base of every error that lensscan raises on purpose.
+
+    The message names the thing, the value and the next step.
+    """
+
+
+class ConfigError(LensscanError):
+    """A configuration, command line or environment variable is wrong; nothing has been started."""
+
+
+class NoCoverage(LensscanError):
+    """A field has no usable pixel: a success with zero rows, not a failure."""
+
+
+class BadSurveyData(LensscanError):
+    """A field's files will fail again until they change; the field is quarantined with this reason."""
+
+
+class ProductMismatch(LensscanError):
+    """The output belongs to another scan, or a product is not what its manifest says."""
+
+
+class ModelMismatch(LensscanError):
+    """A model package does not fit the scan (bands, format, weights); stop before starting."""
+
+
+class QueryError(LensscanError):
+    """A catalogue query is not one read-only expression over the catalogue's columns."""

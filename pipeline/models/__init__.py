@@ -1,0 +1,1 @@
+"""Networks, trained packages and ensembles."""

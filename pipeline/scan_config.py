@@ -1,0 +1,173 @@
+"""What a scan is asked to do: one section a stage, so that a change redoes only what reads it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.config import (
+    Arcsec,
+    ArcsecOrZero,
+    Megabytes,
+    StrictModel,
+    expand,
+    read_toml,
+    validate,
+)
+
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+class MasksConfig(StrictModel):
+    """Finders of artefacts on pixels; each can be switched off where a survey's own plane is better."""
+
+    background_box: Arcsec = Field("30 arcsec", validate_default=True)
+    gaps: bool = True
+    steps: bool = True
+    step_significance: float = Field(8.0, gt=0)
+    saturation: bool = True
+    trails: bool = True
+    trail_significance: float = Field(8.0, gt=0)
+    cosmic_rays: bool = True
+    bad_columns: bool = True
+    seams: bool = True
+    bright_stars: bool = True
+    edge: ArcsecOrZero = Field("0 arcsec", validate_default=True)
+
+
+class DetectConfig(StrictModel):
+    """Where to look.
+
+    `sep` finds sources on the stack of `bands`, `catalogue` takes the survey's own table, `grid` tiles
+    the whole field.
+    """
+
+    method: Literal["sep", "catalogue", "grid"] = "sep"
+    bands: tuple[str, ...] = ()
+    threshold: float = Field(5.0, gt=0)
+    min_area_pix: int = Field(5, ge=1)
+    deblend_contrast: float = Field(0.005, gt=0, le=1)
+    deblend_levels: int = Field(32, ge=1)
+    match_radius: ArcsecOrZero = Field("0.5 arcsec", validate_default=True)
+    grid_step: Arcsec = Field("10 arcsec", validate_default=True)
+
+
+class CutoutsConfig(StrictModel):
+    """Size of the stamps and their storage."""
+
+    size: Arcsec = Field("20.4 arcsec", validate_default=True)
+    chunk: int = Field(50, ge=1)
+    shard: int = Field(2000, ge=1)
+    codec: Literal["lz4", "zstd", "none"] = "lz4"
+
+    @model_validator(mode="after")
+    def _whole_chunks(self) -> CutoutsConfig:
+        if self.shard % self.chunk:
+            raise ValueError(f"shard {self.shard} must be a multiple of chunk {self.chunk}")
+        return self
+
+
+class ScoreConfig(StrictModel):
+    """How a shard goes through the ensemble."""
+
+    batch: int = Field(256, ge=1)
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    min_valid_fraction: float = Field(0.5, ge=0, le=1)
+
+
+class VetConfig(StrictModel):
+    """When a score is not to be trusted."""
+
+    centre_radius: Arcsec = Field("1.5 arcsec", validate_default=True)
+    crossing_pix: int = Field(12, ge=1)
+    partial_fraction: float = Field(0.9, gt=0, le=1)
+    bright_fraction: float = Field(0.01, gt=0, le=1)
+    disagree_std: float = Field(0.35, gt=0)
+
+
+class CandidatesConfig(StrictModel):
+    """Which scores become candidates; the floor is low on purpose."""
+
+    floor: float = Field(0.01, ge=0, le=1)
+    prior: float = Field(1e-4, gt=0, lt=1)
+    max_fraction: float = Field(0.1, gt=0, le=1)
+
+
+class ScanConfig(StrictModel):
+    """One survey, one ensemble, one configuration, with an id.
+
+    Attributes
+    ----------
+    scan_id : str
+        The name by which the scan is known for good; never a hash.
+    survey : str
+        Path of a survey TOML (relative to this config) or name of a shipped one.
+    ensemble : str or None
+        Likewise; without one the scan stops after the cutouts.
+    output : str
+        Folder of the products (relative to the working directory).
+    bands : tuple of str
+        Canonical bands to cut, in order.
+    memory : float, MB
+        What one worker may hold of a field at a time; sets the height of the row blocks.
+    threads : int
+        Torch threads of one worker process; fixed, because it is part of what makes bytes equal.
+    """
+
+    scan_id: str
+    survey: str
+    ensemble: str | None = None
+    output: str
+    bands: tuple[str, ...] = Field(min_length=1)
+    memory: Megabytes = Field("2000 Mbyte", validate_default=True)
+    threads: int = Field(1, ge=1)
+    masks: MasksConfig = MasksConfig()
+    detect: DetectConfig = DetectConfig()
+    cutouts: CutoutsConfig = CutoutsConfig()
+    score: ScoreConfig = ScoreConfig()
+    vet: VetConfig = VetConfig()
+    candidates: CandidatesConfig = CandidatesConfig()
+
+    @field_validator("scan_id")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not _NAME.match(value):
+            raise ValueError("must be letters, digits, '.', '_' or '-', starting with a letter or digit")
+        return value
+
+    @field_validator("bands")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("names a band twice")
+        return value
+
+    @model_validator(mode="after")
+    def _detect_in_bands(self) -> ScanConfig:
+        missing = [band for band in self.detect.bands if band not in self.bands]
+        if missing:
+            raise ValueError(f"detect.bands has {missing}, which bands does not")
+        return self
+
+
+def load_scan(path: Path, output: str | None = None) -> tuple[ScanConfig, dict[str, object]]:
+    """A scan's configuration, and the file's values before expansion for its provenance.
+
+    Parameters
+    ----------
+    path : Path
+    output : str, optional
+        Overrides the config's own output place.
+
+    Raises
+    ------
+    ConfigError
+        For anything wrong with the file, naming key and value.
+    """
+    raw = read_toml(path)
+    values = expand({**raw, "output": output} if output is not None else raw, str(path))
+    return validate(ScanConfig, values, str(path)), raw

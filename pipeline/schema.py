@@ -1,0 +1,172 @@
+"""Every table, column by column: type, unit, UCD and description, in one place.
+
+`arrow_schema` makes the Arrow schema that a table is written with; readers, exports and the
+documentation take units and descriptions from its metadata.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+_MEMBER = re.compile(r"^[a-z][a-z0-9_]*$")
+_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table; `nullable` means that a missing number is null (never NaN)."""
+
+    name: str
+    type: pa.DataType
+    unit: str
+    ucd: str
+    description: str
+    nullable: bool = False
+
+
+_IDENTITY = (
+    Column(
+        "objid",
+        pa.int64(),
+        "",
+        "meta.id;meta.main",
+        "unique in its field and among primary rows",
+    ),
+    Column("survey", _DICTIONARY, "", "meta.id", "imaging survey"),
+    Column("release", _DICTIONARY, "", "meta.version", "data release of the survey"),
+    Column("field_id", _DICTIONARY, "", "meta.id;obs.field", "the survey's sky unit that the stamp was cut from"),
+    Column("scan_id", _DICTIONARY, "", "meta.id;meta.dataset", "the scan that made the row"),
+)
+_POSITION = (
+    Column("ra", pa.float64(), "deg", "pos.eq.ra;meta.main", "right ascension, ICRS"),
+    Column("dec", pa.float64(), "deg", "pos.eq.dec;meta.main", "declination, ICRS"),
+)
+_PLACE = (
+    Column("shard", pa.string(), "", "meta.id", "cutout shard, as a path in the scan's output"),
+    Column("row", pa.int32(), "", "meta.record", "row of the cutout in the field's cutout arrays"),
+)
+
+DETECTIONS = (
+    Column("objid", pa.int64(), "", "meta.id;meta.main", "unique within survey, release and field"),
+    Column("source_id", pa.string(), "", "meta.id", "the survey's own id where that is a string", nullable=True),
+    *_POSITION,
+    Column("x", pa.float64(), "pix", "pos.cartesian.x;instr.det", "0-based column of the field's grid"),
+    Column("y", pa.float64(), "pix", "pos.cartesian.y;instr.det", "0-based row of the field's grid"),
+    Column("_healpix_29", pa.int64(), "", "pos.healpix", "nested HEALPix index of order 29"),
+)
+"""Sorted by `_healpix_29`, then `objid`; `mag_<band>` columns are added."""
+
+STAMPS = (
+    Column("objid", pa.int64(), "", "meta.id;meta.main", "of the detection"),
+    *_PLACE,
+    Column("artefact_fraction", pa.float32(), "", "stat.value", "share of the stamp under a fatal pixel flag"),
+    Column("valid_fraction", pa.float32(), "", "stat.value", "share of valid pixels, the smallest over the bands"),
+    Column("centre_flags", pa.uint32(), "", "meta.code", "PixelFlag bits of any band within the centre radius"),
+    Column("bands_missing", pa.uint32(), "", "meta.code", "bit b set: band b of the scan is empty here"),
+)
+"""What vetting needs of a stamp's pixels; `npix_<flag>` (int32, largest over the bands) columns are added."""
+
+SCORE_PART = (
+    Column("objid", pa.int64(), "", "meta.id;meta.main", "of the detection"),
+    Column("row", pa.int32(), "", "meta.record", "row of the cutout in the field's cutout arrays"),
+)
+"""One shard's answers before calibration; `logit_<member>` (float32, nullable) columns are added."""
+
+SCORES = (
+    *_IDENTITY,
+    *_POSITION,
+    Column(
+        "score",
+        pa.float32(),
+        "",
+        "stat.probability",
+        "ensemble probability at the survey prior; null: no score",
+        nullable=True,
+    ),
+    Column("score_std", pa.float32(), "", "stat.stdev", "spread of the members' calibrated scores", nullable=True),
+    Column("vet_flags", pa.uint32(), "", "meta.code.qual", "VetFlag bits: reasons to distrust the score"),
+    Column("artefact_fraction", pa.float32(), "", "stat.value", "share of the stamp under a fatal pixel flag"),
+    Column("valid_fraction", pa.float32(), "", "stat.value", "share of valid pixels, the smallest over the bands used"),
+    Column("is_primary", pa.bool_(), "", "meta.code", "the one copy of the object in overlapping fields"),
+    *_PLACE,
+    Column("_healpix_29", pa.int64(), "", "pos.healpix", "nested HEALPix index of order 29"),
+)
+"""One row a detection; `score_<member>`, `mag_<band>` and `seeing_<band>` columns are added before `shard`."""
+
+CANDIDATES = SCORES
+"""The same columns; the rows whose score passes the floor."""
+
+FIELD_STATUS = (
+    Column("field_id", pa.string(), "", "meta.id;obs.field", "the survey's sky unit"),
+    Column("stage", pa.string(), "", "meta.id", "stage of the scan"),
+    Column("state", pa.string(), "", "meta.code", "done, empty, stale, missing, failed or running"),
+    Column("reason", pa.string(), "", "meta.note", "why it failed", nullable=True),
+)
+
+
+def member_column(member: str, prefix: str = "score") -> Column:
+    """The column of one member's calibrated score (or raw logit).
+
+    Raises
+    ------
+    ValueError
+        If the member's name can't be a column: lower-case letters, digits and underscores only.
+    """
+    if not _MEMBER.match(member):
+        raise ValueError(f"member {member!r}: use lower-case letters, digits and underscores, a letter first")
+    what = "calibrated score" if prefix == "score" else "raw logit"
+    return Column(
+        f"{prefix}_{member}", pa.float32(), "", "stat.probability", f"{what} of member {member}", nullable=True
+    )
+
+
+def magnitude_column(band: str) -> Column:
+    """AB magnitude of a detection in one band; null where the flux is not positive."""
+    return Column(
+        f"mag_{band}",
+        pa.float32(),
+        "mag",
+        f"phot.mag;em.opt.{band}" if len(band) == 1 else "phot.mag",
+        f"AB magnitude in {band}",
+        nullable=True,
+    )
+
+
+def seeing_column(band: str) -> Column:
+    """Seeing of the field in one band; null where the survey does not say."""
+    return Column(
+        f"seeing_{band}", pa.float32(), "arcsec", "instr.obsty.seeing", f"seeing FWHM in {band}", nullable=True
+    )
+
+
+def scores_columns(members: Sequence[str], bands: Sequence[str]) -> tuple[Column, ...]:
+    """Columns of the score and candidate tables of one scan, in order."""
+    tail = next(index for index, column in enumerate(SCORES) if column.name == "shard")
+    extra = [member_column(member) for member in members]
+    extra += [magnitude_column(band) for band in bands]
+    extra += [seeing_column(band) for band in bands]
+    return (*SCORES[:tail], *extra, *SCORES[tail:])
+
+
+def detections_columns(bands: Sequence[str]) -> tuple[Column, ...]:
+    """Columns of a field's detection table, in order."""
+    return (*DETECTIONS[:-1], *(magnitude_column(band) for band in bands), DETECTIONS[-1])
+
+
+def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
+    """The Arrow schema of columns, with unit, ucd and description as field metadata."""
+    return pa.schema(
+        [
+            pa.field(
+                column.name,
+                column.type,
+                nullable=column.nullable,
+                metadata={"unit": column.unit, "ucd": column.ucd, "description": column.description},
+            )
+            for column in columns
+        ]
+    )

@@ -1,0 +1,1 @@
+"""Simulated lenses, artefacts and whole synthetic surveys."""

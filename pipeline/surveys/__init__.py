@@ -1,0 +1,1 @@
+"""Surveys as TOML: layouts of files, zero points, mask bits."""
