@@ -129,12 +129,14 @@ def either(mask: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
 def has(mask: npt.NDArray[np.uint32], flags: PixelFlag | int) -> npt.NDArray[np.bool_]:
     """Where a mask carries any of `flags`, from the survey or found; same shape, bool."""
     bits = mask_value(flags) | mask_value(flags, found=True)
-    return np.not_equal(mask & bits, 0)
+    carried: npt.NDArray[np.bool_] = (mask & bits) != 0
+    return carried
 
 
 def fatal(mask: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
     """Where a mask carries a fatal flag; same shape, bool."""
-    return np.not_equal(mask & FATAL_MASK, 0)
+    dead: npt.NDArray[np.bool_] = (mask & FATAL_MASK) != 0
+    return dead
 
 
 def decode(value: Any, kind: type[PixelFlag] | type[VetFlag]) -> list[str]:

@@ -46,7 +46,7 @@ _POSITION = (
     Column("dec", pa.float64(), "deg", "pos.eq.dec;meta.main", "declination, ICRS"),
 )
 _PLACE = (
-    Column("shard", pa.string(), "", "meta.id", "cutout shard, as a path in the scan's output"),
+    Column("shard", pa.string(), "", "meta.id", "cutout shard of the field, as <field_id>/<number>"),
     Column("row", pa.int32(), "", "meta.record", "row of the cutout in the field's cutout arrays"),
 )
 
