@@ -271,24 +271,43 @@ def sweep(output: Path, field_id: str, stages: tuple[str, ...]) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def record_failure(output: Path, field_id: str, stage: str, fingerprint: str, reason: str) -> None:
-    """Quarantine a field: why a stage failed, and for which inputs."""
+def record_failure(output: Path, field_id: str, stage: str, fingerprint: str, reason: str, *, again: bool) -> None:
+    """Note why a stage of a field failed and for which inputs; `again` is whether trying again may help."""
     write_json(
         output / "failures" / f"{encoded(field_id)}.json",
-        {"field_id": field_id, "stage": stage, "fingerprint": fingerprint, "reason": reason},
+        {
+            "field_id": field_id,
+            "stage": stage,
+            "fingerprint": fingerprint,
+            "reason": reason,
+            "again": "yes" if again else "no",
+        },
     )
 
 
 def clear_failure(output: Path, field_id: str) -> None:
-    """Take a field out of quarantine."""
+    """Forget a field's failure."""
     (output / "failures" / f"{encoded(field_id)}.json").unlink(missing_ok=True)
 
 
 def failures(output: Path) -> dict[str, dict[str, str]]:
-    """Quarantined fields: field_id -> {"field_id", "stage", "fingerprint", "reason"}."""
+    """Fields that failed: field_id -> {"field_id", "stage", "fingerprint", "reason", "again"}."""
     folder = output / "failures"
     records = [_read(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
     return {str(record["field_id"]): record for record in records}
+
+
+def write_run_record(output: Path, name: str, values: Mapping[str, Any]) -> Path:
+    """Keep what happened in one call: times, attempts, hosts, tracebacks; never read by the scan's products."""
+    path = output / "runs" / f"{name}.json"
+    write_json(path, values)
+    return path
+
+
+def run_records(output: Path) -> list[dict[str, Any]]:
+    """Every run record, oldest first by name."""
+    folder = output / "runs"
+    return [_read(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
 
 
 def _manifests(output: Path, field_id: str, stage: str) -> Iterator[Manifest]:

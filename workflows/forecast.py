@@ -1,0 +1,107 @@
+"""What a scan would read, write and take, from its own earlier fields or from stated densities and rates."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.io import products
+from workflows.plan import FieldPlan, stages_of
+from workflows.setup import ScanSetup, stamp_size
+
+DETECTIONS_PER_ARCMIN2 = 40.0
+"""Assumed where no field of this output is done: about what r = 24.4 at five sigma gives at high latitude."""
+CUT_RATE = 400.0
+"""Objects a second and worker through masks, detection and cutting, assumed before a run has measured it."""
+SCORE_RATE = 800.0
+"""Objects a second and worker through a three-member ensemble on a CPU core, likewise."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Expected size of the work that is left; `basis` says what the numbers rest on.
+
+    Bytes are uncompressed; `seconds` is wall time with `workers` processes.
+    """
+
+    fields: int
+    area_deg2: float
+    objects: int
+    bytes_in: int
+    bytes_out: int
+    memory_mb: float
+    device_seconds: float
+    seconds: float
+    workers: int
+    basis: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The forecast as plain values, for JSON."""
+        return asdict(self)
+
+
+def forecast(setup: ScanSetup, plans: tuple[FieldPlan, ...], workers: int) -> Forecast:
+    """Forecast what bringing `plans` to their end takes.
+
+    The density of detections is measured on the fields of this output that are done, and the rates are those of
+    its last run; where there are none, the module's stated assumptions stand in.
+    """
+    density, rates, basis = _measured(setup.output, plans)
+    todo = [plan for plan in plans if not plan.finished and not plan.blocked and plan.geometry is not None]
+    area = sum(_area_arcmin2(plan) for plan in todo)
+    objects = round(area * density)
+    bands = len(setup.config.bands)
+    scale = todo[0].geometry.pixel_scale if todo and todo[0].geometry is not None else 1.0
+    stamp_bytes = 12 * bands * stamp_size(setup.config, scale) ** 2
+    cut_rate, score_rate = rates
+    cutting = any(stage.state != "done" for plan in todo for stage in plan.stages[:3])
+    scoring = "score" in stages_of(setup.config)
+    device_seconds = objects / score_rate if scoring else 0.0
+    total = (objects / cut_rate if cutting else 0.0) + device_seconds
+    return Forecast(
+        fields=len(todo),
+        area_deg2=area / 3600.0,
+        objects=objects,
+        bytes_in=sum(Path(path).stat().st_size for plan in todo for path in plan.field.files()),
+        bytes_out=objects * stamp_bytes if cutting else 0,
+        memory_mb=setup.config.memory * workers,
+        device_seconds=device_seconds,
+        seconds=total / max(1, workers),
+        workers=workers,
+        basis=basis,
+    )
+
+
+def _area_arcmin2(plan: FieldPlan) -> float:
+    geometry = plan.geometry
+    if geometry is None:
+        return 0.0
+    ny, nx = geometry.shape
+    return nx * ny * (geometry.pixel_scale / 60.0) ** 2
+
+
+def _measured(output: Path, plans: tuple[FieldPlan, ...]) -> tuple[float, tuple[float, float], str]:
+    area, count = 0.0, 0
+    for plan in plans:
+        done = next((stage for stage in plan.stages if stage.stage == "cutouts"), None)
+        if done is None or done.state not in ("done", "empty"):
+            continue
+        manifest = products.live_manifest(output, plan.field.field_id, "cutouts")
+        if manifest is not None:
+            area += _area_arcmin2(plan)
+            count += manifest.rows
+    density = count / area if area else DETECTIONS_PER_ARCMIN2
+    run = _last_rates(output)
+    basis = f"{density:.1f} detections/arcmin2 " + ("measured on finished fields" if area else "assumed")
+    basis += "; rates of the last run" if run else "; assumed rates"
+    return density, run or (CUT_RATE, SCORE_RATE), basis
+
+
+def _last_rates(output: Path) -> tuple[float, float] | None:
+    """Objects a second and worker (cutting, scoring) of the newest run record that measured both."""
+    for record in reversed(products.run_records(output)):
+        cut, score = record.get("cut_rate"), record.get("score_rate")
+        if cut and score:
+            return float(cut), float(score)
+    return None

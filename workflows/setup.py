@@ -1,0 +1,111 @@
+"""A scan's configuration, survey and ensemble, opened and checked against each other before anything runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import find
+from pipeline.errors import ConfigError
+from pipeline.models.ensemble import Ensemble, load_ensemble
+from pipeline.scan_config import ScanConfig, load_scan
+from pipeline.surveys import Survey, open_survey
+from workflows.plan import Plan, make_plan
+from workflows.tasks import Job
+
+
+@dataclass(frozen=True)
+class ScanSetup:
+    """Everything that a scan needs to start.
+
+    Attributes
+    ----------
+    reference : str
+        The config as the user named it; goes into the commands that messages suggest.
+    path : Path
+        The config's file.
+    config : ScanConfig
+    raw : mapping
+        The file's values before expansion.
+    survey : Survey
+    survey_path, ensemble_path : Path
+        Where they came from; workers open the same files.
+    ensemble : Ensemble or None
+    output : Path
+        Absolute.
+    """
+
+    reference: str
+    path: Path
+    config: ScanConfig
+    raw: Mapping[str, Any]
+    survey: Survey
+    survey_path: Path
+    ensemble: Ensemble | None
+    ensemble_path: Path | None
+    output: Path
+
+    def job(self) -> Job:
+        """What every task is told."""
+        return Job(
+            output=str(self.output),
+            config=self.config,
+            survey=str(self.survey_path),
+            ensemble=str(self.ensemble_path) if self.ensemble_path is not None else None,
+        )
+
+    def plan(self, device: str, *, retry_failed: bool = False) -> Plan:
+        """Compare the output with what the scan wants; see `make_plan`."""
+        return make_plan(
+            self.config,
+            self.raw,
+            self.survey,
+            self.ensemble,
+            device=device,
+            output=self.output,
+            retry_failed=retry_failed,
+        )
+
+
+def open_scan(reference: str, out: str | None = None) -> ScanSetup:
+    """Read a scan's config and everything that it refers to.
+
+    Parameters
+    ----------
+    reference : str
+        Path of a scan TOML, or the name of a shipped one.
+    out : str, optional
+        Overrides the config's output.
+
+    Raises
+    ------
+    ConfigError, ModelMismatch
+        If a file is wrong, or the ensemble does not fit the bands or the stamps.
+    """
+    path = find(reference, "scans")
+    config, raw = load_scan(path, out)
+    survey_path = find(config.survey, "surveys", path.parent)
+    survey = open_survey(survey_path)
+    lacking = [band for band in config.bands if band not in survey.bands]
+    if lacking:
+        raise ConfigError(
+            f"{path}: survey {survey.name!r} has no band {', '.join(lacking)}; it has {', '.join(survey.bands)}."
+        )
+    ensemble_path = find(config.ensemble, "ensembles", path.parent) if config.ensemble is not None else None
+    ensemble = load_ensemble(ensemble_path) if ensemble_path is not None else None
+    if ensemble is not None:
+        ensemble.check(config.bands)
+    if config.detect.method == "catalogue" and survey.catalogue_kind == "none":
+        raise ConfigError(f'{path}: detect.method = "catalogue", but survey {survey.name!r} declares no catalogue.')
+    output = Path(config.output).expanduser().absolute()
+    return ScanSetup(
+        reference, path.absolute(), config, raw, survey, survey_path.absolute(), ensemble, ensemble_path, output
+    )
+
+
+def stamp_size(config: ScanConfig, pixel_scale: float) -> int:
+    """Side of the stamps in pixels: `cutouts.size` rounded up to an even number."""
+    return 2 * math.ceil(config.cutouts.size / pixel_scale / 2 - 1e-9)
