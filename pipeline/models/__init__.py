@@ -1,1 +1,47 @@
 """Networks, trained packages and ensembles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ARCHITECTURES: Mapping[str, str] = {
+    "cnn": "pipeline.models.cnn:Cnn",
+    "multiscale": "pipeline.models.multiscale:Multiscale",
+    "preact_resnet": "pipeline.models.preact_resnet:PreactResnet",
+}
+"""Every network by name. Each takes `channels` and its own arguments, and maps float32
+(n, channels, y, x) to logits (n,)."""
+
+
+def build(architecture: str, channels: int, arguments: Mapping[str, Any]) -> nn.Module:
+    """A network of a registered architecture, with fresh weights.
+
+    Parameters
+    ----------
+    architecture : str
+        A name of `ARCHITECTURES`.
+    channels : int
+        Input channels, as the package's normalisation makes them.
+    arguments : mapping
+        The architecture's own keyword arguments.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name or argument; nothing is built.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ConfigError(f"no architecture {architecture!r}; there are: {', '.join(sorted(ARCHITECTURES))}.")
+    module, attribute = ARCHITECTURES[architecture].split(":")
+    try:
+        network: nn.Module = getattr(import_module(module), attribute)(channels=channels, **arguments)
+    except TypeError as error:
+        raise ConfigError(f"architecture {architecture!r} does not take {dict(arguments)}: {error}.") from error
+    return network

@@ -1,0 +1,56 @@
+"""The parts that the networks share: the way in, the way out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Stem(nn.Module):
+    """Input channels and the distance from the centre, folded 2 x 2 into channels, then convolved.
+
+    Folding (space to depth) halves the grid without throwing pixels away, and costs a quarter of a
+    convolution at full resolution. The distance channel tells the network where the deflector is, which
+    average pooling would otherwise forget.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.convolve = nn.Conv2d(4 * (channels + 1), width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, channels, y, x), y and x even, to (n, width, y/2, x/2)."""
+        height, width = x.shape[-2:]
+        rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype)
+        columns = torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype)
+        radius = (rows[:, None].square() + columns[None, :].square()).sqrt()
+        x = torch.cat([x, radius.expand(x.shape[0], 1, height, width)], dim=1)
+        folded = nn.functional.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+        answer: Tensor = torch.relu(self.norm(self.convolve(folded)))
+        return answer
+
+
+class Head(nn.Module):
+    """Mean, maximum and the mean of the centre of a feature map, through one hidden layer to a logit."""
+
+    def __init__(self, features: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(3 * features, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(hidden, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, features, y, x) to logits (n,)."""
+        height, width = x.shape[-2:]
+        centre = x[..., height // 4 : height - height // 4, width // 4 : width - width // 4]
+        pooled = torch.cat([x.mean((-2, -1)), x.amax((-2, -1)), centre.mean((-2, -1))], dim=1)
+        logits: Tensor = self.out(self.dropout(torch.relu(self.hidden(pooled))))
+        return logits[:, 0].float()
+
+
+def convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    """A convolution without bias that keeps the grid (but for its stride)."""
+    return nn.Conv2d(
+        inputs, outputs, size, stride=stride, padding=dilation * (size // 2), dilation=dilation, bias=False
+    )

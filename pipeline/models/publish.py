@@ -1,0 +1,119 @@
+"""Writing a model package, so that `load_package` reads the same thing back."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from pipeline.models.calibration import Calibration
+from pipeline.models.package import CALIBRATION, CARD, WEIGHTS, ModelCard
+
+_BARE_KEY = re.compile(r"^[A-Za-z0-9_-]+$")
+
+
+def save_package(path: Path, card: ModelCard, network: nn.Module, calibration: Calibration) -> None:
+    """Write card, weights (safetensors) and calibration to a folder, each file whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The package's folder; made if it is not there, files of a package in it are replaced.
+    card, network, calibration
+        The network must be of the card's architecture; its weights are written in float32.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    part = path / f"{WEIGHTS}.part"
+    save_file(state, part)
+    part.replace(path / WEIGHTS)
+    write_calibration(path, calibration)
+    write_card(path, card)
+
+
+def write_card(path: Path, card: ModelCard) -> None:
+    """Write `model.toml` alone."""
+    _replace(path / CARD, to_toml(_with_units(card)))
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Write `calibration.toml` alone: what a new calibration of an old network needs."""
+    _replace(path / CALIBRATION, to_toml(calibration.model_dump()))
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """TOML text of nested mappings, lists of scalars and lists of mappings; None is left out.
+
+    Raises
+    ------
+    TypeError
+        For a value that TOML has no form for.
+    """
+    return "\n".join(_lines(values, ())) + "\n"
+
+
+def _lines(values: Mapping[str, Any], prefix: tuple[str, ...]) -> list[str]:
+    plain, tables, arrays = [], [], []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            tables.append((key, value))
+        elif _is_array_of_tables(value):
+            arrays.append((key, value))
+        elif value is not None:
+            plain.append(f"{_key(key)} = {_scalar(value)}")
+    for key, table in tables:
+        name = (*prefix, _key(key))
+        plain += ["", f"[{'.'.join(name)}]", *_lines(table, name)]
+    for key, items in arrays:
+        name = (*prefix, _key(key))
+        for item in items:
+            plain += ["", f"[[{'.'.join(name)}]]", *_lines(item, name)]
+    return plain
+
+
+def _is_array_of_tables(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, Mapping) for item in value)
+
+
+def _key(key: str) -> str:
+    return key if _BARE_KEY.match(key) else json.dumps(key)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, Sequence):
+        if len(value) > 1 and all(isinstance(item, str) for item in value) and sum(map(len, value)) > 80:
+            return "[\n" + "".join(f"  {_scalar(item)},\n" for item in value) + "]"
+        return "[" + ", ".join(_scalar(item) for item in value) + "]"
+    raise TypeError(f"{value!r} ({type(value).__name__}) has no form in TOML")
+
+
+def _with_units(card: ModelCard) -> dict[str, Any]:
+    """The card as a person would write it: numbers of an angle carry their unit."""
+    values = card.model_dump()
+    values["pixel_scale"] = f"{card.pixel_scale:g} arcsec"
+    for name in ("peak_radius", "frame"):
+        values["normalisation"][name] = f"{values['normalisation'][name]:g} arcsec"
+    return values
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(path)

@@ -1,0 +1,205 @@
+"""Logits of every member for a shard of cutouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipeline.errors import ConfigError
+from pipeline.flags import FATAL_MASK
+from pipeline.models.ensemble import Ensemble
+from pipeline.models.normalise import NormalisationConfig, normalise
+from pipeline.models.package import ModelCard
+from pipeline.models.resample import resample
+from pipeline.scan_config import ScoreConfig
+
+Float32 = npt.NDArray[np.float32]
+
+_CENTRE = 1.5
+"""Half the side, in arcsec, of the central square that must hold at least one valid pixel."""
+
+_CPU_SLICE = 32
+"""Stamps that are resampled and normalised at a time on a CPU."""
+
+
+def score_cutouts(
+    image: npt.NDArray[Any],
+    ivar: npt.NDArray[Any] | None,
+    mask: npt.NDArray[Any] | None,
+    *,
+    pixel_scale: float,
+    bands: tuple[str, ...],
+    ensemble: Ensemble,
+    config: ScoreConfig,
+    device: str | None = None,
+) -> Float32:
+    """Raw logits of every member for cutouts of any size and pixel scale.
+
+    A pixel counts as valid in a band where it is finite, its `ivar` is positive and no fatal flag lies on
+    it. A stamp has no score from a member (NaN) if, on the member's own grid, some band has fewer valid
+    pixels than `config.min_valid_fraction` of those that the cutout covers, some band has none near the
+    centre, or some band is one constant.
+
+    What is in a batch depends on the cutouts of this call alone: batches have a fixed size, the last one
+    padded, nothing is autotuned and the number of threads is the caller's, so that the same call gives the
+    same bytes.
+
+    Parameters
+    ----------
+    image : (n, band, y, x), nJy
+        NaN where there is no data. Any float type.
+    ivar : (n, band, y, x), nJy^-2, or None
+    mask : uint32 (n, band, y, x) of PixelFlag bits in both halves, or None
+    pixel_scale : float, arcsec
+    bands : tuple of str
+        Canonical names along axis 1.
+    ensemble : Ensemble
+    config : ScoreConfig
+    device : str, optional
+        A torch device that overrides `config.device`.
+
+    Returns
+    -------
+    float32 (n, members); NaN where not scorable.
+
+    Raises
+    ------
+    ModelMismatch
+        If a member needs a band that `bands` lacks, or the pixels are far too coarse.
+    ConfigError
+        If a CUDA device is asked for and there is none.
+    ValueError
+        If shapes don't agree.
+    """
+    _check_shapes(image, ivar, mask, bands)
+    ensemble.check(bands, pixel_scale=pixel_scale)
+    place = torch.device(device) if device is not None else choose_device(config.device)
+    logits = np.full((len(image), len(ensemble.members)), np.nan, dtype=np.float32)
+    forwards = [_forward(member.network, place, config.dtype) for member in ensemble.members]
+    with torch.inference_mode():
+        for rows, pixels, valid in _batches(image, ivar, mask, config.batch):
+            inputs: dict[_Input, tuple[Tensor, Tensor]] = {}
+            for column, member in enumerate(ensemble.members):
+                wanted = _Input.of(member.card)
+                if wanted not in inputs:
+                    inputs[wanted] = _prepare(
+                        pixels.to(place), valid.to(place), wanted, bands=bands, pixel_scale=pixel_scale, config=config
+                    )
+                channels, scorable = inputs[wanted]
+                answer = forwards[column](channels)
+                answer = torch.where(scorable, answer, torch.nan).cpu()
+                logits[rows, column] = answer[: rows.stop - rows.start].numpy()
+    return logits
+
+
+def choose_device(asked: str) -> torch.device:
+    """The device for "auto", "cpu" or "cuda"; auto takes CUDA where there is one.
+
+    Raises
+    ------
+    ConfigError
+        For "cuda" on a machine without a CUDA device.
+    """
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ConfigError('score.device is "cuda" and torch finds no CUDA device; set it to "auto" or "cpu".')
+    return torch.device(asked)
+
+
+@dataclass(frozen=True)
+class _Input:
+    """What of a card decides its input; members that agree share the work."""
+
+    bands: tuple[str, ...]
+    pixel_scale: float
+    size: int
+    normalisation: NormalisationConfig
+
+    @classmethod
+    def of(cls, card: ModelCard) -> _Input:
+        return cls(card.bands, card.pixel_scale, card.size_pix, card.normalisation)
+
+
+def _prepare(
+    pixels: Tensor, valid: Tensor, wanted: _Input, *, bands: tuple[str, ...], pixel_scale: float, config: ScoreConfig
+) -> tuple[Tensor, Tensor]:
+    """Channels (n, c, size, size) of a batch, and which stamps can be scored (n,).
+
+    On a CPU in slices that stay in its cache, which is over twice as fast as a batch at a time.
+    """
+    order = [bands.index(band) for band in wanted.bands]
+    channels = torch.empty(
+        (len(pixels), wanted.normalisation.channels(len(order)), wanted.size, wanted.size),
+        device=pixels.device,
+        memory_format=torch.channels_last,
+    )
+    scorable = torch.empty(len(pixels), dtype=torch.bool, device=pixels.device)
+    step = _CPU_SLICE if pixels.device.type == "cpu" else len(pixels)
+    for start in range(0, len(pixels), step):
+        part = slice(start, start + step)
+        some, known = pixels[part, order], valid[part, order]
+        image, kept, covered = resample(some, known, pixel_scale, wanted.size, wanted.pixel_scale)
+        channels[part] = normalise(image, kept, wanted.normalisation, wanted.pixel_scale)
+        varied = (some.where(known, -torch.inf).amax((-2, -1)) > some.where(known, torch.inf).amin((-2, -1))).all(1)
+        scorable[part] = _enough(kept, covered, wanted, config) & varied
+    return channels, scorable
+
+
+def _enough(kept: Tensor, covered: Tensor, wanted: _Input, config: ScoreConfig) -> Tensor:
+    """Whether each stamp has enough valid pixels, in the centre too, in every band; bool (n,)."""
+    fraction = (kept.sum((-2, -1)) / covered.sum().clamp_min(1)).amin(1)
+    reach = max(1, round(_CENTRE / wanted.pixel_scale))
+    middle = slice(wanted.size // 2 - reach, wanted.size // 2 + reach)
+    centre = kept[:, :, middle, middle].flatten(2).any(2).all(1)
+    return (fraction >= config.min_valid_fraction) & centre
+
+
+def _forward(network: torch.nn.Module, place: torch.device, dtype: str) -> Callable[[Tensor], Tensor]:
+    """The member's forward pass on a device; weights of a CUDA device stay there for the next call."""
+    moved = network.to(place)
+
+    def forward(channels: Tensor) -> Tensor:
+        with (
+            torch.autocast(place.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"),
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+        ):
+            answer: Tensor = moved(channels)
+        return answer.float()
+
+    return forward
+
+
+def _batches(
+    image: npt.NDArray[Any], ivar: npt.NDArray[Any] | None, mask: npt.NDArray[Any] | None, batch: int
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Rows, pixels and validity of each batch; the last is padded with invalid stamps to the full size."""
+    shape = (batch, *image.shape[1:])
+    for start in range(0, len(image), batch):
+        rows = slice(start, min(start + batch, len(image)))
+        count = rows.stop - rows.start
+        pixels = np.zeros(shape, dtype=np.float32)
+        valid = np.zeros(shape, dtype=np.bool_)
+        pixels[:count] = image[rows]
+        valid[:count] = np.isfinite(pixels[:count])
+        if ivar is not None:
+            valid[:count] &= np.asarray(ivar[rows]) > 0
+        if mask is not None:
+            valid[:count] &= (np.asarray(mask[rows]).astype(np.uint32, copy=False) & FATAL_MASK) == 0
+        yield rows, torch.from_numpy(pixels), torch.from_numpy(valid)
+
+
+def _check_shapes(
+    image: npt.NDArray[Any], ivar: npt.NDArray[Any] | None, mask: npt.NDArray[Any] | None, bands: tuple[str, ...]
+) -> None:
+    if image.ndim != 4 or image.shape[1] != len(bands):
+        raise ValueError(f"image has shape {image.shape}; expected (n, {len(bands)}, y, x) for bands {bands}")
+    for name, plane in (("ivar", ivar), ("mask", mask)):
+        if plane is not None and plane.shape != image.shape:
+            raise ValueError(f"{name} has shape {plane.shape}, image {image.shape}; they must be equal")

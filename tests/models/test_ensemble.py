@@ -1,0 +1,157 @@
+"""Ensembles: calibration, combination, fingerprints, and what they refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import ConfigError, ModelMismatch
+from pipeline.models import build
+from pipeline.models.calibration import Calibration, log_odds
+from pipeline.models.ensemble import Ensemble, ensembles_that_fit, load_ensemble
+from pipeline.models.package import ModelCard
+from pipeline.models.publish import save_package, write_calibration
+
+
+def write_member(folder: Path, name: str, bands: tuple[str, ...] = ("g", "r", "i"), slope: float = 1.0) -> None:
+    card = ModelCard.model_validate(
+        {
+            "name": name,
+            "architecture": "cnn",
+            "arguments": {"width": 8},
+            "output": "log-odds",
+            "bands": bands,
+            "pixel_scale": "0.3 arcsec",
+            "size_pix": 64,
+            "training": "none",
+            "training_fingerprint": "",
+            "licence": "BSD-3-Clause",
+            "reference": "none",
+        }
+    )
+    calibration = Calibration(slope=slope, offset=0.5, prior=0.4, n_lenses=1, n_others=1, fitted_on="")
+    save_package(folder / name, card, build("cnn", 2 * len(bands) + 1, {"width": 8}), calibration)
+
+
+def write_ensemble(folder: Path, members: list[tuple[str, float]]) -> Path:
+    lines = ['name = "test"', 'description = "random weights"']
+    for name, weight in members:
+        lines += ["[[members]]", f'package = "{name}"', f"weight = {weight}"]
+    path = folder / "test.toml"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def ensemble(tmp_path: Path) -> Ensemble:
+    write_member(tmp_path, "one")
+    write_member(tmp_path, "two", slope=2.0)
+    return load_ensemble(write_ensemble(tmp_path, [("one", 1.0), ("two", 3.0)]))
+
+
+def test_members_are_found_beside_the_file_and_keep_their_order(ensemble: Ensemble):
+    assert ensemble.names == ("one", "two")
+    assert ensemble.bands() == ("g", "r", "i")
+
+
+def test_calibrated_score_by_hand(ensemble: Ensemble):
+    scores = ensemble.calibrated(np.array([[1.0, -0.5]]), prior=0.01)
+    odds = [np.exp(slope * value + 0.5) * (0.01 / 0.99) / (0.4 / 0.6) for slope, value in ((1, 1.0), (2, -0.5))]
+    np.testing.assert_allclose(scores[0], [o / (1 + o) for o in odds], rtol=1e-6)
+    assert scores.dtype == np.float32
+
+
+def test_the_prior_of_the_fit_gives_plain_platt():
+    calibration = Calibration(slope=2, offset=-1, prior=0.3, n_lenses=1, n_others=1, fitted_on="")
+    np.testing.assert_allclose(log_odds(np.array([0.25, 3.0]), calibration, 0.3), [-0.5, 5.0])
+
+
+def test_combination_is_the_weighted_mean_of_log_odds_by_hand(ensemble: Ensemble):
+    score, spread = ensemble.combine(np.array([[0.2, 0.6]], np.float32))
+    odds = (0.2 / 0.8) ** 0.25 * (0.6 / 0.4) ** 0.75
+    np.testing.assert_allclose(score, [odds / (1 + odds)], rtol=1e-5)
+    np.testing.assert_allclose(spread, [0.2], rtol=1e-5)
+
+
+def test_nan_stays_nan_and_certainty_stays_finite(ensemble: Ensemble):
+    scores = ensemble.calibrated(np.array([[np.nan, 2.0], [900.0, 900.0], [-900.0, -900.0]]), prior=1e-4)
+    assert np.isnan(scores[0, 0])
+    assert np.isfinite(scores[0, 1])
+    score, spread = ensemble.combine(scores)
+    assert np.isnan(score[0])
+    assert np.isnan(spread[0])
+    assert score[1] == pytest.approx(1)
+    assert 0 <= score[2] < 1e-20
+
+
+def test_order_of_scores_does_not_depend_on_the_prior(ensemble: Ensemble):
+    logits = np.random.default_rng(1).normal(0, 3, (200, 2))
+    orders = [
+        np.argsort(ensemble.combine(ensemble.calibrated(logits, prior))[0], kind="stable") for prior in (0.01, 0.3)
+    ]
+    assert np.mean(orders[0] == orders[1]) > 0.95
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0, -0.1, float("nan")])
+def test_an_impossible_prior_is_refused(ensemble: Ensemble, prior: float):
+    with pytest.raises(ConfigError, match="prior"):
+        ensemble.calibrated(np.zeros((1, 2)), prior)
+
+
+def test_wrong_number_of_members_is_refused(ensemble: Ensemble):
+    with pytest.raises(ValueError, match=r"\(n, 2\)"):
+        ensemble.combine(np.zeros((5, 3)))
+
+
+def test_a_missing_band_names_the_member_the_band_and_what_fits(ensemble: Ensemble):
+    with pytest.raises(ModelMismatch, match=r"'one' needs bands g, r, i; the data have r, H: g, i is missing") as error:
+        ensemble.check(("r", "H"))
+    assert "No shipped ensemble fits" in str(error.value)
+    ensemble.check(("u", "i", "r", "g"))
+
+
+def test_a_mismatch_names_shipped_ensembles_that_fit(tmp_path: Path):
+    if not ensembles_that_fit(("g", "r", "i")):
+        pytest.skip("no ensemble is shipped yet")
+    write_member(tmp_path, "infrared", bands=("J", "H"))
+    infrared = load_ensemble(write_ensemble(tmp_path, [("infrared", 1.0)]))
+    with pytest.raises(ModelMismatch, match="that fit: first"):
+        infrared.check(("g", "r", "i"))
+
+
+def test_far_too_coarse_pixels_and_tiny_cutouts_are_refused(ensemble: Ensemble):
+    ensemble.check(("g", "r", "i"), pixel_scale=0.5, size_pix=40)
+    with pytest.raises(ModelMismatch, match="2 arcsec is over"):
+        ensemble.check(("g", "r", "i"), pixel_scale=2.0)
+    with pytest.raises(ModelMismatch, match=r"cutouts.size"):
+        ensemble.check(("g", "r", "i"), pixel_scale=0.3, size_pix=20)
+
+
+def test_calibration_and_rule_change_one_fingerprint_and_weights_the_other(tmp_path: Path):
+    for name in ("one", "two"):
+        write_member(tmp_path, name)
+    path = write_ensemble(tmp_path, [("one", 1.0), ("two", 1.0)])
+    before = load_ensemble(path)
+    write_calibration(tmp_path / "one", Calibration(slope=5, offset=0, prior=0.5, n_lenses=1, n_others=1, fitted_on=""))
+    recalibrated = load_ensemble(path)
+    assert recalibrated.fingerprint() == before.fingerprint()
+    assert recalibrated.calibration_fingerprint() != before.calibration_fingerprint()
+    reweighted = load_ensemble(write_ensemble(tmp_path, [("one", 1.0), ("two", 2.0)]))
+    assert reweighted.fingerprint() == before.fingerprint()
+    assert reweighted.calibration_fingerprint() != recalibrated.calibration_fingerprint()
+    write_member(tmp_path, "two")
+    assert load_ensemble(path).fingerprint() != before.fingerprint()
+
+
+def test_two_members_of_one_name_are_refused(tmp_path: Path):
+    write_member(tmp_path / "a", "one")
+    write_member(tmp_path / "b", "one")
+    with pytest.raises(ModelMismatch, match="called the same"):
+        load_ensemble(write_ensemble(tmp_path, [("a/one", 1.0), ("b/one", 1.0)]))
+
+
+def test_an_unknown_ensemble_lists_the_shipped():
+    with pytest.raises(ConfigError, match="no shipped config 'frist'"):
+        load_ensemble("frist")

@@ -1,0 +1,94 @@
+"""Channels that a network sees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.models.normalise import NormalisationConfig, normalise
+
+CONFIG = NormalisationConfig()
+
+
+def stamps(n: int = 4, size: int = 64, seed: int = 1) -> torch.Tensor:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    galaxy = 500 * np.exp(-np.hypot(x, y) / 3)
+    colours = np.array([0.5, 1.0, 1.5])[:, None, None]
+    return torch.from_numpy((rng.normal(0, 10, (n, 3, size, size)) + colours * galaxy).astype(np.float32))
+
+
+def everywhere(image: torch.Tensor) -> torch.Tensor:
+    return torch.ones(image.shape, dtype=torch.bool)
+
+
+def test_one_gain_on_all_bands_and_a_pedestal_change_nothing():
+    image = stamps()
+    before = normalise(image, everywhere(image), CONFIG, 0.3)
+    after = normalise(image * 7.0 + 3.0, everywhere(image), CONFIG, 0.3)
+    assert torch.allclose(before, after, atol=2e-4)
+
+
+def test_the_gain_of_one_band_leaves_its_faint_stretch():
+    image = stamps()
+    louder = image.clone()
+    louder[:, 0] *= 3
+    faint = [normalise(i, everywhere(i), CONFIG, 0.3)[:, 0] for i in (image, louder)]
+    assert torch.allclose(faint[0], faint[1], atol=1e-4)
+
+
+def test_faint_stretch_is_asinh_of_the_signal_to_noise_by_hand():
+    image = stamps(1)
+    channels = normalise(image, everywhere(image), CONFIG, 0.3)
+    frame = np.zeros((64, 64), bool)
+    frame[::2, ::2] = True
+    frame[8:-8, 8:-8] = False
+    values = np.sort(image[0, 1].numpy()[frame])
+    median, low = values[round((values.size - 1) * 0.5)], values[round((values.size - 1) * 0.158655254)]
+    expected = np.arcsinh((image[0, 1].numpy() - median) / (2.0 * (median - low))) / (10 * np.arcsinh(0.5))
+    np.testing.assert_allclose(channels[0, 1].numpy(), expected, atol=1e-5)
+
+
+def test_invalid_pixels_are_zero_whatever_stands_there_and_the_last_channel_tells():
+    image = stamps()
+    valid = everywhere(image)
+    valid[:, 1, 10:20, 30:40] = False
+    answers = []
+    for value in (float("nan"), 1e9, 0.0):
+        spoilt = torch.where(valid, image, value)
+        answers.append(normalise(spoilt, valid, CONFIG, 0.3))
+    assert torch.equal(answers[0], answers[1])
+    assert torch.equal(answers[0], answers[2])
+    assert (answers[0][:, [1, 4], 10:20, 30:40] == 0).all()
+    assert torch.allclose(answers[0][:, 6, 10:20, 30:40], torch.tensor(2 / 3))
+    assert (answers[0][:, 6, :10] == 1).all()
+
+
+def test_a_stamp_without_a_valid_pixel_is_all_zero_and_finite():
+    image = torch.full((2, 3, 64, 64), float("nan"))
+    channels = normalise(image, torch.isfinite(image), CONFIG, 0.3)
+    assert torch.equal(channels, torch.zeros(2, 7, 64, 64))
+
+
+@pytest.mark.parametrize("odd", ["flat", "spike", "frame gone"])
+def test_odd_stamps_stay_finite(odd: str):
+    image = stamps(1)
+    valid = everywhere(image)
+    if odd == "flat":
+        image[:] = 5.0
+    elif odd == "spike":
+        image[:, :, 32, 32] = 1e12
+    else:
+        valid[:, :, :8] = valid[:, :, -8:] = False
+        valid[:, :, :, :8] = valid[:, :, :, -8:] = False
+    assert torch.isfinite(normalise(image, valid, CONFIG, 0.3)).all()
+
+
+def test_neighbours_in_the_batch_do_not_matter():
+    image = stamps(4)
+    valid = everywhere(image)
+    valid[2] = False
+    together = normalise(image, valid, CONFIG, 0.3)
+    alone = torch.cat([normalise(image[i : i + 1], valid[i : i + 1], CONFIG, 0.3) for i in range(4)])
+    assert torch.equal(together, alone)

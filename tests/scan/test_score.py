@@ -1,0 +1,155 @@
+"""Logits of cutouts: alignment, validity, and the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import ConfigError, ModelMismatch
+from pipeline.flags import PixelFlag, mask_value
+from pipeline.models import ARCHITECTURES, build
+from pipeline.models.calibration import Calibration
+from pipeline.models.ensemble import Ensemble
+from pipeline.models.package import ModelCard, ModelPackage
+from pipeline.scan.score import score_cutouts
+from pipeline.scan_config import ScoreConfig
+
+BANDS = ("g", "r", "i")
+
+
+def member(architecture: str, bands: tuple[str, ...] = BANDS) -> ModelPackage:
+    torch.manual_seed(5)
+    network = build(architecture, 2 * len(bands) + 1, {"width": 8}).eval()
+    card = ModelCard.model_validate(
+        {
+            "name": architecture,
+            "architecture": architecture,
+            "arguments": {"width": 8},
+            "output": "log-odds",
+            "bands": bands,
+            "pixel_scale": "0.3 arcsec",
+            "size_pix": 64,
+            "training": "",
+            "training_fingerprint": "",
+            "licence": "",
+            "reference": "",
+        }
+    )
+    calibration = Calibration(slope=1, offset=0, prior=0.5, n_lenses=1, n_others=1, fitted_on="")
+    return ModelPackage(Path(), card, network, "none", calibration)
+
+
+@pytest.fixture(scope="module")
+def ensemble() -> Ensemble:
+    members = tuple(member(name) for name in sorted(ARCHITECTURES))
+    return Ensemble("test", members, (1.0,) * len(members), "mean_log_odds")
+
+
+def cutouts(n: int, size: int = 78, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 10, (n, 3, size, size)).astype(np.float32)
+
+
+def score(image, ensemble, *, ivar=None, mask=None, batch=8, scale=0.262, bands=BANDS, **keys):
+    config = ScoreConfig(batch=batch, device="cpu", **keys)
+    return score_cutouts(image, ivar, mask, pixel_scale=scale, bands=bands, ensemble=ensemble, config=config)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_same_call_gives_the_same_bytes(ensemble: Ensemble, dtype: str):
+    image = cutouts(21)
+    first = score(image, ensemble, dtype=dtype)
+    assert first.shape == (21, 3)
+    assert first.dtype == np.float32
+    assert np.isfinite(first).all()
+    assert first.tobytes() == score(image, ensemble, dtype=dtype).tobytes()
+
+
+def test_a_row_does_not_depend_on_its_neighbours(ensemble: Ensemble):
+    image = cutouts(16)
+    together = score(image, ensemble)
+    others = np.concatenate([image[:3], np.full_like(image[:5], np.nan), image[8:9] * 1e6, image[9:]])
+    changed = score(others, ensemble)
+    assert together[:3].tobytes() == changed[:3].tobytes()
+    assert together[9:].tobytes() == changed[9:].tobytes()
+    # One more or less in the call moves nothing either, since the batch is always full.
+    assert together[:5].tobytes() == score(image[:5], ensemble).tobytes()
+
+
+def test_rows_follow_the_input_across_batches(ensemble: Ensemble):
+    image = cutouts(19)
+    order = np.random.default_rng(2).permutation(19)
+    np.testing.assert_allclose(score(image[order], ensemble), score(image, ensemble)[order], atol=1e-5)
+
+
+def test_bands_are_taken_by_name(ensemble: Ensemble):
+    image = cutouts(4)
+    extra = np.concatenate([image[:, [2]], cutouts(4, seed=9)[:, :1], image[:, [0]], image[:, [1]]], axis=1)
+    np.testing.assert_array_equal(score(extra, ensemble, bands=("i", "H", "g", "r")), score(image, ensemble))
+
+
+def test_a_missing_band_is_a_mismatch(ensemble: Ensemble):
+    with pytest.raises(ModelMismatch, match="i is missing"):
+        score(cutouts(2)[:, :2], ensemble, bands=("g", "r"))
+
+
+def test_no_stamps_give_no_rows(ensemble: Ensemble):
+    assert score(cutouts(0), ensemble).shape == (0, 3)
+
+
+@pytest.mark.parametrize("why", ["band of NaN", "zero weights", "flagged", "constant band", "no centre", "mostly gone"])
+def test_what_cannot_be_scored_is_nan_and_leaves_the_rest(ensemble: Ensemble, why: str):
+    image = cutouts(3)
+    ivar = np.ones_like(image)
+    mask = np.zeros(image.shape, np.uint32)
+    if why == "band of NaN":
+        image[1, 2] = np.nan
+    elif why == "zero weights":
+        ivar[1, 0] = 0
+    elif why == "flagged":
+        mask[1, 1] = mask_value(PixelFlag.TRAIL, found=True)
+    elif why == "constant band":
+        image[1, 0] = 0.0
+    elif why == "no centre":
+        image[1, 0, 30:48, 30:48] = np.nan
+    else:
+        image[1, :, :, :45] = np.nan
+    logits = score(image, ensemble, ivar=ivar, mask=mask)
+    assert np.isnan(logits[1]).all()
+    assert np.isfinite(logits[[0, 2]]).all()
+
+
+def test_flags_that_are_not_fatal_change_nothing(ensemble: Ensemble):
+    image = cutouts(2)
+    mask = np.full(image.shape, mask_value(PixelFlag.INTERPOLATED), np.uint32)
+    np.testing.assert_array_equal(score(image, ensemble, mask=mask), score(image, ensemble))
+
+
+def test_a_masked_pixel_is_not_read(ensemble: Ensemble):
+    image = cutouts(2)
+    mask = np.zeros(image.shape, np.uint32)
+    mask[:, :, 20:24, 50:70] = mask_value(PixelFlag.SATURATED)
+    spoilt = np.where(mask > 0, np.float32(1e8), image)
+    np.testing.assert_array_equal(score(spoilt, ensemble, mask=mask), score(image, ensemble, mask=mask))
+
+
+def test_a_small_stamp_is_padded_and_scored(ensemble: Ensemble):
+    assert np.isfinite(score(cutouts(2, size=40), ensemble, scale=0.3)).all()
+
+
+def test_shapes_that_disagree_are_refused(ensemble: Ensemble):
+    with pytest.raises(ValueError, match="expected"):
+        score(cutouts(2)[:, :2], ensemble)
+    with pytest.raises(ValueError, match="ivar has shape"):
+        score(cutouts(2), ensemble, ivar=np.ones((2, 3, 5, 5)))
+
+
+def test_cuda_asked_for_and_not_there_is_a_config_error(ensemble: Ensemble):
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(ConfigError, match="finds no CUDA device"):
+        score_cutouts(
+            cutouts(1), None, None, pixel_scale=0.3, bands=BANDS, ensemble=ensemble, config=ScoreConfig(device="cuda")
+        )
