@@ -1,1 +1,7 @@
-"""Surveys as TOML: layouts of files, zero points, mask bits."""
+"""Surveys as TOML: layouts of files, zero points, mask bits, catalogues."""
+
+from pipeline.surveys.catalogues import ExternalDetections
+from pipeline.surveys.description import SurveyConfig
+from pipeline.surveys.open import Survey, open_survey
+
+__all__ = ["ExternalDetections", "Survey", "SurveyConfig", "open_survey"]

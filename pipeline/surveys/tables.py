@@ -1,0 +1,76 @@
+"""Columns of a table, whatever it is stored as: FITS, CSV or Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from pipeline.errors import BadSurveyData
+from pipeline.io.fits import read_table
+
+_PARQUET = (".parquet", ".parq", ".pq")
+
+
+def read_columns(path: str, columns: Sequence[str], hdu: int | str | None = None) -> dict[str, npt.NDArray[Any]]:
+    """Named columns of one file, told apart by its suffix: CSV, Parquet, else FITS.
+
+    Integers stay integers; an integer column with empty cells is an error, since nothing but a float could hold it.
+
+    Raises
+    ------
+    BadSurveyData
+        If the file is missing or unreadable, or lacks a column; the message lists those that it has.
+    """
+    name = Path(path).name.lower()
+    if not Path(path).is_file():
+        raise BadSurveyData(f"{path}: no such file; restore it, mend the path in the survey's TOML or leave it out.")
+    if name.endswith((".csv", ".csv.gz")):
+        return _from_arrow(_read_csv(path), columns, path)
+    if name.endswith(_PARQUET):
+        try:
+            present = pq.read_schema(path).names
+            check_columns(columns, present, path)
+            return _from_arrow(pq.read_table(path, columns=list(columns)), columns, path)
+        except (OSError, pa.ArrowException) as error:
+            raise BadSurveyData(f"{path}: not a readable Parquet file ({error}); fetch it again.") from error
+    return read_table(path, hdu, list(columns))
+
+
+def check_columns(columns: Sequence[str], present: Sequence[str], path: str) -> None:
+    """Raise BadSurveyData, with the columns there are, if one is missing."""
+    absent = [name for name in columns if name not in present]
+    if absent:
+        raise BadSurveyData(f"{path}: no column {', '.join(absent)}; it has {', '.join(present)}.")
+
+
+def from_arrow(table: pa.Table, columns: Sequence[str], path: str) -> dict[str, npt.NDArray[Any]]:
+    """Columns of an Arrow table as NumPy arrays; text as objects, null numbers as NaN, null integers refused."""
+    return _from_arrow(table, columns, path)
+
+
+def _read_csv(path: str) -> pa.Table:
+    try:
+        return pa_csv.read_csv(path)
+    except (OSError, pa.ArrowException) as error:
+        raise BadSurveyData(f"{path}: not a readable CSV file ({error}); fetch it again.") from error
+
+
+def _from_arrow(table: pa.Table, columns: Sequence[str], path: str) -> dict[str, npt.NDArray[Any]]:
+    check_columns(columns, table.column_names, path)
+    arrays = {}
+    for name in columns:
+        column = table.column(name)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if column.null_count and (pa.types.is_integer(column.type)):
+            row = int(np.flatnonzero(column.is_null().to_numpy())[0])
+            raise BadSurveyData(f"{path}: column {name} is empty in row {row}; fill it in or leave the row out.")
+        arrays[name] = column.to_numpy()
+    return arrays
