@@ -7,6 +7,7 @@ own configuration is `pipeline.scan_config`; surveys and model packages keep the
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import tomllib
@@ -38,6 +39,8 @@ def _in_unit(unit: str, *, positive: bool, zero: bool = False) -> BeforeValidato
             number = float(u.Quantity(value).to_value(unit))
         except (TypeError, ValueError, u.UnitConversionError) as error:
             raise ValueError(f'needs a number that converts to {unit}, such as "2 {unit}", not {value!r}') from error
+        if not math.isfinite(number):
+            raise ValueError(f"must be finite, not {value!r}")
         if positive and not (number > 0 or (zero and number == 0)):
             raise ValueError(f"must be {'zero or ' if zero else ''}positive, not {value!r}")
         return number
