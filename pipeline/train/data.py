@@ -1,0 +1,161 @@
+"""Pools of labelled stamps, and the order in which a training run draws them."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipeline.errors import ConfigError
+from pipeline.flags import fatal
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """Labelled stamps in memory.
+
+    Attributes
+    ----------
+    image : float32 (n, band, y, x), nJy
+        NaN where invalid: no data, or a fatal flag in the pool's mask.
+    lens : bool (n,)
+    kind : str (n,)
+        What each stamp shows, in the words of the simulation.
+    bands : tuple of str
+    pixel_scale : float, arcsec
+    digest : str
+        Hash of the files' contents, in order.
+    """
+
+    image: npt.NDArray[np.float32]
+    lens: npt.NDArray[np.bool_]
+    kind: npt.NDArray[np.str_]
+    bands: tuple[str, ...]
+    pixel_scale: float
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.lens)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        """Image, validity and label (float32) of some rows, as tensors of their own."""
+        image = torch.from_numpy(self.image[rows])
+        labels = torch.from_numpy(self.lens[rows].astype(np.float32))
+        return image, torch.isfinite(image), labels
+
+
+def read_pools(patterns: Sequence[str], bands: tuple[str, ...], pixel_scale: float, limit: int | None = None) -> Stamps:
+    """Every pool that the patterns match, in sorted order, as one.
+
+    A pool is an `.npz` with `image` (n, band, y, x) in nJy, `label` (n,), and, where there are any, `mask`
+    (uint32, PixelFlag bits), `kind` (n,), `bands` and `pixel_scale` (arcsec).
+
+    Parameters
+    ----------
+    patterns : sequence of str
+        Glob patterns, relative to the working directory.
+    bands : tuple of str
+        Wanted, in order; a pool may hold more.
+    pixel_scale : float, arcsec
+        That every pool must have.
+    limit : int, optional
+        Stop after this many stamps.
+
+    Raises
+    ------
+    ConfigError
+        If a pattern matches nothing, or a pool is damaged or of other bands, size or pixel scale.
+    """
+    parts: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.str_]]] = []
+    digest = hashlib.sha256()
+    for path in _matching(patterns):
+        part = _read_pool(path, bands, pixel_scale)
+        if parts and part[0].shape[1:] != parts[0][0].shape[1:]:
+            raise ConfigError(f"{path}: stamps of shape {part[0].shape[1:]}; those before are {parts[0][0].shape[1:]}.")
+        parts.append(part)
+        for array in part[:2]:
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        if limit is not None and sum(len(labels) for _, labels, _ in parts) >= limit:
+            break
+    image, lens, kind = (np.concatenate([part[column] for part in parts])[:limit] for column in range(3))
+    return Stamps(image, lens, kind, bands, pixel_scale, digest.hexdigest())
+
+
+def draw_order(stamps: Stamps, mix: Mapping[str, float], seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """Rows of one epoch, as many as there are stamps, shuffled.
+
+    Systematic resampling: a stamp with weight w among weights of mean 1 is drawn floor(w) or ceil(w)
+    times, so that an unweighted epoch sees each stamp once. The same seed and epoch give the same order.
+
+    Parameters
+    ----------
+    mix : mapping
+        Weight of a kind; 1 where a kind is not named.
+
+    Raises
+    ------
+    ConfigError
+        For a kind that no stamp is of, or weights that leave nothing.
+    """
+    present = {str(kind) for kind in np.unique(stamps.kind)}
+    unknown = sorted(set(mix) - present)
+    if unknown:
+        raise ConfigError(f"data.mix names {', '.join(unknown)}; the pools hold {', '.join(sorted(present))}.")
+    weights = np.ones(len(stamps))
+    for kind, weight in mix.items():
+        weights[stamps.kind == kind] = weight
+    if weights.sum() <= 0:
+        raise ConfigError("data.mix leaves no stamp to train on; give some kind a positive weight.")
+    rng = np.random.default_rng([seed, epoch])
+    edges = np.cumsum(weights) / weights.sum()
+    marks = (np.arange(len(stamps)) + rng.random()) / len(stamps)
+    rows = np.minimum(np.searchsorted(edges, marks, side="right"), len(stamps) - 1)
+    answer: npt.NDArray[np.int64] = rng.permutation(rows).astype(np.int64)
+    return answer
+
+
+def _matching(patterns: Sequence[str]) -> list[str]:
+    paths: list[str] = []
+    for pattern in patterns:
+        found = sorted(glob.glob(pattern))
+        if not found:
+            raise ConfigError(f"no pool matches {pattern} (from {Path.cwd()}); write some with `lensscan simulate`.")
+        paths += found
+    return paths
+
+
+def _read_pool(
+    path: str, bands: tuple[str, ...], pixel_scale: float
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
+    try:
+        with np.load(path, allow_pickle=False) as pool:
+            arrays: dict[str, npt.NDArray[Any]] = {name: pool[name] for name in pool.files}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise ConfigError(
+            f"{path}: not a pool of stamps ({error}); write it again with `lensscan simulate`."
+        ) from error
+    absent = [name for name in ("image", "label") if name not in arrays]
+    if absent:
+        raise ConfigError(f"{path}: a pool needs {', '.join(absent)}; it has {', '.join(arrays)}.")
+    held = tuple(str(band) for band in arrays["bands"]) if "bands" in arrays else bands
+    if missing := [band for band in bands if band not in held]:
+        raise ConfigError(f"{path}: bands {', '.join(held)}; {', '.join(missing)} is missing.")
+    if "pixel_scale" in arrays and abs(float(arrays["pixel_scale"]) / pixel_scale - 1) > 1e-4:
+        raise ConfigError(f"{path}: pixels of {float(arrays['pixel_scale']):g} arcsec, not {pixel_scale:g}.")
+    image = arrays["image"].astype(np.float32)
+    if "mask" in arrays:
+        image[fatal(arrays["mask"])] = np.nan
+    if held != bands:
+        image = np.ascontiguousarray(image[:, [held.index(band) for band in bands]])
+    lens = arrays["label"].astype(bool)
+    kind = arrays["kind"].astype(np.str_) if "kind" in arrays else np.where(lens, "lens", "other")
+    return image, lens, kind.astype(np.str_)
