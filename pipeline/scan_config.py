@@ -26,15 +26,36 @@ class MasksConfig(StrictModel):
 
     background_box: Arcsec = Field("30 arcsec", validate_default=True)
     gaps: bool = True
+    gap_width: Arcsec = Field("60 arcsec", validate_default=True)
+    low_exposure_fraction: float = Field(0.25, ge=0, lt=1)
     steps: bool = True
     step_significance: float = Field(8.0, gt=0)
+    step_window: Arcsec = Field("1.7 arcsec", validate_default=True)
+    step_cells: int = Field(4, ge=2)
+    step_jump: float = Field(0.2, gt=0)
+    step_margin: Arcsec = Field("1.4 arcsec", validate_default=True)
+    step_strip: Arcsec = Field("35 arcsec", validate_default=True)
     saturation: bool = True
+    saturation_snr: float = Field(1000.0, gt=0)
+    saturation_flatness: float = Field(0.88, gt=0, lt=1)
+    bleed_length: Arcsec = Field("3 arcsec", validate_default=True)
+    bleed_reach: Arcsec = Field("30 arcsec", validate_default=True)
     trails: bool = True
     trail_significance: float = Field(8.0, gt=0)
+    trail_length: Arcsec = Field("60 arcsec", validate_default=True)
+    trail_half_width: Arcsec = Field("2 arcsec", validate_default=True)
     cosmic_rays: bool = True
+    cosmic_ray_significance: float = Field(6.0, gt=0)
+    cosmic_ray_contrast: float = Field(5.0, gt=0)
     bad_columns: bool = True
+    bad_column_significance: float = Field(6.0, gt=0)
+    bad_column_length: Arcsec = Field("10 arcsec", validate_default=True)
     seams: bool = True
+    seam_ratio: float = Field(1.25, gt=1)
     bright_stars: bool = True
+    bright_star_radius: Arcsec = Field("60 arcsec", validate_default=True)
+    halo_level: float = Field(1.0, gt=0)
+    spike_level: float = Field(1.5, gt=0)
     edge: ArcsecOrZero = Field("0 arcsec", validate_default=True)
 
 
@@ -53,6 +74,7 @@ class DetectConfig(StrictModel):
     deblend_levels: int = Field(32, ge=1)
     match_radius: ArcsecOrZero = Field("0.5 arcsec", validate_default=True)
     grid_step: Arcsec = Field("10 arcsec", validate_default=True)
+    aperture: Arcsec = Field("3 arcsec", validate_default=True)
 
 
 class CutoutsConfig(StrictModel):

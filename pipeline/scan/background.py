@@ -1,0 +1,173 @@
+"""Background and noise of a field as small meshes, evaluated for any rows.
+
+A field is divided into cells of about `background_box`; each cell gives a sigma-clipped background and
+noise (Bertin & Arnouts 1996, section 3), holes are filled from the nearest measured cell, a 3 x 3 median
+takes out cells under bright objects, and a bilinear surface through the cell centres gives the map. The
+surface at a pixel depends on that pixel's place alone, never on the rows asked for together with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import distance_transform_edt
+
+Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+Int = npt.NDArray[np.int64]
+
+SAMPLE_PIX = 6000
+"""A cell's statistics are taken from at most about this many pixels, evenly spread."""
+
+MIN_VALID_FRACTION = 0.25
+"""A cell with a smaller share of usable pixels is filled from its neighbours."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A map of a field known at the centres of cells.
+
+    Attributes
+    ----------
+    values : float32 (band, cell_y, cell_x)
+        Finite everywhere. The unit is that of what was measured, nJy for background and noise.
+    shape : (ny, nx)
+        Of the field, pixels.
+    """
+
+    values: Float32
+    shape: tuple[int, int]
+
+    def rows(self, y0: int, y1: int) -> Float32:
+        """The map on rows y0 to y1 (exclusive): float32 (band, y, x), C-contiguous."""
+        return np.stack([self.band_rows(band, y0, y1) for band in range(self.values.shape[0])])
+
+    def band_rows(self, band: int, y0: int, y1: int) -> Float32:
+        """One band of the map on rows y0 to y1 (exclusive): float32 (y, x).
+
+        Beyond the outermost cell centres the map is constant. Every step works pixel by pixel, so a row
+        has the same bits whichever block it is evaluated in.
+        """
+        mesh = self.values[band]
+        low_y, part_y = _between_centres(self.shape[0], mesh.shape[0], y0, y1)
+        low_x, part_x = _between_centres(self.shape[1], mesh.shape[1], 0, self.shape[1])
+        high_y = np.minimum(low_y + 1, mesh.shape[0] - 1)
+        high_x = np.minimum(low_x + 1, mesh.shape[1] - 1)
+        lines = mesh[low_y] + part_y[:, None] * (mesh[high_y] - mesh[low_y])
+        left = lines[:, low_x]
+        surface: Float32 = left + part_x[None, :] * (lines[:, high_x] - left)
+        return surface
+
+
+def cell_edges(length: int, box: float) -> Int:
+    """Pixel edges of the cells along one axis: int64 (cells + 1), first 0, last `length`.
+
+    The number of cells is `length / box` rounded, at least one; cells differ by at most one pixel.
+    """
+    cells = max(1, round(length / box))
+    return (np.arange(cells + 1, dtype=np.int64) * length) // cells
+
+
+def cell_statistics(pixels: Float32) -> tuple[float, float]:
+    """Background and noise of one cell, clipped at three sigma about the median until stable.
+
+    Parameters
+    ----------
+    pixels : float32 (n,)
+        Finite values; their order does not matter.
+
+    Returns
+    -------
+    background, noise : float
+        The mode estimated as 2.5 median - 1.5 mean where the clipped distribution is nearly symmetric
+        (|mean - median| < 0.3 noise), else the median (Bertin & Arnouts 1996), and the clipped standard
+        deviation. NaN for no pixels.
+    """
+    if pixels.size == 0:
+        return float("nan"), float("nan")
+    ordered = np.sort(pixels).astype(np.float64)
+    sums = np.concatenate(([0.0], np.cumsum(ordered)))
+    # Squares about the median, because large offsets would cost the variance its digits.
+    squares = np.concatenate(([0.0], np.cumsum((ordered - ordered[ordered.size // 2]) ** 2)))
+    centre = ordered[ordered.size // 2]
+    low, high = 0, ordered.size
+    for _ in range(12):
+        number = high - low
+        mean = (sums[high] - sums[low]) / number
+        median = 0.5 * (ordered[(low + high - 1) // 2] + ordered[(low + high) // 2])
+        noise = float(np.sqrt(max((squares[high] - squares[low]) / number - (mean - centre) ** 2, 0.0)))
+        new_low = int(np.searchsorted(ordered, median - 3 * noise, side="left"))
+        new_high = int(np.searchsorted(ordered, median + 3 * noise, side="right"))
+        if (new_low, new_high) == (low, high) or new_high <= new_low:
+            break
+        low, high = new_low, new_high
+    background = 2.5 * median - 1.5 * mean if abs(mean - median) < 0.3 * noise else median
+    return float(background), noise
+
+
+def measure_cells(image: Float32, usable: Bool, x_edges: Int) -> tuple[Float32, Float32]:
+    """Background and noise of one row of cells in one band.
+
+    Parameters
+    ----------
+    image, usable : (y, x)
+        The rows of the cells; only pixels where `usable` is True count.
+    x_edges : (cells + 1,)
+
+    Returns
+    -------
+    background, noise : float32 (cells,)
+        NaN where less than `MIN_VALID_FRACTION` of a cell is usable.
+    """
+    cells = len(x_edges) - 1
+    background = np.full(cells, np.nan, np.float32)
+    noise = np.full(cells, np.nan, np.float32)
+    for cell in range(cells):
+        part = slice(int(x_edges[cell]), int(x_edges[cell + 1]))
+        pixels = image[:, part][usable[:, part]]
+        area = image.shape[0] * (part.stop - part.start)
+        if pixels.size < max(MIN_VALID_FRACTION * area, 1):
+            continue
+        stride = max(1, pixels.size // SAMPLE_PIX)
+        background[cell], noise[cell] = cell_statistics(pixels[::stride])
+    return background, noise
+
+
+def smooth_mesh(values: Float32) -> Float32:
+    """Fill a mesh's holes from the nearest measured cell and take a 3 x 3 median.
+
+    Parameters
+    ----------
+    values : float32 (cell_y, cell_x)
+        NaN where a cell could not be measured.
+
+    Returns
+    -------
+    float32 (cell_y, cell_x)
+        Edge cells use the neighbours that exist. All NaN in gives all NaN out.
+    """
+    hole = ~np.isfinite(values)
+    if hole.all():
+        return values
+    if hole.any():
+        nearest = distance_transform_edt(hole, return_distances=False, return_indices=True)
+        values = values[tuple(nearest)]
+    padded = np.pad(values, 1, constant_values=np.nan)
+    height, width = values.shape
+    around = np.stack([padded[dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)])
+    smoothed: Float32 = np.nanmedian(around, axis=0).astype(np.float32)
+    return smoothed
+
+
+def _between_centres(length: int, cells: int, start: int, stop: int) -> tuple[Int, Float32]:
+    """Index of the cell centre at or before each pixel, and the share of the way to the next."""
+    edges = (np.arange(cells + 1, dtype=np.int64) * length) // cells
+    centres = (edges[:-1] + edges[1:] - 1) / 2
+    pixels = np.arange(start, stop)
+    low = np.clip(np.searchsorted(centres, pixels, side="right") - 1, 0, max(cells - 2, 0))
+    if cells == 1:
+        return np.zeros(len(pixels), np.int64), np.zeros(len(pixels), np.float32)
+    part = np.clip((pixels - centres[low]) / (centres[low + 1] - centres[low]), 0.0, 1.0)
+    return low.astype(np.int64), part.astype(np.float32)

@@ -1,0 +1,177 @@
+"""Saturated stars: the plateau of their cores, bled columns, and the reach of halos and spikes.
+
+No survey keyword is needed: a saturated core is flat where a PSF, a galaxy or a lens would be peaked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import label, map_coordinates, maximum_filter, minimum_filter
+
+from pipeline.flags import PixelFlag
+from pipeline.scan.masks_flags import Shape, disc
+from pipeline.scan.masks_profile import FieldProfile, plateau
+from pipeline.scan_config import MasksConfig
+
+Float32 = npt.NDArray[np.float32]
+UInt16 = npt.NDArray[np.uint16]
+Bool = npt.NDArray[np.bool_]
+
+PLATEAU_MARGIN = 2
+"""Rows beyond a pixel that its saturation depends on."""
+
+_LEVEL_SHARE = 0.75
+_BLEED_SNR = 20.0
+_BLEED_SIDE = 4
+_BLEED_CONTRAST = 2.0
+
+
+def saturation_levels(profile: FieldProfile) -> Float32:
+    """Level from which a pixel counts as saturated, nJy, per band; NaN where no plateau was seen.
+
+    Three quarters of the 95th percentile of the plateaus' values, because a coadd of exposures taken apart
+    has plateaus at several levels.
+    """
+    return np.array(
+        [_LEVEL_SHARE * np.percentile(flat, 95) if flat.size >= 2 else np.nan for flat in profile.plateaus],
+        np.float32,
+    )
+
+
+def find_saturation(
+    excess: Float32, noise: Float32, level: float, flatness: float, bleed_rows: int, reach: int
+) -> UInt16:
+    """Saturated pixels and bled columns of one band.
+
+    Parameters
+    ----------
+    excess, noise : float32 (y, x), nJy
+        Background-subtracted image, NaN for no data, and noise of a pixel.
+    level : float
+        From `saturation_levels`, nJy.
+    flatness : float
+        See `plateau`; a plateau counts from half the level.
+    bleed_rows : int
+        Shortest bled column, pixels.
+    reach : int
+        Longest bled column beyond its star, pixels; a pixel's answer depends on rows this far away.
+
+    Returns
+    -------
+    uint16 (y, x)
+        SATURATED and BLEED bits.
+    """
+    flags = np.zeros(excess.shape, np.uint16)
+    with np.errstate(invalid="ignore"):
+        hot = (excess >= level) | plateau(excess, 0.5 * level, flatness)
+    if not hot.any():
+        return flags
+    flags[maximum_filter(hot, 3)] |= np.uint16(PixelFlag.SATURATED)
+    columns = np.flatnonzero(hot.any(axis=0))
+    values = np.nan_to_num(excess, nan=0.0)
+    left, right = np.maximum(columns - _BLEED_SIDE, 0), np.minimum(columns + _BLEED_SIDE, excess.shape[1] - 1)
+    beside = np.maximum(values[:, left], values[:, right])
+    lit = (values[:, columns] > _BLEED_SNR * noise[:, columns]) & (values[:, columns] > _BLEED_CONTRAST * beside)
+    bled = _connected(lit | hot[:, columns], hot[:, columns], reach)
+    bled &= _longer_than(bled, bleed_rows)
+    bled &= ~hot[:, columns]
+    flags[:, columns] |= np.where(bled, np.uint16(PixelFlag.BLEED), np.uint16(0))
+    return flags
+
+
+@dataclass(frozen=True)
+class _Star:
+    x: float
+    y: float
+
+
+def bright_stars(profile: FieldProfile, levels: Float32, config: MasksConfig, pixel_scale: float) -> list[Shape]:
+    """Halo, core and spikes of every saturated star, per band.
+
+    The halo ends where the median of a ring falls below `halo_level` of the pixel noise in the binned
+    picture; the inner half of it is flagged BRIGHT_OBJECT as well. A spike is a direction in which a ray
+    beyond the core is brighter than the median direction by `spike_level` of the pixel noise.
+    """
+    shapes: list[Shape] = []
+    for band in range(profile.peak.shape[0]):
+        if not np.isfinite(levels[band]):
+            continue
+        picture = np.nan_to_num(profile.binned[band], nan=0.0)
+        for star in _stars(profile.peak[band], float(levels[band])):
+            largest = config.bright_star_radius / pixel_scale / profile.bin
+            rings, rays = _around(picture, star, largest)
+            above = np.flatnonzero(np.median(rings, axis=1) < config.halo_level)
+            radius = float(above[0] if above.size else len(rings)) + 1.0
+            x, y = ((c + 0.5) * profile.bin - 0.5 for c in (star.x, star.y))
+            shapes.append(disc(band, PixelFlag.HALO, x, y, radius * profile.bin))
+            shapes.append(disc(band, PixelFlag.BRIGHT_OBJECT, x, y, max(radius / 2, 2.0) * profile.bin))
+            shapes += _spikes(band, rays, radius, config.spike_level, (x, y), profile.bin)
+    return shapes
+
+
+def _stars(peak: Float32, level: float) -> list[_Star]:
+    """Centres of groups of bins with a saturated pixel, in bins."""
+    labels, number = label(peak >= level, structure=np.ones((3, 3)))
+    stars = []
+    for index in range(1, number + 1):
+        y, x = np.nonzero(labels == index)
+        stars.append(_Star(float(x.mean()), float(y.mean())))
+    return stars
+
+
+def _around(picture: Float32, star: _Star, largest: float) -> tuple[Float32, Float32]:
+    """The picture in polar coordinates about a star: rings (radius, angle) to `largest`, rays to twice that."""
+    angles = np.radians(np.arange(0.0, 360.0, 2.0))
+    radii = np.arange(1.0, 2 * largest + 1)
+    y = star.y + radii[:, None] * np.sin(angles)[None, :]
+    x = star.x + radii[:, None] * np.cos(angles)[None, :]
+    polar = map_coordinates(picture, [y, x], order=1, mode="constant", cval=0.0)
+    return polar[: int(np.ceil(largest))], polar
+
+
+def _spikes(
+    band: int, rays: Float32, radius: float, level: float, centre: tuple[float, float], side: int
+) -> list[Shape]:
+    """Segments along the directions that stay bright beyond the halo's inner half."""
+    start = max(2, int(radius / 2))
+    length = max(6, int(radius))
+    part = rays[start : start + length]
+    if part.shape[0] < 4:
+        return []
+    strength = np.median(part, axis=0)
+    strength = strength - np.median(strength)
+    crest = (strength >= level) & (strength == maximum_filter(strength, 5, mode="wrap"))
+    shapes = []
+    for index in np.flatnonzero(crest):
+        angle = np.radians(2.0 * index)
+        lit = rays[:, index] - np.median(rays, axis=1) > 0.5 * level
+        dark = np.flatnonzero(minimum_filter(~lit[start:], 3, mode="nearest"))
+        reach = (start + (int(dark[0]) if dark.size else lit.size - start)) * side
+        end = (centre[0] + reach * np.cos(angle), centre[1] + reach * np.sin(angle))
+        shapes.append(Shape(band, PixelFlag.SPIKE, *centre, float(end[0]), float(end[1]), 1.5 * side))
+    return shapes
+
+
+def _connected(lit: Bool, seeds: Bool, reach: int) -> Bool:
+    """Pixels of vertical runs of `lit` that a seed of the same run lies within `reach` rows of."""
+    rows = np.arange(lit.shape[0])[:, None]
+    joined = np.zeros(lit.shape, bool)
+    for flip in (False, True):
+        run, seed = (lit[::-1], seeds[::-1]) if flip else (lit, seeds)
+        last_break = np.maximum.accumulate(np.where(run, -1, rows), axis=0)
+        last_seed = np.maximum.accumulate(np.where(seed, rows, -(10**9)), axis=0)
+        hit = run & (last_seed > last_break) & (rows - last_seed <= reach)
+        joined |= hit[::-1] if flip else hit
+    return joined
+
+
+def _longer_than(runs: Bool, rows: int) -> Bool:
+    """Pixels of vertical runs of at least `rows` pixels."""
+    index = np.arange(runs.shape[0])[:, None]
+    before = np.maximum.accumulate(np.where(runs, -1, index), axis=0)
+    after = np.minimum.accumulate(np.where(runs, runs.shape[0], index)[::-1], axis=0)[::-1]
+    long: Bool = runs & (after - before - 1 >= rows)
+    return long

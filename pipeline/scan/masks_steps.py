@@ -1,0 +1,151 @@
+"""Detector edges that a coadd's pixels betray: steps of the background along columns or rows.
+
+A step is a difference between the means of the few columns on either side of a line, the same in sign over
+several cells in a row. Light of stars and galaxies makes slopes and bumps too, but not the same one in cell
+after cell, which is why each cell's vote is limited and most of them must agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import maximum_filter1d
+
+from pipeline.flags import PixelFlag
+from pipeline.scan.masks_flags import Shape, box
+from pipeline.scan.masks_profile import FieldProfile
+
+Float32 = npt.NDArray[np.float32]
+
+_VOTE_LIMIT = 8.0
+
+
+@dataclass(frozen=True)
+class StepRule:
+    """How a step is told from chance.
+
+    Attributes
+    ----------
+    significance : float
+        Smallest combined significance of the difference, sigma.
+    window : int
+        Columns averaged on each side of the line, pixels.
+    cells : int
+        Cells that are judged together; at least three quarters of them must agree.
+    jump : float
+        Smallest step, in units of the pixel noise.
+    margin : int
+        Pixels flagged on each side of the line.
+    join : float
+        Two edges nearer to each other than this bound one strip, which is flagged whole, pixels.
+    """
+
+    significance: float
+    window: int
+    cells: int
+    jump: float
+    margin: int
+    join: float
+
+
+def find_steps(profile: FieldProfile, rule: StepRule) -> list[Shape]:
+    """Edges along columns and rows of every band, as boxes flagged CHIP_GAP."""
+    shapes = []
+    for band in range(profile.columns.shape[0]):
+        noise = profile.noise.values[band]
+        for start, stop, low, high in _strips(profile.columns[band], profile.columns_error[band], noise, rule):
+            y0, y1 = int(profile.y_edges[start]), int(profile.y_edges[stop])
+            shapes.append(box(band, PixelFlag.CHIP_GAP, low, high, y0, y1))
+        across = np.ascontiguousarray(profile.rows[band].T), np.ascontiguousarray(profile.rows_error[band].T)
+        for start, stop, low, high in _strips(*across, noise.T, rule):
+            x0, x1 = int(profile.x_edges[start]), int(profile.x_edges[stop])
+            shapes.append(box(band, PixelFlag.CHIP_GAP, x0, x1, low, high))
+    return shapes
+
+
+def step_significance(lines: Float32, errors: Float32, window: int) -> tuple[Float32, Float32]:
+    """Difference between the means after and before each line, and the same in sigma.
+
+    Parameters
+    ----------
+    lines, errors : float32 (cell, n)
+        Mean and standard error of each column of a cell; NaN for no data.
+    window : int
+        Columns averaged on each side.
+
+    Returns
+    -------
+    difference, significance : float32 (cell, n)
+        Element x is mean(x .. x + window - 1) - mean(x - window .. x - 1); 0 where a side has no data.
+    """
+    cells, length = lines.shape
+    difference = np.zeros((cells, length), np.float32)
+    significance = np.zeros((cells, length), np.float32)
+    if length <= 2 * window:
+        return difference, significance
+    bad = ~np.isfinite(lines)
+    sums = _running_sum(np.where(bad, 0.0, lines))
+    squares = _running_sum(np.where(bad, 0.0, errors) ** 2)
+    absent = _running_sum(bad)
+    middle = slice(window, length - window + 1)
+    before, here, after = slice(0, length - 2 * window + 1), middle, slice(2 * window, length + 1)
+    jump = (sums[:, after] - 2 * sums[:, here] + sums[:, before]) / window
+    spread = np.sqrt(squares[:, after] - squares[:, before]) / window
+    whole = (absent[:, after] - absent[:, before] == 0) & (spread > 0)
+    target = slice(window, window + jump.shape[1])
+    difference[:, target] = np.where(whole, jump, 0.0)
+    significance[:, target] = np.where(whole, jump / np.where(whole, spread, 1.0), 0.0)
+    return difference, significance
+
+
+def _strips(lines: Float32, errors: Float32, noise: Float32, rule: StepRule) -> Iterator[tuple[int, int, int, int]]:
+    """Cells start..stop and columns low..high (both ends exclusive) of the strips along one direction."""
+    cells, length = lines.shape
+    together = min(rule.cells, cells)
+    if together < 2:
+        return
+    difference, significance = step_significance(lines, errors, rule.window)
+    typical = np.median(noise, axis=1)[:, None]
+    edges = np.zeros((cells, length), np.float32)
+    for start in range(cells - together + 1):
+        part = slice(start, start + together)
+        votes = np.clip(significance[part], -_VOTE_LIMIT, _VOTE_LIMIT)
+        combined = votes.sum(axis=0) / np.sqrt(together)
+        sign = np.sign(combined)
+        agree = (votes * sign >= 2.0) & (difference[part] * sign >= rule.jump * typical[part])
+        enough = agree.sum(axis=0) >= max(2, int(np.ceil(0.75 * together)))
+        strength = (np.abs(combined) * enough).astype(np.float32)
+        edge = (strength >= rule.significance) & (strength == maximum_filter1d(strength, 2 * rule.window + 1))
+        for x in np.flatnonzero(edge):
+            voters = np.flatnonzero(agree[:, x]) + start
+            edges[voters, x] = np.maximum(edges[voters, x], strength[x])
+    for cell in range(cells):
+        # A cell between two that voted has the edge too; a galaxy there has hidden it.
+        near = edges[max(cell - 1, 0) : cell + 2].max(axis=0)
+        for low, high in _joined(near, rule.join):
+            yield cell, cell + 1, max(low - rule.margin, 0), min(high + rule.margin, length)
+
+
+def _joined(strength: Float32, join: float) -> Iterator[tuple[int, int]]:
+    """First and one past the last column of each strip: the strongest edges take their neighbours first."""
+    columns = np.flatnonzero(strength)
+    free = np.ones(columns.size, bool)
+    for index in np.argsort(-strength[columns], kind="stable"):
+        if not free[index]:
+            continue
+        low = high = int(columns[index])
+        for other in np.argsort(np.abs(columns - columns[index]), kind="stable"):
+            span = max(high, int(columns[other])) - min(low, int(columns[other]))
+            if free[other] and span <= join:
+                low, high = min(low, int(columns[other])), max(high, int(columns[other]))
+        free &= (columns < low) | (columns > high)
+        yield low, high
+
+
+def _running_sum(lines: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Sum of the elements before each one, along the last axis; one element longer than the lines."""
+    return np.concatenate([np.zeros((lines.shape[0], 1)), np.cumsum(lines, axis=1, dtype=np.float64)], axis=1)

@@ -1,0 +1,227 @@
+"""Trails of satellites and aeroplanes: long straight lines on the binned signal-to-noise picture.
+
+A Hough transform of the lit bins proposes lines; a line is kept where most of a long stretch of it is brighter
+than the strips on both sides, so that neither a few stars in a row nor the flank of a galaxy makes a trail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import label, map_coordinates, maximum_filter, median_filter, uniform_filter1d
+from skimage.transform import hough_line
+
+from pipeline.flags import PixelFlag
+from pipeline.scan.masks_flags import Shape
+from pipeline.scan.masks_profile import FieldProfile
+from pipeline.scan_config import MasksConfig
+
+Float32 = npt.NDArray[np.float32]
+
+Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+
+_MAX_TRAILS = 40
+_PICTURE_SIDE = 700
+_MAX_CANDIDATES = 200
+_LIT = 1.5
+_FILLING = 0.7
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A straight piece of light, in bins, and its signal to noise."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    significance: float
+
+
+def find_trails(
+    profile: FieldProfile, config: MasksConfig, pixel_scale: float, known: Sequence[Shape] = ()
+) -> list[Shape]:
+    """Segments flagged TRAIL, per band.
+
+    Parameters
+    ----------
+    profile : FieldProfile
+    config : MasksConfig
+    pixel_scale : float
+        Arcsec.
+    known : sequence of Shape
+        Regions explained otherwise, such as detector edges, whose light is no trail.
+    """
+    half_width = config.trail_half_width / pixel_scale
+    shapes = []
+    for band in range(profile.binned.shape[0]):
+        picture, side = _rebinned(_without(profile, band, known), profile.bin)
+        length = config.trail_length / pixel_scale / side
+        for line in find_lines(picture, config.trail_significance, length):
+            x0, y0, x1, y1 = ((value + 0.5) * side - 0.5 for value in (line.x0, line.y0, line.x1, line.y1))
+            shapes.append(Shape(band, PixelFlag.TRAIL, x0, y0, x1, y1, half_width + side / 2))
+    return shapes
+
+
+def find_lines(picture: Float32, significance: float, length: float) -> list[Segment]:
+    """Straight lines of light.
+
+    Parameters
+    ----------
+    picture : float32 (y, x)
+        Signal to noise of bins, about 0 on empty sky; NaN for no data.
+    significance : float
+        Of the number of lit bins on the line against chance, and of the light of the lit stretch against
+        the strips beside it, sigma.
+    length : float
+        Shortest lit stretch, bins.
+
+    Returns
+    -------
+    list of Segment
+        At most 40, strongest first.
+    """
+    if min(picture.shape) < 16:
+        return []
+    votes = _votes(picture)
+    lit = votes >= _LIT
+    angles = np.arange(-np.pi / 2, np.pi / 2, 1.0 / float(np.hypot(lit.shape[0], lit.shape[1])))
+    chords = _chords(lit.shape, angles)
+    lines: list[Segment] = []
+    while len(lines) < _MAX_TRAILS:
+        best = None
+        for angle, offset in _candidates(lit, angles, chords, significance, length):
+            best = _stretch(votes, angle, offset, significance, length)
+            if best is not None:
+                break
+        if best is None:
+            break
+        lines.append(best)
+        _erase(lit, votes, best)
+    return lines
+
+
+def _without(profile: FieldProfile, band: int, known: Sequence[Shape]) -> Float32:
+    """A band's picture with the bins of known regions taken out."""
+    picture: Float32 = profile.binned[band].copy()
+    for shape in known:
+        if shape.band == band:
+            side = profile.bin
+            x0, y0, x1, y1 = ((value + 0.5) / side - 0.5 for value in (shape.x0, shape.y0, shape.x1, shape.y1))
+            covered = np.zeros(picture.shape, np.uint16)
+            replace(shape, x0=x0, y0=y0, x1=x1, y1=y1, half_width=shape.half_width / side + 1.0).paint(covered, 0)
+            picture[covered > 0] = np.nan
+    return picture
+
+
+def _rebinned(picture: Float32, side: int) -> tuple[Float32, int]:
+    """The picture with at most `_PICTURE_SIDE` bins a side, and the side of a bin in pixels."""
+    factor = -(-max(picture.shape) // _PICTURE_SIDE)
+    if factor == 1:
+        return picture, side
+    starts = [np.arange(0, length, factor) for length in picture.shape]
+    data = np.isfinite(picture)
+    total = np.add.reduceat(np.add.reduceat(np.where(data, picture, 0.0), starts[0], axis=0), starts[1], axis=1)
+    count = np.add.reduceat(np.add.reduceat(data, starts[0], axis=0, dtype=int), starts[1], axis=1, dtype=int)
+    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return mean.astype(np.float32), side * factor
+
+
+def _votes(picture: Float32) -> Float32:
+    """Signal above the surroundings in units of its scatter, cut at -3 and +6; 0 where there is no data."""
+    data = np.isfinite(picture)
+    if not data.any():
+        return np.zeros(picture.shape, np.float32)
+    filled: Float32 = np.where(data, picture, np.float32(0.0))
+    flat = filled - median_filter(filled, 15)
+    scatter = 1.4826 * float(np.median(np.abs(flat[data])))
+    if scatter <= 0:
+        return np.zeros(picture.shape, np.float32)
+    return np.where(data, np.clip(flat / scatter, -3.0, 6.0), 0.0).astype(np.float32)
+
+
+def _candidates(
+    lit: Bool, angles: Float64, chords: Float32, significance: float, length: float
+) -> list[tuple[float, float]]:
+    """Angle and offset (x cos + y sin = offset) of the lines that hold more lit bins than chance, best first."""
+    counts, _, offsets = hough_line(lit, angles)
+    share = float(lit.mean())
+    expected = np.maximum(share * (1 - share) * chords, 1.0)
+    excess = (counts - share * chords) / np.sqrt(expected)
+    excess[chords < length] = 0.0
+    crest = (excess == maximum_filter(excess, 15)) & (excess >= 0.5 * significance)
+    rows, columns = np.nonzero(crest)
+    order = np.argsort(-excess[rows, columns], kind="stable")[:_MAX_CANDIDATES]
+    return [(float(angles[columns[best]]), float(offsets[rows[best]])) for best in order]
+
+
+def _chords(shape: tuple[int, ...], angles: Float64) -> Float32:
+    """Length of each line inside the picture, bins: float32 (offset, angle), the offsets of `hough_line`."""
+    reach = int(np.ceil(np.hypot(shape[0], shape[1])))
+    offsets = np.linspace(-reach, reach, 2 * reach + 1)[:, None]
+    sine, cosine = np.sin(angles)[None, :], np.cos(angles)[None, :]
+    low = np.full((offsets.size, angles.size), -np.inf, np.float32)
+    high = np.full((offsets.size, angles.size), np.inf, np.float32)
+    for base, direction, size in ((offsets * cosine, -sine, shape[1]), (offsets * sine, cosine, shape[0])):
+        # A line along the axis never leaves it, or was never on it; the tiny slope gives both as huge numbers.
+        slope = np.where(np.abs(direction) < 1e-9, 1e-9, direction)
+        first, second = -base / slope, (size - 1 - base) / slope
+        np.maximum(low, np.minimum(first, second), out=low, casting="same_kind")
+        np.minimum(high, np.maximum(first, second), out=high, casting="same_kind")
+    length: Float32 = np.maximum(high - low, 0.0)
+    return length
+
+
+def _stretch(votes: Float32, angle: float, offset: float, significance: float, length: float) -> Segment | None:
+    """The lit stretch of a line, or None if it is too short, too patchy or no brighter than its sides."""
+    diagonal = float(np.hypot(votes.shape[0], votes.shape[1]))
+    along = np.arange(-diagonal, diagonal)
+    x = offset * np.cos(angle) - along * np.sin(angle)
+    y = offset * np.sin(angle) + along * np.cos(angle)
+    inside = (x >= 0) & (x <= votes.shape[1] - 1) & (y >= 0) & (y <= votes.shape[0] - 1)
+    x, y = x[inside], y[inside]
+    window = max(int(length / 3), 5)
+    if x.size < length:
+        return None
+    line = np.max([_sample(votes, x, y, angle, shift) for shift in (-1.0, 0.0, 1.0)], axis=0)
+    sides = [_sample(votes, x, y, angle, shift) for shift in (-7.0, -6.0, -5.0, 5.0, 6.0, 7.0)]
+    beside = np.maximum(np.mean(sides[:3], axis=0), np.mean(sides[3:], axis=0))
+    clear = (line - beside > _LIT).astype(np.float64)
+    filling = uniform_filter1d(clear, window, mode="constant")
+    runs, number = label(filling > _FILLING)
+    if number == 0:
+        return None
+    sizes = np.bincount(runs)[1:]
+    run = np.flatnonzero(runs == int(np.argmax(sizes)) + 1)
+    if run.size < length or clear[run].mean() < _FILLING:
+        return None
+    excess = (line - beside)[run]
+    strength = float(np.median(excess) * np.sqrt(run.size))
+    if strength < significance:
+        return None
+    first, last = int(run[0]), int(run[-1])
+    return Segment(float(x[first]), float(y[first]), float(x[last]), float(y[last]), strength)
+
+
+def _sample(votes: Float32, x: Float64, y: Float64, angle: float, shift: float) -> Float64:
+    """Votes along a line moved sideways by `shift` bins, nearest bin; 0 outside."""
+    sampled: Float64 = map_coordinates(
+        votes, [y + shift * np.sin(angle), x + shift * np.cos(angle)], order=0, mode="constant", cval=0.0
+    ).astype(np.float64)
+    return sampled
+
+
+def _erase(lit: Bool, votes: Float32, line: Segment) -> None:
+    """Take a found line out of the pictures, which are changed."""
+    y, x = np.arange(lit.shape[0])[:, None], np.arange(lit.shape[1])[None, :]
+    dx, dy = line.x1 - line.x0, line.y1 - line.y0
+    length = max(float(np.hypot(dx, dy)), 1e-9)
+    across = np.abs((x - line.x0) * dy - (y - line.y0) * dx) / length
+    along = ((x - line.x0) * dx + (y - line.y0) * dy) / length
+    near = (across <= 4.0) & (along >= -4.0) & (along <= length + 4.0)
+    lit[near] = False
+    votes[near] = 0.0
