@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -234,7 +234,7 @@ def _find(hdus: fits.HDUList, hdu: int | str | None, path: str, kind: tuple[type
         if isinstance(hdu, int):
             _ = hdus[hdu]
             return hdu
-        for index, candidate in enumerate(hdus):
+        for index, candidate in enumerate(cast("Iterable[Any]", hdus)):
             if hdu is None:
                 if isinstance(candidate, kind) and (kind != _IMAGES or candidate.header.get("NAXIS") == 2):
                     return index
