@@ -62,7 +62,8 @@ DETECTIONS = (
 
 STAMPS = (
     Column("objid", pa.int64(), "", "meta.id;meta.main", "of the detection"),
-    *_PLACE,
+    Column("row", pa.int32(), "", "meta.record", "row of the cutout in the field's cutout arrays"),
+    Column("size", pa.int32(), "pix", "phys.size", "side of the stamp"),
     Column("artefact_fraction", pa.float32(), "", "stat.value", "share of the stamp under a fatal pixel flag"),
     Column("valid_fraction", pa.float32(), "", "stat.value", "share of valid pixels, the smallest over the bands"),
     Column("centre_flags", pa.uint32(), "", "meta.code", "PixelFlag bits of any band within the centre radius"),
@@ -122,6 +123,11 @@ def member_column(member: str, prefix: str = "score") -> Column:
     return Column(
         f"{prefix}_{member}", pa.float32(), "", "stat.probability", f"{what} of member {member}", nullable=True
     )
+
+
+def flag_count_column(flag: str) -> Column:
+    """Pixels of a stamp under one pixel flag, the largest number over the bands; `flag` in lower case."""
+    return Column(f"npix_{flag}", pa.int32(), "pix", "meta.number", f"pixels under {flag.upper()}, most of any band")
 
 
 def magnitude_column(band: str) -> Column:

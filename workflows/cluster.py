@@ -95,12 +95,13 @@ def executor_for(config: ClusterConfig) -> Iterator[tuple[Executor, Client | Non
             check_same_code(client)
             yield DaskExecutor(client), client
         return
-    with _local(config) as cluster, Client(cluster, set_as_default=False) as client:
+    with local_cluster(config) as cluster, Client(cluster, set_as_default=False) as client:
         yield DaskExecutor(client), client
 
 
 @contextmanager
-def _local(config: ClusterConfig) -> Iterator[LocalCluster]:
+def local_cluster(config: ClusterConfig) -> Iterator[LocalCluster]:
+    """Start worker processes on this machine with the environment that scoring needs."""
     # The first cluster of a process leaks its workers' malloc and thread settings into this process's environment,
     # and those then beat the configuration of the next; so the right ones are set on both before it starts.
     os.environ.update(WORKER_ENVIRONMENT)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.io import products
+from pipeline.scan.cutouts import stamp_pixels
 from workflows.plan import FieldPlan, stages_of
-from workflows.setup import ScanSetup, stamp_size
+from workflows.setup import ScanSetup
 
 DETECTIONS_PER_ARCMIN2 = 40.0
 """Assumed where no field of this output is done: about what r = 24.4 at five sigma gives at high latitude."""
@@ -53,7 +54,7 @@ def forecast(setup: ScanSetup, plans: tuple[FieldPlan, ...], workers: int) -> Fo
     objects = round(area * density)
     bands = len(setup.config.bands)
     scale = todo[0].geometry.pixel_scale if todo and todo[0].geometry is not None else 1.0
-    stamp_bytes = 12 * bands * stamp_size(setup.config, scale) ** 2
+    stamp_bytes = 12 * bands * stamp_pixels(setup.config.cutouts, scale) ** 2
     cut_rate, score_rate = rates
     cutting = any(stage.state != "done" for plan in todo for stage in plan.stages[:3])
     scoring = "score" in stages_of(setup.config)

@@ -173,7 +173,9 @@ def _fingerprints(
         {"masks": config.masks.model_dump(mode="json"), "bands": config.bands},
         {"survey": survey.provenance(), "files": files, "field": [field.survey, field.release, field.field_id]},
     )
-    catalogue = survey.catalogue_identity() if config.detect.method == "catalogue" else None
+    catalogue: list[Any] = []
+    if config.detect.method == "catalogue":
+        catalogue = [survey.catalogue_provenance(), [file_identity(path) for path in survey.catalogue_files(field)]]
     detect = stage_fingerprint("detect", config.detect.model_dump(mode="json"), [masks, catalogue])
     cutouts = stage_fingerprint("cutouts", [config.cutouts.model_dump(mode="json"), config.vet.centre_radius], detect)
     wanted = {"masks": masks, "detect": detect, "cutouts": cutouts}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,8 +103,3 @@ def open_scan(reference: str, out: str | None = None) -> ScanSetup:
     return ScanSetup(
         reference, path.absolute(), config, raw, survey, survey_path.absolute(), ensemble, ensemble_path, output
     )
-
-
-def stamp_size(config: ScanConfig, pixel_scale: float) -> int:
-    """Side of the stamps in pixels: `cutouts.size` rounded up to an even number."""
-    return 2 * math.ceil(config.cutouts.size / pixel_scale / 2 - 1e-9)

@@ -6,7 +6,7 @@ writer; two writers in one shard would lose data without a word (zarr-python iss
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +76,7 @@ def create(
     chunk: int,
     shard: int,
     codec: str,
+    seeing: Mapping[str, float],
 ) -> CutoutStore:
     """Make the empty group of a field.
 
@@ -92,6 +93,8 @@ def create(
     chunk, shard : int
         Cutouts a chunk and a shard.
     codec : {"lz4", "zstd", "none"}
+    seeing : mapping
+        band -> FWHM in arcsec, for the bands whose survey says it.
     """
     path = folder / NAME
     root = zarr.open_group(str(path), mode="w", zarr_format=3)
@@ -104,6 +107,7 @@ def create(
             "size": size,
             "shard": shard,
             "rows": rows,
+            "seeing": dict(seeing),
         }
     )
     compressors = {
@@ -168,6 +172,12 @@ def open_store(folder: Path) -> CutoutStore:
         )
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise ProductMismatch(f"{path}: no readable cutouts ({error}); rerun the field from cutouts.") from error
+
+
+def seeing(folder: Path) -> dict[str, float]:
+    """Seeing of the field in arcsec, by band, as its cutouts carry it."""
+    found: Any = zarr.open_group(str(folder / NAME), mode="r").attrs["seeing"]
+    return {str(band): float(value) for band, value in found.items()}
 
 
 def read(store: CutoutStore, first: int, last: int) -> Stamps:

@@ -13,7 +13,7 @@ from pipeline.io.cutout_store import CutoutStore, Stamps
 
 def make(folder: Path, rows: int, codec: str = "lz4") -> CutoutStore:
     return cutout_store.create(
-        folder, bands=("g", "r"), pixel_scale=0.3, rows=rows, size=6, chunk=4, shard=8, codec=codec
+        folder, bands=("g", "r"), pixel_scale=0.3, rows=rows, size=6, chunk=4, shard=8, codec=codec, seeing={"r": 0.8}
     )
 
 
@@ -38,6 +38,7 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path: Path, rows: int, codec: s
     cutout_store.write(store, split(store, whole))
     again = cutout_store.open_store(tmp_path)
     assert again == store
+    assert cutout_store.seeing(tmp_path) == {"r": 0.8}
     read = cutout_store.read(again, 0, rows)
     np.testing.assert_array_equal(read.image.view(np.uint32), whole.image.view(np.uint32))
     np.testing.assert_array_equal(read.ivar.view(np.uint32), whole.ivar.view(np.uint32))

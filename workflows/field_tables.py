@@ -1,0 +1,213 @@
+"""A field's products between memory and disk: masks, detections, stamp tables, score parts, catalogue rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.io import mask_store
+from pipeline.io.tables import build_table, read_table, write_table
+from pipeline.models.ensemble import Ensemble
+from pipeline.scan.background import Mesh
+from pipeline.scan.cutouts_stats import StampStats
+from pipeline.scan.detect import Detections
+from pipeline.scan.field_scan import ScoredRows, StampTable, flag_names, joined
+from pipeline.scan.masks import FieldMasks
+from pipeline.scan.masks_flags import FoundFlags
+from pipeline.scan_config import ScanConfig
+from pipeline.schema import (
+    SCORE_PART,
+    STAMPS,
+    Column,
+    detections_columns,
+    flag_count_column,
+    member_column,
+    scores_columns,
+)
+
+DETECTIONS_FILE = "detections.parquet"
+STAMPS_FILE = "stamps.parquet"
+SCORES_FILE = "scores.parquet"
+CANDIDATES_FILE = "candidates.parquet"
+
+
+def write_masks(folder: Path, masks: FieldMasks) -> None:
+    """Write what `find` knows of a field."""
+    stored = mask_store.StoredMasks(
+        bands=masks.bands,
+        shape=masks.background.shape,
+        background=masks.background.values,
+        noise=masks.noise.values,
+        strips=masks.found.strips,
+    )
+    mask_store.write_masks(folder, stored)
+
+
+def read_masks(folder: Path) -> FieldMasks:
+    """Read it back; raises ProductMismatch."""
+    stored = mask_store.read_masks(folder)
+    return FieldMasks(
+        stored.bands,
+        Mesh(stored.background, stored.shape),
+        Mesh(stored.noise, stored.shape),
+        FoundFlags(stored.strips, (len(stored.bands), *stored.shape)),
+    )
+
+
+def no_detections(bands: tuple[str, ...]) -> Detections:
+    """The detections of a field without coverage."""
+    floats, ids = np.empty(0, np.float64), np.empty(0, np.int64)
+    mags = np.empty((0, len(bands)), np.float32)
+    return Detections(ids, np.empty(0, object), floats, floats, floats, floats, mags, ids, bands)
+
+
+def write_detections(folder: Path, detections: Detections) -> None:
+    """Write a field's detections."""
+    values = {
+        "objid": detections.objid,
+        "source_id": list(detections.source_id),
+        "ra": detections.ra,
+        "dec": detections.dec,
+        "x": detections.x,
+        "y": detections.y,
+        "_healpix_29": detections.healpix29,
+    }
+    values |= {f"mag_{band}": detections.mags[:, column] for column, band in enumerate(detections.bands)}
+    write_table(folder / DETECTIONS_FILE, build_table(detections_columns(detections.bands), values))
+
+
+def read_detections(folder: Path, bands: tuple[str, ...]) -> Detections:
+    """Read them back, with the magnitudes of `bands` (NaN where there is none); raises ProductMismatch."""
+    table = read_table(folder / DETECTIONS_FILE)
+    mags = np.full((len(table), len(bands)), np.nan, np.float32)
+    for column, band in enumerate(bands):
+        if f"mag_{band}" in table.column_names:
+            mags[:, column] = _floats(table, f"mag_{band}")
+    names = np.full(len(table), None, object)
+    names[:] = table["source_id"].to_pylist()
+    return Detections(
+        objid=table["objid"].to_numpy(),
+        source_id=names,
+        ra=table["ra"].to_numpy(),
+        dec=table["dec"].to_numpy(),
+        x=table["x"].to_numpy(),
+        y=table["y"].to_numpy(),
+        mags=mags,
+        healpix29=table["_healpix_29"].to_numpy(),
+        bands=bands,
+    )
+
+
+def stamps_columns() -> tuple[Column, ...]:
+    """Columns of a field's stamp table, in order."""
+    return (*STAMPS, *(flag_count_column(name) for name in flag_names()))
+
+
+def write_stamps(folder: Path, shards: Sequence[tuple[npt.NDArray[np.int64], StampStats]], size: int) -> None:
+    """Write what vetting needs of a field's stamps, shard by shard in order."""
+    stats = joined([part for _, part in shards])
+    objid = np.concatenate([ids for ids, _ in shards] or [np.empty(0, np.int64)])
+    values = {
+        "objid": objid,
+        "size": np.full(len(objid), size, np.int32),
+        "row": np.arange(len(objid), dtype=np.int32),
+        "artefact_fraction": stats.artefact_fraction,
+        "valid_fraction": stats.valid_fraction,
+        "centre_flags": stats.centre_flags,
+        "bands_missing": stats.bands_missing,
+    }
+    values |= {f"npix_{name}": counts for name, counts in stats.npix.items()}
+    write_table(folder / STAMPS_FILE, build_table(stamps_columns(), values))
+
+
+def read_stamps(folder: Path) -> StampTable:
+    """Read it back; raises ProductMismatch."""
+    table = read_table(folder / STAMPS_FILE)
+    stats = StampStats(
+        table["artefact_fraction"].to_numpy(),
+        table["valid_fraction"].to_numpy(),
+        table["centre_flags"].to_numpy(),
+        table["bands_missing"].to_numpy(),
+        {name: table[f"npix_{name}"].to_numpy() for name in flag_names()},
+    )
+    size = int(table["size"][0].as_py()) if len(table) else 1
+    return StampTable(table["objid"].to_numpy(), stats, size)
+
+
+def part_name(index: int) -> str:
+    """File of one shard's logits."""
+    return f"part-{index:05d}.parquet"
+
+
+def part_columns(members: Sequence[str]) -> tuple[Column, ...]:
+    """Columns of one shard's logits, in order."""
+    return (*SCORE_PART, *(member_column(name, "logit") for name in members))
+
+
+def write_score_part(
+    folder: Path,
+    index: int,
+    objid: npt.NDArray[np.int64],
+    first_row: int,
+    logits: npt.NDArray[np.float32],
+    members: Sequence[str],
+) -> None:
+    """Write one shard's logits, float32 (n, members), NaN as null."""
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {"objid": objid, "row": np.arange(first_row, first_row + len(objid), dtype=np.int32)}
+    values |= {f"logit_{name}": logits[:, column] for column, name in enumerate(members)}
+    write_table(folder / part_name(index), build_table(part_columns(members), values))
+
+
+def read_score_parts(folder: Path, members: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Every part of a field in order of rows: objid (n,) and logits float32 (n, members), NaN where null."""
+    tables = [read_table(path) for path in sorted(folder.glob("part-*.parquet"))]
+    if not tables:
+        return np.empty(0, np.int64), np.empty((0, len(members)), np.float32)
+    table = pa.concat_tables(tables)
+    logits = [_floats(table, f"logit_{name}") for name in members]
+    return table["objid"].to_numpy(), np.stack(logits, axis=1)
+
+
+def write_scored(folder: Path, scored: ScoredRows, config: ScanConfig, ensemble: Ensemble) -> None:
+    """Write a field's scores, every row of them, and its candidates."""
+    table = scored_table(scored, config.bands, ensemble.names)
+    write_table(folder / SCORES_FILE, table)
+    write_table(folder / CANDIDATES_FILE, table.filter(pa.array(scored.is_candidate)))
+
+
+def scored_table(scored: ScoredRows, bands: tuple[str, ...], members: Sequence[str]) -> pa.Table:
+    """Catalogue rows as the score and candidate tables have them, in order of `_healpix_29` and `objid`."""
+    detections, origin = scored.detections, scored.origin
+    count = len(detections)
+    values = {
+        "objid": detections.objid,
+        "survey": [origin.survey] * count,
+        "release": [origin.release] * count,
+        "field_id": [origin.field_id] * count,
+        "scan_id": [origin.scan_id] * count,
+        "ra": detections.ra,
+        "dec": detections.dec,
+        "score": scored.score,
+        "score_std": scored.score_std,
+        "vet_flags": scored.vet_flags,
+        "artefact_fraction": scored.artefact_fraction,
+        "valid_fraction": scored.valid_fraction,
+        "is_primary": scored.is_primary,
+        "shard": scored.shard,
+        "row": scored.row,
+        "_healpix_29": detections.healpix29,
+    }
+    values |= {f"score_{name}": scored.member_scores[:, column] for column, name in enumerate(members)}
+    values |= {f"mag_{band}": detections.mags[:, column] for column, band in enumerate(bands)}
+    values |= {f"seeing_{band}": np.full(count, scored.seeing.get(band, np.nan), np.float32) for band in bands}
+    return build_table(scores_columns(members, bands), values)
+
+
+def _floats(table: pa.Table, name: str) -> npt.NDArray[np.float32]:
+    """A nullable float column as float32, NaN where null."""
+    return table[name].to_numpy().astype(np.float32)

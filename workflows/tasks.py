@@ -1,0 +1,364 @@
+"""The tasks of a scan: each reads its inputs from disk, calls the library, writes and publishes.
+
+They run on a worker or in the calling process alike. Arguments are small; results are a few bytes. A task
+that ran before, wholly or in part, can run again: cutting writes to a generation of its own, a score part is
+replaced by the same bytes, and only a published manifest makes any of it live.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import NoCoverage, ProductMismatch
+from pipeline.field import Field, FieldImage
+from pipeline.geometry import FieldGeometry, primary
+from pipeline.io import cutout_store, products
+from pipeline.io.cutout_store import Stamps
+from pipeline.models.ensemble import Ensemble, load_ensemble
+from pipeline.scan.cutouts import cut, stamp_pixels
+from pipeline.scan.detect import Detections, detect
+from pipeline.scan.field_scan import Origin, score_rows
+from pipeline.scan.masks import FieldMasks, find
+from pipeline.scan.score import score_cutouts
+from pipeline.scan_config import ScanConfig
+from pipeline.surveys import Survey, open_survey
+from workflows import field_tables
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task of a scan is told: where its output is and which files configure it."""
+
+    output: str
+    config: ScanConfig
+    survey: str
+    ensemble: str | None
+
+
+@dataclass(frozen=True)
+class CutResult:
+    """A field after cutting: its cutouts, the shards still to score, and the stages written."""
+
+    rows: int
+    shards: tuple[int, ...]
+    score_generation: str
+    wrote: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """A shard after scoring."""
+
+    rows: int
+    seconds: float
+
+
+def cut_field(
+    job: Job, field: Field, wanted: Mapping[str, str], redo: Sequence[str], provenance: Mapping[str, Any]
+) -> CutResult:
+    """Masks, detections and cutouts of one field; each is published, and done ones are read back.
+
+    A field without coverage is a success with zero rows.
+    """
+    began = time.monotonic()
+    wrote: list[str] = []
+    if {"masks", "detect", "cutouts"} & set(redo):
+        try:
+            wrote = _cut_stages(job, field, wanted, redo, provenance)
+        except NoCoverage:
+            wrote = _publish_empty(job, field, wanted, provenance)
+    manifest = _live(job, field.field_id, "cutouts")
+    store = cutout_store.open_store(Path(job.output) / manifest.place)
+    generation, shards = "", tuple(range(store.shards))
+    if "score" in redo:
+        generation, shards = _score_generation(job, field.field_id, wanted["score"], redo, shards)
+    return CutResult(manifest.rows, shards, generation, tuple(wrote), time.monotonic() - began)
+
+
+def score_shard(job: Job, field_id: str, index: int, generation: str) -> ScoreResult:
+    """Logits of every member for one shard, written as a part of the field's scores."""
+    began = time.monotonic()
+    output = Path(job.output)
+    manifest = _live(job, field_id, "cutouts")
+    folder = output / manifest.place
+    store = cutout_store.open_store(folder)
+    stamps = cutout_store.read_shard(store, index)
+    ensemble = _ensemble(str(job.ensemble))
+    _fix_threads(job.config.threads)
+    logits = score_cutouts(
+        stamps.image,
+        stamps.ivar,
+        stamps.mask,
+        pixel_scale=store.pixel_scale,
+        bands=store.bands,
+        ensemble=ensemble,
+        config=job.config.score,
+    )
+    first, last = store.span(index)
+    objid = field_tables.read_stamps(folder).objid[first:last]
+    target = output / products.generation_place("score", field_id, generation)
+    field_tables.write_score_part(target, index, objid, first, logits, ensemble.names)
+    return ScoreResult(last - first, time.monotonic() - began)
+
+
+def finish_field(
+    job: Job,
+    field: Field,
+    wanted: Mapping[str, str],
+    redo: Sequence[str],
+    generation: str,
+    geometry: FieldGeometry,
+    neighbours: Sequence[FieldGeometry],
+    provenance: Mapping[str, Any],
+) -> tuple[str, ...]:
+    """Publish a field's scores and write its catalogue rows; returns the stages written.
+
+    Raises
+    ------
+    ProductMismatch
+        If detections, cutouts and scores are not equally many.
+    """
+    output = Path(job.output)
+    name = field.field_id
+    ensemble = _ensemble(str(job.ensemble))
+    cutouts = _live(job, name, "cutouts")
+    stamps = field_tables.read_stamps(output / cutouts.place)
+    detections = field_tables.read_detections(output / _live(job, name, "detect").place, job.config.bands)
+    wrote: list[str] = []
+    if "score" in redo:
+        folder = output / products.generation_place("score", name, generation)
+        folder.mkdir(parents=True, exist_ok=True)
+        objid, _ = field_tables.read_score_parts(folder, ensemble.names)
+        _conserve(name, len(detections), len(stamps.objid), len(objid))
+        products.publish(
+            output,
+            field_id=name,
+            stage="score",
+            fingerprint=wanted["score"],
+            generation=generation,
+            rows=len(objid),
+            provenance=provenance,
+            empty=cutouts.empty,
+        )
+        wrote.append("score")
+    objid, logits = field_tables.read_score_parts(output / _live(job, name, "score").place, ensemble.names)
+    _conserve(name, len(detections), len(stamps.objid), len(objid))
+    scored = score_rows(
+        detections,
+        stamps,
+        objid,
+        logits,
+        is_primary=primary(geometry, neighbours, detections.ra, detections.dec),
+        ensemble=ensemble,
+        bands=job.config.bands,
+        vet=job.config.vet,
+        candidates=job.config.candidates,
+        origin=Origin(field.survey, field.release, name, job.config.scan_id, job.config.cutouts.shard),
+        seeing=cutout_store.seeing(output / cutouts.place),
+    )
+    new = products.new_generation(output, "candidates", name, wanted["candidates"])
+    field_tables.write_scored(output / products.generation_place("candidates", name, new), scored, job.config, ensemble)
+    products.publish(
+        output,
+        field_id=name,
+        stage="candidates",
+        fingerprint=wanted["candidates"],
+        generation=new,
+        rows=len(objid),
+        provenance=provenance,
+        empty=cutouts.empty,
+        counts={
+            "detections": len(detections),
+            "cutouts": len(stamps.objid),
+            "scored": len(objid),
+            "unscorable": scored.unscorable,
+            "candidates": int(scored.is_candidate.sum()),
+        },
+    )
+    wrote.append("candidates")
+    products.sweep(output, name, ("masks", "detect", "cutouts", "score", "candidates"))
+    return tuple(wrote)
+
+
+def _cut_stages(
+    job: Job, field: Field, wanted: Mapping[str, str], redo: Sequence[str], provenance: Mapping[str, Any]
+) -> list[str]:
+    output, config = Path(job.output), job.config
+    survey = _survey(job.survey)
+    field_image = survey.open(field, config.bands)
+    writer = _Publisher(job, field, wanted, provenance)
+    if "masks" in redo:
+        masks = find(field_image, config.masks, config.memory)
+        folder = writer.begin("masks")
+        field_tables.write_masks(folder, masks)
+        writer.publish("masks", rows=0)
+    else:
+        masks = field_tables.read_masks(output / _live(job, field.field_id, "masks").place)
+    if "detect" in redo:
+        detections = _detect(job, survey, field, field_image, masks)
+        folder = writer.begin("detect")
+        field_tables.write_detections(folder, detections)
+        writer.publish("detect", rows=len(detections))
+    else:
+        detections = field_tables.read_detections(output / _live(job, field.field_id, "detect").place, config.bands)
+    if "cutouts" in redo:
+        folder = writer.begin("cutouts")
+        _write_cutouts(folder, config, field_image, masks, detections)
+        writer.publish("cutouts", rows=len(detections), detections=len(detections))
+    return writer.wrote
+
+
+def _detect(job: Job, survey: Survey, field: Field, field_image: FieldImage, masks: FieldMasks) -> Detections:
+    """Detections that keep the ids of the field's previous generation."""
+    output, config = Path(job.output), job.config
+    before = products.live_manifest(output, field.field_id, "detect")
+    previous = field_tables.read_detections(output / before.place, config.bands) if before is not None else None
+    external = survey.detections(field, field_image) if config.detect.method == "catalogue" else None
+    return detect(field_image, masks, config.detect, config.memory, external=external, previous=previous)
+
+
+def _write_cutouts(
+    folder: Path, config: ScanConfig, field_image: FieldImage, masks: FieldMasks, detections: Detections
+) -> None:
+    store = cutout_store.create(
+        folder,
+        bands=field_image.bands,
+        pixel_scale=field_image.pixel_scale,
+        rows=len(detections),
+        size=stamp_pixels(config.cutouts, field_image.pixel_scale),
+        chunk=config.cutouts.chunk,
+        shard=config.cutouts.shard,
+        codec=config.cutouts.codec,
+        seeing=field_image.meta.get("seeing", {}),
+    )
+    shards = []
+
+    def pixels() -> Any:
+        for cutouts in cut(field_image, masks, detections, config.cutouts, config.vet, config.memory):
+            shards.append((cutouts.objid, cutouts.stats))
+            yield Stamps(cutouts.image, cutouts.ivar, cutouts.mask)
+
+    cutout_store.write(store, pixels())
+    field_tables.write_stamps(folder, shards, store.size)
+
+
+def _publish_empty(job: Job, field: Field, wanted: Mapping[str, str], provenance: Mapping[str, Any]) -> list[str]:
+    """A field without coverage: every cutting stage done, with zero rows."""
+    config = job.config
+    writer = _Publisher(job, field, wanted, provenance, empty=True)
+    writer.begin("masks")
+    writer.publish("masks", rows=0)
+    field_tables.write_detections(writer.begin("detect"), field_tables.no_detections(config.bands))
+    writer.publish("detect", rows=0)
+    folder = writer.begin("cutouts")
+    store = cutout_store.create(
+        folder,
+        bands=config.bands,
+        pixel_scale=1.0,
+        rows=0,
+        size=1,
+        chunk=config.cutouts.chunk,
+        shard=config.cutouts.shard,
+        codec=config.cutouts.codec,
+        seeing={},
+    )
+    cutout_store.write(store, [])
+    field_tables.write_stamps(folder, [], store.size)
+    writer.publish("cutouts", rows=0)
+    return writer.wrote
+
+
+class _Publisher:
+    """Begins and publishes the cutting stages of one field, and remembers which."""
+
+    def __init__(
+        self,
+        job: Job,
+        field: Field,
+        wanted: Mapping[str, str],
+        provenance: Mapping[str, Any],
+        empty: bool = False,
+    ) -> None:
+        self._output = Path(job.output)
+        self._field_id = field.field_id
+        self._wanted = wanted
+        self._provenance = provenance
+        self._empty = empty
+        self._generation: dict[str, str] = {}
+        self.wrote: list[str] = []
+
+    def begin(self, stage: str) -> Path:
+        """Make the folder of a new generation."""
+        name = products.new_generation(self._output, stage, self._field_id, self._wanted[stage])
+        self._generation[stage] = name
+        return self._output / products.generation_place(stage, self._field_id, name)
+
+    def publish(self, stage: str, rows: int, detections: int = 0) -> None:
+        """Make it live."""
+        products.publish(
+            self._output,
+            field_id=self._field_id,
+            stage=stage,
+            fingerprint=self._wanted[stage],
+            generation=self._generation[stage],
+            rows=rows,
+            provenance=self._provenance,
+            empty=self._empty,
+            counts={"detections": detections, "cutouts": detections} if stage == "cutouts" else None,
+        )
+        self.wrote.append(stage)
+
+
+def _score_generation(
+    job: Job, field_id: str, fingerprint: str, redo: Sequence[str], shards: tuple[int, ...]
+) -> tuple[str, tuple[int, ...]]:
+    """Where the parts of a field's scores go, and which are still to write.
+
+    A resumed scan goes on with the parts that are there. A rerun of work that is published starts afresh.
+    """
+    output = Path(job.output)
+    live = products.live_manifest(output, field_id, "score")
+    if live is not None and live.fingerprint == fingerprint:
+        return products.new_generation(output, "score", field_id, fingerprint), shards
+    generation = fingerprint[:16]
+    folder = output / products.generation_place("score", field_id, generation)
+    return generation, tuple(index for index in shards if not (folder / field_tables.part_name(index)).exists())
+
+
+def _conserve(field_id: str, detections: int, cutouts: int, scores: int) -> None:
+    if not detections == cutouts == scores:
+        raise ProductMismatch(
+            f"field {field_id}: {detections} detections, {cutouts} cutouts and {scores} scores are not equally many; "
+            f"nothing was published. Rerun the field from masks."
+        )
+
+
+def _live(job: Job, field_id: str, stage: str) -> products.Manifest:
+    manifest = products.live_manifest(Path(job.output), field_id, stage)
+    if manifest is None:
+        raise ProductMismatch(f"field {field_id}: {stage} is not there; rerun the field from {stage}.")
+    return manifest
+
+
+def _fix_threads(threads: int) -> None:
+    """The number of threads is part of what makes bytes equal."""
+    import torch
+
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
+@lru_cache(maxsize=2)
+def _survey(path: str) -> Survey:
+    return open_survey(path)
+
+
+@lru_cache(maxsize=2)
+def _ensemble(path: str) -> Ensemble:
+    return load_ensemble(path)
