@@ -89,7 +89,9 @@ def main() -> int:
         bright = matched = 0
         for field in survey.fields():
             counts = matched_share(survey.open(field, ("r",)), binary, threshold)
-            print(f"{field.field_id} Source Extractor at {threshold} sigma: {counts[1]} of {counts[0]}; ours {counts[2]}")
+            print(
+                f"{field.field_id} Source Extractor at {threshold} sigma: {counts[1]} of {counts[0]}; ours {counts[2]}"
+            )
             bright, matched = bright + counts[0], matched + counts[1]
         print(f"at {threshold} sigma: {matched} of {bright} = {matched / bright:.3f} (r < {BRIGHTER_THAN}, FLAGS = 0)")
     return 0
