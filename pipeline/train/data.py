@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipeline.errors import ConfigError
 from pipeline.flags import fatal
+from pipeline.sims.config import KINDS
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def read_pools(patterns: Sequence[str], bands: tuple[str, ...], pixel_scale: flo
     """Every pool that the patterns match, in sorted order, as one.
 
     A pool is an `.npz` with `image` (n, band, y, x) in nJy, `label` (n,), and, where there are any, `mask`
-    (uint32, PixelFlag bits), `kind` (n,), `bands` and `pixel_scale` (arcsec).
+    (uint32, PixelFlag bits), `kind` (n,; names, or indices into `pipeline.sims.config.KINDS`), `bands` and
+    `pixel_scale` (arcsec).
 
     Parameters
     ----------
@@ -157,5 +159,7 @@ def _read_pool(
     if held != bands:
         image = np.ascontiguousarray(image[:, [held.index(band) for band in bands]])
     lens = arrays["label"].astype(bool)
-    kind = arrays["kind"].astype(np.str_) if "kind" in arrays else np.where(lens, "lens", "other")
+    kind = arrays.get("kind", np.where(lens, "lens", "other"))
+    if np.issubdtype(kind.dtype, np.integer):
+        kind = np.array(KINDS)[kind]
     return image, lens, kind.astype(np.str_)

@@ -1,0 +1,92 @@
+"""From a trained network to a model package with a calibration and measured figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.evaluate.calibrate import fit_platt
+from pipeline.evaluate.metrics import Estimate, auroc, completeness_at_fpr, expected_calibration_error
+from pipeline.models.calibration import Calibration, log_odds, sigmoid
+from pipeline.models.package import Metric, ModelCard
+from pipeline.models.publish import save_package
+from pipeline.provenance import fingerprint
+from pipeline.train.config import TrainConfig
+from pipeline.train.data import Stamps
+from pipeline.train.loop import Trained
+
+
+def finish(
+    config: TrainConfig, trained: Trained, stamps: Stamps, validation: Stamps, folder: Path, command: str
+) -> ModelCard:
+    """Calibrate on a random half of the validation stamps, measure on the other, and write the package.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    trained : Trained
+        Its logits are those of `validation`.
+    stamps, validation : Stamps
+        What it was trained and watched on.
+    folder : Path
+        The package's folder.
+    command : str
+        That made it, for the card.
+
+    Raises
+    ------
+    ConfigError
+        If the validation is too small or ranked backwards.
+    """
+    fitted = np.random.default_rng(config.seed).random(len(validation)) < 0.5
+    calibration = fit_platt(
+        trained.logits[fitted],
+        validation.lens[fitted],
+        f"a random half of {len(validation):,} validation stamps of {', '.join(config.data.validation)}",
+    )
+    sample = f"the other validation stamps ({int((~fitted).sum()):,}, {int(validation.lens[~fitted].sum()):,} lenses)"
+    card = ModelCard(
+        name=config.name,
+        architecture=config.network.architecture,
+        arguments=config.network.arguments,
+        output=config.package.output,
+        bands=config.package.bands,
+        pixel_scale=f"{config.package.pixel_scale!r} arcsec",
+        size_pix=config.package.size_pix,
+        normalisation=config.normalisation,
+        training=(
+            f"{command}: {config.optimiser.epochs:g} epochs of {len(stamps):,} stamps "
+            f"({int(stamps.lens.sum()):,} lenses), seed {config.seed}, method {config.method.name}, "
+            f"loss {config.method.loss}; the weights are a moving average."
+        ),
+        training_fingerprint=fingerprint([config.model_dump(exclude={"run", "output"}), stamps.digest]),
+        licence=config.package.licence,
+        reference=config.package.reference,
+        metrics=_measure(trained, validation, ~fitted, calibration, sample),
+        notes=config.package.notes,
+    )
+    save_package(folder, card, trained.network, calibration)
+    return card
+
+
+def _measure(
+    trained: Trained,
+    validation: Stamps,
+    rows: np.ndarray[tuple[int], np.dtype[np.bool_]],
+    calibration: Calibration,
+    sample: str,
+) -> tuple[Metric, ...]:
+    logits, lens = trained.logits[rows], validation.lens[rows]
+    probability = sigmoid(log_odds(logits, calibration, calibration.prior))
+    error = expected_calibration_error(probability, lens)
+    figures = {
+        "auroc": auroc(logits, lens),
+        "completeness at 1 % false positives": completeness_at_fpr(logits, lens, 0.01),
+        "completeness at 0.1 % false positives": completeness_at_fpr(logits, lens, 0.001),
+        "expected calibration error": Estimate(error, error, error),
+    }
+    return tuple(
+        Metric(name=name, value=round(e.value, 4), low=round(e.low, 4), high=round(e.high, 4), sample=sample)
+        for name, e in figures.items()
+    )

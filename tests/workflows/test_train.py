@@ -1,0 +1,95 @@
+"""The command `train`: pools in, a package that scores out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pipeline.models.package import load_package
+from workflows.train import train
+
+CONFIG = """
+name = "tiny"
+seed = 1
+[network]
+architecture = "cnn"
+arguments = { width = 8 }
+[package]
+bands = ["g", "r", "i"]
+pixel_scale = "0.3 arcsec"
+size_pix = 32
+reference = "none"
+notes = ["made by a test"]
+[data]
+train = ["pool-0.npz"]
+validation = ["pool-1.npz"]
+mix = { spiral = 2.0 }
+[optimiser]
+batch = 32
+epochs = 12
+average = 0.9
+[run]
+device = "cpu"
+dtype = "float32"
+"""
+
+
+def write_pool(path: Path, n: int, seed: int) -> None:
+    """Rings of 1.8 arcsec around every second galaxy."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:36, :36] - 17.5
+    radius = np.hypot(x, y) * 0.3
+    label = np.arange(n) % 2 == 0
+    image = rng.normal(0, 10, (n, 3, 36, 36)) + 300 * np.exp(-radius)
+    image[label] += 60 * np.exp(-((radius - 1.8) ** 2) / 0.1)
+    np.savez(
+        path,
+        image=image.astype(np.float32),
+        mask=np.zeros(image.shape, np.uint32),
+        label=label,
+        kind=np.where(label, 0, 2),
+        bands=np.array(["g", "r", "i"]),
+        pixel_scale=0.3,
+    )
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer()
+    app.command()(train)
+    return app
+
+
+def test_a_run_writes_a_package_with_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, app: typer.Typer):
+    monkeypatch.chdir(tmp_path)
+    write_pool(tmp_path / "pool-0.npz", 256, 0)
+    write_pool(tmp_path / "pool-1.npz", 100, 1)
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    answer = CliRunner().invoke(app, ["tiny.toml", "--out", "runs", "--json"])
+    assert answer.exit_code == 0, answer.output
+    result = json.loads(answer.stdout)
+    assert result["stamps"] == 256
+    package = load_package(Path(result["package"]))
+    assert package.card.notes == ("made by a test",)
+    assert package.card.pixel_scale == 0.3
+    assert 15 < package.calibration.n_lenses < 35
+    assert result["metrics"]["auroc"] > 0.85
+    weights = package.weights_sha256
+    again = CliRunner().invoke(app, ["tiny.toml", "--out", "runs", "--resume", "--json"])
+    assert again.exit_code == 0
+    assert load_package(Path(result["package"])).weights_sha256 == weights
+
+
+def test_pools_that_are_not_there_exit_with_2_and_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, app: typer.Typer
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    answer = CliRunner().invoke(app, ["tiny.toml", "--json"])
+    assert answer.exit_code == 2
+    assert "lensscan simulate" in json.loads(answer.stdout)["error"]

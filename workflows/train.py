@@ -1,0 +1,83 @@
+"""The command `train`: a configuration and pools of stamps in, a model package out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workflows.console import reporting, show
+
+if TYPE_CHECKING:
+    from pipeline.train.loop import Progress
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run made."""
+
+    package: str
+    stamps: int
+    metrics: dict[str, float]
+
+
+def run_training(config_reference: str, out: str | None = None, *, resume: bool = False) -> TrainResult:
+    """Train by a config and write the package; progress goes to standard error.
+
+    Parameters
+    ----------
+    config_reference : str
+        Path of a training TOML or name of a shipped one.
+    out : str, optional
+        Folder that gets `<name>/` with the run and its package, instead of the config's `output`.
+    resume : bool
+        Go on from the run's checkpoint.
+
+    Raises
+    ------
+    ConfigError, ProductMismatch
+        For a wrong configuration or pool, or a checkpoint of another run.
+    """
+    from pipeline.config import find, load
+    from pipeline.train.config import TrainConfig
+    from pipeline.train.data import read_pools
+    from pipeline.train.finish import finish
+    from pipeline.train.loop import train as train_network
+
+    path = find(config_reference, "training")
+    config = load(TrainConfig, path)
+    bands, scale = config.package.bands, config.package.pixel_scale
+    stamps = read_pools(config.data.train, bands, scale)
+    validation = read_pools(config.data.validation, bands, scale, config.data.validation_limit)
+    folder = Path(out or config.output) / config.name
+    trained = train_network(config, stamps, validation, folder, resume=resume, report=_report)
+    card = finish(config, trained, stamps, validation, folder / "package", f"lensscan train {path.name}")
+    metrics = {metric.name: metric.value for metric in card.metrics}
+    return TrainResult(str(folder / "package"), len(stamps), metrics)
+
+
+def train(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A training config: a path, or a shipped name.")],
+    out: Annotated[str | None, typer.Option("--out", help="Folder of the run, instead of the config's own.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+) -> None:
+    """Train a network on pools of simulated stamps and write a model package."""
+    with reporting(as_json):
+        result = run_training(config, out, resume=resume)
+        show(as_json, asdict(result), lambda: _text(result))
+
+
+def _text(result: TrainResult) -> str:
+    figures = "\n".join(f"  {name}: {value:.4f}" for name, value in result.metrics.items())
+    return f"{result.package}: trained on {result.stamps:,} stamps\n{figures}"
+
+
+def _report(progress: Progress) -> None:
+    typer.echo(
+        f"step {progress.step:,}/{progress.steps:,}  loss {progress.loss:.4f}  {progress.rate:,.0f} stamps/s  "
+        f"{progress.left / 60:.1f} min left",
+        err=True,
+    )
