@@ -13,6 +13,7 @@ from pipeline.geometry import FieldGeometry, overlaps
 from pipeline.io import products
 from pipeline.models.ensemble import Ensemble
 from pipeline.provenance import STAGES, file_identity, software, stage_fingerprint
+from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey
 
@@ -120,11 +121,16 @@ def make_plan(
     ------
     ConfigError
         If the survey has no fields.
+    ModelMismatch
+        If the ensemble cannot read the survey's pixels or the stamps.
     """
     fields = survey.fields()
     if not fields:
         raise ConfigError(f"survey {survey.name!r} has no fields where its configuration looks for them.")
     geometries, broken = _footprints(survey, fields)
+    if ensemble is not None and geometries:
+        scale = max(geometry.pixel_scale for geometry in geometries.values())
+        ensemble.check(config.bands, pixel_scale=scale, size_pix=stamp_pixels(config.cutouts, scale))
     around = overlaps(list(geometries.values()))
     listing = products.listing(output)
     quarantine = products.failures(output)

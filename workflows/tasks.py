@@ -211,6 +211,8 @@ def _cut_stages(
         folder = writer.begin("cutouts")
         _write_cutouts(folder, config, field_image, masks, detections)
         writer.publish("cutouts", rows=len(detections), detections=len(detections))
+    if job.ensemble is None:
+        products.sweep(output, field.field_id, ("masks", "detect", "cutouts"))
     return writer.wrote
 
 

@@ -1,0 +1,144 @@
+"""A tiny survey on disk and an untrained ensemble: what the workflows need, in a second."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from pipeline.models import build
+from pipeline.models.calibration import Calibration
+from pipeline.models.package import ModelCard
+from pipeline.models.publish import save_package
+
+BANDS = ("g", "r", "i")
+SIZE, OVERLAP, SCALE = 240, 60, 0.3
+
+SURVEY = """
+name = "mini"
+release = "dr1"
+reference = "made by the tests"
+zero_point = [{ magnitude = "31.4 mag" }]
+[bands]
+g = "g"
+r = "r"
+i = "i"
+[planes.image]
+path = "{field_id}/{field_id}-{native}.fits"
+[planes.ivar]
+path = "{field_id}/{field_id}-{native}-ivar.fits"
+"""
+
+SCAN = """
+scan_id = "mini-scan"
+survey = "survey ü/survey.toml"
+ensemble = "ensemble.toml"
+output = "{output}"
+bands = ["g", "r", "i"]
+[cutouts]
+size = "9.6 arcsec"
+chunk = 4
+shard = 8
+[score]
+batch = 4
+[candidates]
+floor = 0.0
+prior = 0.5
+max_fraction = 1.0
+"""
+
+
+def sky_wcs(column: int) -> WCS:
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [150.0, 2.0]
+    wcs.wcs.crpix = [SIZE / 2 - column * (SIZE - OVERLAP), SIZE / 2]
+    wcs.wcs.cdelt = [-SCALE / 3600, SCALE / 3600]
+    return wcs
+
+
+def write_mini_survey(root: Path, fields: int = 3) -> Path:
+    """Fields side by side with overlap: noise, and the same round sources in every field that they fall on."""
+    rng = np.random.default_rng(7)
+    width = SIZE + (fields - 1) * (SIZE - OVERLAP)
+    x, y = rng.uniform(8, width - 8, 25 * fields), rng.uniform(8, SIZE - 8, 25 * fields)
+    flux = rng.uniform(400, 4000, x.size)
+    yy, xx = np.mgrid[0:SIZE, 0:width]
+    light = sum(f * np.exp(-((xx - a) ** 2 + (yy - b) ** 2) / 8) / 25 for f, a, b in zip(flux, x, y, strict=True))
+    for band_number, band in enumerate(BANDS):
+        sky = light * (1 + 0.3 * band_number) + rng.normal(0, 2.0, light.shape)
+        for column in range(fields):
+            name = f"F{column}"
+            (root / name).mkdir(parents=True, exist_ok=True)
+            first = column * (SIZE - OVERLAP)
+            header = sky_wcs(column).to_header()
+            part = sky[:, first : first + SIZE].astype(np.float32)
+            fits.writeto(root / name / f"{name}-{band}.fits", part, header)
+            fits.writeto(root / name / f"{name}-{band}-ivar.fits", np.full_like(part, 0.25), header)
+    (root / "survey.toml").write_text(SURVEY, encoding="utf-8")
+    return root / "survey.toml"
+
+
+def write_member(folder: Path, name: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    card = ModelCard.model_validate(
+        {
+            "name": name,
+            "architecture": "cnn",
+            "arguments": {"width": 4},
+            "output": "log-odds",
+            "bands": BANDS,
+            "pixel_scale": "0.3 arcsec",
+            "size_pix": 32,
+            "training": "none",
+            "training_fingerprint": "0" * 64,
+            "licence": "BSD-3-Clause",
+            "reference": "none",
+        }
+    )
+    calibration = Calibration(slope=1.0, offset=0.0, prior=0.5, n_lenses=1, n_others=1, fitted_on="nothing")
+    save_package(folder / name, card, build("cnn", 7, {"width": 4}), calibration)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with a survey of three overlapping fields, an ensemble and a scan config, `scan.toml`."""
+    write_mini_survey(tmp_path / "survey ü")
+    for seed, name in enumerate(("one", "two")):
+        write_member(tmp_path, name, seed)
+    (tmp_path / "ensemble.toml").write_text(
+        'name = "mini"\ndescription = "untrained"\n[[members]]\npackage = "one"\n[[members]]\npackage = "two"\n',
+        encoding="utf-8",
+    )
+    (tmp_path / "scan.toml").write_text(SCAN.replace("{output}", str(tmp_path / "out put")), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def retrain(project: Path) -> Callable[[str, int], None]:
+    """Give a member other weights."""
+
+    def write(name: str, seed: int) -> None:
+        shutil.rmtree(project / name)
+        write_member(project, name, seed)
+
+    return write
+
+
+@pytest.fixture
+def edit() -> Callable[[Path, str, str], None]:
+    """Replace a piece of text in a file."""
+
+    def replace(path: Path, old: str, new: str) -> None:
+        text = path.read_text(encoding="utf-8")
+        if old not in text:
+            raise AssertionError(f"{old!r} is not in {path}")
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    return replace
