@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -88,8 +88,10 @@ class FitsPlane:
                 data[stored == int(blank)] = np.nan
         return data
 
-    def read_integers(self, y0: int, y1: int) -> npt.NDArray[np.int64]:
-        """Rows `y0:y1` as int64 (y, x), BZERO applied; what masks are made of. BLANK keeps its number.
+    def read_integers(self, y0: int, y1: int) -> npt.NDArray[np.integer[Any]]:
+        """Rows `y0:y1` as integers (y, x), BZERO applied; what masks are made of. BLANK keeps its number.
+
+        The type is the stored one, native; int64 where there is a BZERO.
 
         Raises
         ------
@@ -98,7 +100,9 @@ class FitsPlane:
         """
         if not self.is_integer:
             raise BadSurveyData(f"{self.where}: holds real numbers where mask bits or codes are expected; check `hdu`.")
-        return self._stored(y0, y1).astype(np.int64) + int(self._scale()[1])
+        stored = self._stored(y0, y1)
+        zero = int(self._scale()[1])
+        return stored.astype(np.int64) + zero if zero else stored
 
     def _scale(self) -> tuple[float, float]:
         return float(self.header.get("BSCALE", 1)), float(self.header.get("BZERO", 0))
@@ -216,6 +220,7 @@ def _opened(path: str) -> Iterator[fits.HDUList]:
         try:
             hdus = fits.open(path, memmap=True, lazy_load_hdus=True, do_not_scale_image_data=True)
         except (OSError, ValueError, fits.VerifyError, EOFError) as error:
+            _raise_if_of_the_system(error)
             raise BadSurveyData(f"{path}: not a readable FITS file ({error}); fetch it again.") from error
         with hdus:
             yield hdus
@@ -225,8 +230,18 @@ def _opened(path: str) -> Iterator[fits.HDUList]:
 def _reading(where: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, TypeError, IndexError, EOFError, RuntimeError, fits.VerifyError) as error:
+    except (BadSurveyData, MemoryError):
+        raise
+    except Exception as error:
+        # Decoders raise what they like: zlib.error, BadGzipFile, and a private type of astropy.
+        _raise_if_of_the_system(error)
         raise BadSurveyData(f"{where}: its data cannot be read ({error}); fetch the file again.") from error
+
+
+def _raise_if_of_the_system(error: Exception) -> None:
+    """Let an error of the disk or network through, which may pass when tried again; only those have an errno."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
 
 
 def _find(hdus: fits.HDUList, hdu: int | str | None, path: str, kind: tuple[type, ...] = _IMAGES) -> int:
@@ -234,9 +249,10 @@ def _find(hdus: fits.HDUList, hdu: int | str | None, path: str, kind: tuple[type
         if isinstance(hdu, int):
             _ = hdus[hdu]
             return hdu
-        for index, candidate in enumerate(cast("Iterable[Any]", hdus)):
+        for index, candidate in enumerate(hdus):
             if hdu is None:
-                if isinstance(candidate, kind) and (kind != _IMAGES or candidate.header.get("NAXIS") == 2):
+                flat = candidate.header.get("NAXIS") == 2
+                if isinstance(candidate, kind) and (kind != _IMAGES or flat):
                     return index
             elif hdu.upper() in (candidate.name.upper(), str(candidate.header.get("EXTTYPE", "")).strip().upper()):
                 return index

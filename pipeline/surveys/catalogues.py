@@ -77,7 +77,7 @@ def read(config: CatalogueConfig, root: Path, target: Field, geometry: FieldGeom
     """
     if config.kind == "field":
         path = str(target.catalogue)
-        columns: Columns = read_columns(path, _needed(config), config.hdu)
+        columns: Columns = read_columns(path, _needed(config), config.hdu, _integers(config))
     else:
         path = resolve(root, config.path, {})
         columns = _survey_rows(config, path, geometry)
@@ -127,7 +127,7 @@ def _survey_rows(config: CatalogueConfig, path: str, geometry: FieldGeometry) ->
         dataset = ds.dataset(found, format="parquet", partitioning="hive", partition_base_dir=base)
         check_columns(needed, dataset.schema.names, path)
         wanted = _position_filter(config, dataset.schema, geometry)
-        return from_arrow(dataset.to_table(columns=needed, filter=wanted), needed, path)
+        return from_arrow(dataset.to_table(columns=needed, filter=wanted), needed, path, _integers(config))
     except (OSError, pa.ArrowException) as error:
         raise BadSurveyData(f"{path}: not readable as Parquet ({error}); fetch it again.") from error
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -116,11 +115,11 @@ def _field(
             continue
         filled = {**keys, "field_id": field_id, "band": name, "native": native or band.native[0]}
         filled["token"] = band.token or filled["native"]
-        planes[name] = MappingProxyType(_paths(description, root, band, filled))
+        planes[name] = _paths(description, root, band, filled)
     catalogue = None
     if description.catalogue is not None and description.catalogue.kind == "field":
         catalogue = resolve(root, description.catalogue.path, {**keys, "field_id": field_id})
-    return Field(description.name, description.release, field_id, MappingProxyType(planes), catalogue)
+    return Field(description.name, description.release, field_id, planes, catalogue)
 
 
 def _paths(description: SurveyConfig, root: Path, band: Band, keys: Mapping[str, str]) -> dict[str, str]:

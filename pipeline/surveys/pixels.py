@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +23,25 @@ class MaskMeaning:
     bits: tuple[tuple[PixelFlag, int], ...] = ()
     codes: tuple[tuple[PixelFlag, tuple[int, ...]], ...] = ()
 
-    def translate(self, stored: npt.NDArray[np.int64]) -> UInt32:
-        """PixelFlag bits of a block of stored values, same shape."""
+    def translate(self, stored: npt.NDArray[np.integer[Any]]) -> UInt32:
+        """PixelFlag bits of a block of stored values, same shape.
+
+        Only the pixels that are not 0 are looked at where 0 means nothing, since nearly all pixels are good.
+        """
         flags = np.zeros(stored.shape, np.uint32)
-        if not stored.any() and not any(0 in codes for _, codes in self.codes):
-            return flags
+        flat, values = flags.reshape(-1), stored.reshape(-1)
+        marked = np.arange(values.size) if self._zero_means() else np.flatnonzero(values)
+        chosen = values[marked].astype(np.int64)
+        found = np.zeros(chosen.shape, np.uint32)
         for flag, bits in self.bits:
-            flags[(stored & bits) != 0] |= np.uint32(flag)
+            found[(chosen & bits) != 0] |= np.uint32(flag)
         for flag, codes in self.codes:
-            flags[np.isin(stored, codes)] |= np.uint32(flag)
+            found[np.isin(chosen, codes)] |= np.uint32(flag)
+        flat[marked] = found
         return flags
+
+    def _zero_means(self) -> bool:
+        return any(0 in codes for _, codes in self.codes)
 
 
 @dataclass(frozen=True)
@@ -79,11 +89,15 @@ class BandSource:
         values = self.noise.read(y0, y1)
         if self.noise_asinh is not None:
             values = from_asinh(values, *self.noise_asinh)
+        values[~(values > 0)] = 0.0
+        scale = self.weight_scale / self.factor**2
         if self.kind in ("variance", "rms"):
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                values = np.where(values > 0, 1.0 / (values if self.kind == "variance" else values**2), np.float32(0))
-        scaled = values.astype(np.float64) * (self.weight_scale / self.factor**2)
-        return np.where(np.isfinite(scaled) & (scaled > 0), scaled, 0.0).astype(np.float32)
+            spread = values if self.kind == "variance" else values * values
+            np.divide(1.0, spread, out=values, where=spread > 0)
+        # A unit such as W Hz^-1 takes the square of the factor out of float32's range.
+        exact = values if 1e-30 < scale < 1e30 else values.astype(np.float64)
+        exact *= scale
+        return np.asarray(exact, np.float32)
 
     def read_mask(self, y0: int, y1: int) -> UInt32:
         """Rows of PixelFlag bits; 0 without a plane."""

@@ -18,10 +18,13 @@ from pipeline.io.fits import read_table
 _PARQUET = (".parquet", ".parq", ".pq")
 
 
-def read_columns(path: str, columns: Sequence[str], hdu: int | str | None = None) -> dict[str, npt.NDArray[Any]]:
+def read_columns(
+    path: str, columns: Sequence[str], hdu: int | str | None = None, exact: Sequence[str] = ()
+) -> dict[str, npt.NDArray[Any]]:
     """Named columns of one file, told apart by its suffix: CSV, Parquet, else FITS.
 
-    Integers stay integers; an integer column with empty cells is an error, since nothing but a float could hold it.
+    Numbers that are missing are NaN. That makes floats of integers, so a missing value in one of the columns `exact`
+    is an error.
 
     Raises
     ------
@@ -32,12 +35,12 @@ def read_columns(path: str, columns: Sequence[str], hdu: int | str | None = None
     if not Path(path).is_file():
         raise BadSurveyData(f"{path}: no such file; restore it, mend the path in the survey's TOML or leave it out.")
     if name.endswith((".csv", ".csv.gz")):
-        return _from_arrow(_read_csv(path), columns, path)
+        return from_arrow(_read_csv(path), columns, path, exact)
     if name.endswith(_PARQUET):
         try:
             present = pq.read_schema(path).names
             check_columns(columns, present, path)
-            return _from_arrow(pq.read_table(path, columns=list(columns)), columns, path)
+            return from_arrow(pq.read_table(path, columns=list(columns)), columns, path, exact)
         except (OSError, pa.ArrowException) as error:
             raise BadSurveyData(f"{path}: not a readable Parquet file ({error}); fetch it again.") from error
     return read_table(path, hdu, list(columns))
@@ -50,11 +53,6 @@ def check_columns(columns: Sequence[str], present: Sequence[str], path: str) -> 
         raise BadSurveyData(f"{path}: no column {', '.join(absent)}; it has {', '.join(present)}.")
 
 
-def from_arrow(table: pa.Table, columns: Sequence[str], path: str) -> dict[str, npt.NDArray[Any]]:
-    """Columns of an Arrow table as NumPy arrays; text as objects, null numbers as NaN, null integers refused."""
-    return _from_arrow(table, columns, path)
-
-
 def _read_csv(path: str) -> pa.Table:
     try:
         return pa_csv.read_csv(path)
@@ -62,14 +60,17 @@ def _read_csv(path: str) -> pa.Table:
         raise BadSurveyData(f"{path}: not a readable CSV file ({error}); fetch it again.") from error
 
 
-def _from_arrow(table: pa.Table, columns: Sequence[str], path: str) -> dict[str, npt.NDArray[Any]]:
+def from_arrow(
+    table: pa.Table, columns: Sequence[str], path: str, exact: Sequence[str] = ()
+) -> dict[str, npt.NDArray[Any]]:
+    """Columns of an Arrow table as NumPy arrays; text as objects; `exact` as in `read_columns`."""
     check_columns(columns, table.column_names, path)
     arrays = {}
     for name in columns:
         column = table.column(name)
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
-        if column.null_count and (pa.types.is_integer(column.type)):
+        if column.null_count and name in exact:
             row = int(np.flatnonzero(column.is_null().to_numpy())[0])
             raise BadSurveyData(f"{path}: column {name} is empty in row {row}; fill it in or leave the row out.")
         arrays[name] = column.to_numpy()

@@ -201,12 +201,8 @@ def test_ps1_stacks_are_unpacked_and_their_zero_point_follows_the_exposure(
     folder = tmp_path / "rings.v3.skycell/1405/053"
     for band in "gi":
         stem = f"rings.v3.skycell.1405.053.stk.{band}.unconv"
-        write_fits(
-            folder / f"{stem}.fits", plane("", packed, {**wcs, "BOFFSET": offset, "BSOFTEN": soft}, True)
-        )
-        write_fits(
-            folder / f"{stem}.wt.fits", plane("", variance, {**wcs, "BOFFSET": 3.0, "BSOFTEN": 50.0}, True)
-        )
+        write_fits(folder / f"{stem}.fits", plane("", packed, {**wcs, "BOFFSET": offset, "BSOFTEN": soft}, True))
+        write_fits(folder / f"{stem}.wt.fits", plane("", variance, {**wcs, "BOFFSET": 3.0, "BSOFTEN": 50.0}, True))
         mask = marked(sat=5, cr=8, spike=9, ghost=10, streak=11, core=12, suspect=7).astype(np.uint16)
         write_fits(folder / f"{stem}.mask.fits", plane("", mask, wcs, True))
     survey = open_survey("ps1-stack")
