@@ -75,6 +75,8 @@ class AugmentConfig(StrictModel):
         Most noise added to a band, in units of the noise that it has.
     gain, band_gain : float
         Standard deviation of the natural logarithm of a factor on all bands, and on each.
+    mask_share : float
+        Share of the stamps whose artefacts are masked; in the others they stand as they are.
     gap : arcsec
         Widest synthetic gap; gaps are invalid strips at any place and angle, in one band or all.
     """
@@ -88,6 +90,7 @@ class AugmentConfig(StrictModel):
     blur_share: float = Field(0.15, ge=0, le=1)
     gain: float = Field(0.3, ge=0)
     band_gain: float = Field(0.1, ge=0)
+    mask_share: float = Field(0.6, ge=0, le=1)
     gap: Arcsec = Field("4 arcsec", validate_default=True)
     gap_share: float = Field(0.2, ge=0, le=1)
 

@@ -27,7 +27,9 @@ class Stamps:
     Attributes
     ----------
     image : float32 (n, band, y, x), nJy
-        NaN where invalid: no data, or a fatal flag in the pool's mask.
+        NaN where there is no data.
+    flagged : uint8 (n, band, y, ceil(x / 8))
+        Pixels with a fatal flag, eight a byte as `numpy.packbits` has them along x.
     lens : bool (n,)
     kind : str (n,)
         What each stamp shows, in the words of the simulation.
@@ -38,6 +40,7 @@ class Stamps:
     """
 
     image: npt.NDArray[np.float32]
+    flagged: npt.NDArray[np.uint8]
     lens: npt.NDArray[np.bool_]
     kind: npt.NDArray[np.str_]
     bands: tuple[str, ...]
@@ -47,11 +50,21 @@ class Stamps:
     def __len__(self) -> int:
         return len(self.lens)
 
-    def take(self, rows: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        """Image, validity and label (float32) of some rows, as tensors of their own."""
+    def take(self, rows: npt.NDArray[np.int64], told: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor, Tensor]:
+        """Image, validity and label (float32) of some rows, as tensors of their own.
+
+        Parameters
+        ----------
+        rows : (m,)
+        told : bool (m,)
+            Where the mask is told of: flagged pixels are invalid. Elsewhere artefacts stand unmasked in the
+            stamp, as they do where no finder has caught them.
+        """
         image = torch.from_numpy(self.image[rows])
+        flagged = np.unpackbits(self.flagged[rows], axis=-1, count=self.image.shape[-1]).astype(np.bool_)
+        hidden = torch.from_numpy(flagged & told[:, None, None, None])
         labels = torch.from_numpy(self.lens[rows].astype(np.float32))
-        return image, torch.isfinite(image), labels
+        return image, torch.isfinite(image) & ~hidden, labels
 
 
 def read_pools(patterns: Sequence[str], bands: tuple[str, ...], pixel_scale: float, limit: int | None = None) -> Stamps:
@@ -77,19 +90,26 @@ def read_pools(patterns: Sequence[str], bands: tuple[str, ...], pixel_scale: flo
     ConfigError
         If a pattern matches nothing, or a pool is damaged or of other bands, size or pixel scale.
     """
-    parts: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.str_]]] = []
+    parts: list[_Part] = []
     digest = hashlib.sha256()
     for path in _matching(patterns):
         part = _read_pool(path, bands, pixel_scale)
-        if parts and part[0].shape[1:] != parts[0][0].shape[1:]:
-            raise ConfigError(f"{path}: stamps of shape {part[0].shape[1:]}; those before are {parts[0][0].shape[1:]}.")
+        if parts and part.image.shape[1:] != parts[0].image.shape[1:]:
+            raise ConfigError(f"{path}: stamps of {part.image.shape[1:]}; those before are {parts[0].image.shape[1:]}.")
         parts.append(part)
-        for array in part[:2]:
+        for array in (part.image, part.flagged, part.lens):
             digest.update(np.ascontiguousarray(array).view(np.uint8).data)
-        if limit is not None and sum(len(labels) for _, labels, _ in parts) >= limit:
+        if limit is not None and sum(len(part.lens) for part in parts) >= limit:
             break
-    image, lens, kind = (np.concatenate([part[column] for part in parts])[:limit] for column in range(3))
-    return Stamps(image, lens, kind, bands, pixel_scale, digest.hexdigest())
+    return Stamps(
+        np.concatenate([part.image for part in parts])[:limit],
+        np.concatenate([part.flagged for part in parts])[:limit],
+        np.concatenate([part.lens for part in parts])[:limit],
+        np.concatenate([part.kind for part in parts])[:limit],
+        bands,
+        pixel_scale,
+        digest.hexdigest(),
+    )
 
 
 def draw_order(stamps: Stamps, mix: Mapping[str, float], seed: int, epoch: int) -> npt.NDArray[np.int64]:
@@ -135,9 +155,17 @@ def _matching(patterns: Sequence[str]) -> list[str]:
     return paths
 
 
-def _read_pool(
-    path: str, bands: tuple[str, ...], pixel_scale: float
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
+@dataclass(frozen=True)
+class _Part:
+    """One pool; attributes as in `Stamps`."""
+
+    image: npt.NDArray[np.float32]
+    flagged: npt.NDArray[np.uint8]
+    lens: npt.NDArray[np.bool_]
+    kind: npt.NDArray[np.str_]
+
+
+def _read_pool(path: str, bands: tuple[str, ...], pixel_scale: float) -> _Part:
     try:
         with np.load(path, allow_pickle=False) as pool:
             arrays: dict[str, npt.NDArray[Any]] = {name: pool[name] for name in pool.files}
@@ -153,13 +181,11 @@ def _read_pool(
         raise ConfigError(f"{path}: bands {', '.join(held)}; {', '.join(missing)} is missing.")
     if "pixel_scale" in arrays and abs(float(arrays["pixel_scale"]) / pixel_scale - 1) > 1e-4:
         raise ConfigError(f"{path}: pixels of {float(arrays['pixel_scale']):g} arcsec, not {pixel_scale:g}.")
-    image = arrays["image"].astype(np.float32)
-    if "mask" in arrays:
-        image[fatal(arrays["mask"])] = np.nan
-    if held != bands:
-        image = np.ascontiguousarray(image[:, [held.index(band) for band in bands]])
+    order = [held.index(band) for band in bands]
+    image = arrays["image"][:, order].astype(np.float32)
+    mask = arrays.get("mask", np.zeros(arrays["image"].shape, np.uint32))[:, order].astype(np.uint32)
     lens = arrays["label"].astype(bool)
     kind = arrays.get("kind", np.where(lens, "lens", "other"))
     if np.issubdtype(kind.dtype, np.integer):
         kind = np.array(KINDS)[kind]
-    return image, lens, kind.astype(np.str_)
+    return _Part(image, np.packbits(fatal(mask), axis=-1), lens, kind.astype(np.str_))

@@ -105,7 +105,7 @@ def steps_of(config: TrainConfig, n: int) -> tuple[int, int]:
 
 
 def score(network: nn.Module, stamps: Stamps, config: TrainConfig) -> npt.NDArray[np.float32]:
-    """Logits (n,) of stamps, unvaried; centre crops of what the network reads."""
+    """Logits (n,) of stamps, unvaried, cropped to what the network reads; every second one knows its mask."""
     place = next(network.parameters()).device
     was_training = network.training
     network.eval()
@@ -113,7 +113,7 @@ def score(network: nn.Module, stamps: Stamps, config: TrainConfig) -> npt.NDArra
     with torch.inference_mode(), _autocast(config, place):
         for start in range(0, len(stamps), _SCORING_BATCH):
             rows = np.arange(start, min(start + _SCORING_BATCH, len(stamps)))
-            image, valid, _ = stamps.take(rows)
+            image, valid, _ = stamps.take(rows, rows % 2 == 0)
             scale = config.package.pixel_scale
             image, valid, _ = resample(image, valid, scale, config.package.size_pix, scale)
             channels = normalise(image, valid, config.normalisation, scale).to(place)
@@ -216,7 +216,8 @@ def _one_step(state: _State, stamps: Stamps, rows: npt.NDArray[np.int64]) -> flo
     config = state.config
     torch.manual_seed(fingerprint_seed(config.seed, state.step))
     chance = torch.Generator().manual_seed(fingerprint_seed(config.seed, state.step))
-    image, valid, labels = stamps.take(rows)
+    told = torch.rand(len(rows), generator=chance).numpy() < config.augment.mask_share
+    image, valid, labels = stamps.take(rows, told)
     scale = config.package.pixel_scale
     image, valid = augment(image, valid, config.augment, chance, size=config.package.size_pix, pixel_scale=scale)
     channels = normalise(image.to(state.place), valid.to(state.place), config.normalisation, scale)

@@ -24,7 +24,10 @@ def rings(n: int, seed: int) -> Stamps:
     lens = np.arange(n) % 2 == 0
     image = rng.normal(0, 10, (n, 3, 32, 32)) + 300 * np.exp(-radius)
     image[lens] += 60 * np.exp(-((radius - 1.8) ** 2) / 0.1)
-    return Stamps(image.astype(np.float32), lens, np.where(lens, "lens", "other"), ("g", "r", "i"), 0.3, str(seed))
+    flagged = np.zeros((n, 3, 32, 4), np.uint8)
+    return Stamps(
+        image.astype(np.float32), flagged, lens, np.where(lens, "lens", "other"), ("g", "r", "i"), 0.3, str(seed)
+    )
 
 
 def config(**changes: object) -> TrainConfig:
