@@ -1,0 +1,82 @@
+"""Pools of simulated stamps on disk: a folder of uncompressed npz shards."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import ProductMismatch
+from pipeline.sims.config import KINDS, SimsConfig
+from pipeline.sims.stamps import SimulatedStamps, simulate_stamps
+
+
+def pool_shards(config: SimsConfig, n: int | None = None) -> list[int]:
+    """Number of stamps of each shard of a pool of `n` stamps, or of the config's number."""
+    total = config.stamps if n is None else n
+    return [min(config.shard, total - first) for first in range(0, total, config.shard)]
+
+
+def check_folder(folder: Path) -> None:
+    """Make a pool's folder.
+
+    Raises
+    ------
+    ProductMismatch
+        If it holds shards already.
+    """
+    if any(folder.glob("pool-*.npz")):
+        raise ProductMismatch(f"{folder} holds a pool already; give another folder or delete its pool-*.npz.")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_shard(config: SimsConfig, folder: Path, seed: int, number: int, count: int) -> Path:
+    """Write `pool-<number>.npz` with what `simulate_stamps` gives.
+
+    Each shard has its own seed, made of `seed` and its number, so shards can be written in any order, by any number
+    of processes. A shard holds image, ivar, mask, label, arc, the columns of the truth (`StampTruth`, with x and y
+    as `centre_x`, `centre_y` and pixel_scale as `true_pixel_scale`), and `bands`, `pixel_scale` (arcsec, nominal),
+    `kinds` (names, which `kind` indexes) and `seed`.
+
+    Parameters
+    ----------
+    config : SimsConfig
+    folder : Path
+        Exists.
+    seed, number : int
+    count : int
+        Stamps in the shard.
+    """
+    stamps = simulate_stamps(config, count, shard_seed(seed, number))
+    path = folder / f"pool-{number:05d}.npz"
+    _write(path, stamps, config, seed)
+    return path
+
+
+def shard_seed(seed: int, number: int) -> int:
+    """The seed of one shard of a pool."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0])
+
+
+def _write(path: Path, stamps: SimulatedStamps, config: SimsConfig, seed: int) -> None:
+    truth = {item.name: getattr(stamps.truth, item.name) for item in fields(stamps.truth)}
+    truth["centre_x"], truth["centre_y"] = truth.pop("x"), truth.pop("y")
+    truth["true_pixel_scale"] = truth.pop("pixel_scale")
+    partial = path.with_suffix(".part")
+    with partial.open("wb") as stream:
+        np.savez(
+            stream,
+            image=stamps.image,
+            ivar=stamps.ivar,
+            mask=stamps.mask,
+            label=stamps.label,
+            arc=stamps.arc,
+            bands=np.array(config.bands),
+            pixel_scale=np.float64(config.pixel_scale),
+            kinds=np.array(KINDS),
+            seed=np.int64(seed),
+            **truth,
+        )
+    os.replace(partial, path)

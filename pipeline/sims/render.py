@@ -1,0 +1,196 @@
+"""From light to an image: lensing with caustics, Moffat PSFs by Fourier transform, and arc S/N."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from caustics.lenses.func import reduced_deflection_angle_external_shear, reduced_deflection_angle_sie
+
+from pipeline.sims.light import Float32, Float64, Grid, Light, Sersic, draw, sersic_b, sersic_peak
+
+_SOFTENING = 1e-4
+"""Core radius (arcsec) that keeps the deflection finite where a pixel is exactly at the lens's centre."""
+
+
+@dataclass(frozen=True)
+class Deflector:
+    """A singular isothermal ellipsoid with external shear.
+
+    Attributes
+    ----------
+    x, y : arcsec
+    theta_E : arcsec
+        Of the circle that encloses the same mass (the intermediate-axis convention).
+    q, angle : axis ratio, radians
+    shear_1, shear_2 : float
+    """
+
+    x: float
+    y: float
+    theta_E: float
+    q: float
+    angle: float
+    shear_1: float
+    shear_2: float
+
+
+@dataclass(frozen=True)
+class LensedSource:
+    """Source-plane light of one colour behind a deflector; positions in arcsec from the stamp's centre.
+
+    The components' `flux` has one element, their share of the source's light.
+    """
+
+    deflector: Deflector
+    components: tuple[Sersic, ...]
+
+
+@dataclass(frozen=True)
+class Psf:
+    """Moffat PSFs, one a band: fwhm (arcsec), beta, and an ellipticity (e1, e2) common to the bands."""
+
+    fwhm: Float64
+    beta: float
+    e1: float = 0.0
+    e2: float = 0.0
+
+
+def lensed(sources: Sequence[LensedSource], grids: Sequence[Grid]) -> Float32:
+    """Ray-trace sources through their deflectors, all stamps at once.
+
+    Surface brightness is conserved: the value at an image-plane pixel is the source's at the deflected position.
+
+    Parameters
+    ----------
+    sources, grids : sequences of n
+        Grids of one number of fine pixels; their scales may differ.
+
+    Returns
+    -------
+    float32 (n, fine, fine), flux a fine pixel, before the PSF
+    """
+    fine = grids[0].fine if grids else 0
+    image = torch.zeros((len(sources), fine, fine))
+    if not sources:
+        return image.numpy()
+    axis = torch.from_numpy(np.stack([grid.axis() for grid in grids]))
+    x, y = axis[:, None, :], axis[:, :, None]
+    deflectors = np.array(
+        [(d.x, d.y, d.q, d.angle, d.theta_E, d.shear_1, d.shear_2) for d in (source.deflector for source in sources)],
+        np.float32,
+    )
+    x0, y0, q, angle, theta_e, shear_1, shear_2 = (torch.from_numpy(column)[:, None, None] for column in deflectors.T)
+    ax, ay = reduced_deflection_angle_sie(x0, y0, q, angle, theta_e, x, y, _SOFTENING)
+    sx, sy = reduced_deflection_angle_external_shear(x0, y0, shear_1, shear_2, x, y)
+    beta_x, beta_y = x - ax - sx, y - ay - sy
+    for rank in range(max(len(source.components) for source in sources)):
+        chosen = [index for index, source in enumerate(sources) if len(source.components) > rank]
+        components = [sources[index].components[rank] for index in chosen]
+        flux = [c.flux[0] * grids[index].step ** 2 for c, index in zip(components, chosen, strict=True)]
+        scale = torch.tensor(flux, dtype=torch.float32)[:, None, None]
+        if len(chosen) == len(sources):
+            image += scale * _source_brightness(components, beta_x, beta_y)
+        else:
+            image[chosen] += scale * _source_brightness(components, beta_x[chosen], beta_y[chosen])
+    return image.numpy()
+
+
+def _source_brightness(components: Sequence[Sersic], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    rows = [
+        (c.x, c.y, c.radius, 1 / c.n, c.q, np.cos(c.angle), np.sin(c.angle), sersic_b(c.n), sersic_peak(c.n, c.radius))
+        for c in components
+    ]
+    columns = torch.from_numpy(np.array(rows, np.float32))[:, :, None, None]
+    x0, y0, radius, power, q, cosine, sine, b, peak = columns.unbind(1)
+    dx, dy = x - x0, y - y0
+    u, v = dx * cosine + dy * sine, dy * cosine - dx * sine
+    squared = (q * u * u + v * v / q) / radius**2
+    return peak * torch.exp(-b * torch.exp(torch.log(squared.clamp_min(1e-12)) * (0.5 * power)))
+
+
+def moffat(psf: Psf, grid: Grid) -> Float32:
+    """The PSF of each band on the fine grid, centred on pixel (0, 0) with wrap-around, of sum 1.
+
+    alpha = fwhm / (2 sqrt(2^(1/beta) - 1)); Moffat (1969).
+
+    Returns
+    -------
+    float32 (band, fine, fine)
+    """
+    half = np.fft.fftfreq(grid.fine, 1 / grid.fine).astype(np.float32) * np.float32(grid.step)
+    x, y = half[None, :], half[:, None]
+    squared = (1 - psf.e1) * x * x + (1 + psf.e1) * y * y - 2 * psf.e2 * x * y
+    alpha = psf.fwhm / (2 * np.sqrt(2 ** (1 / psf.beta) - 1))
+    kernels = np.empty((len(alpha), grid.fine, grid.fine), np.float32)
+    for band, value in enumerate(alpha):
+        np.exp(np.float32(-psf.beta) * np.log(1 + squared * np.float32(value**-2)), out=kernels[band])
+    kernels /= kernels.sum(axis=(1, 2), keepdims=True)
+    return kernels
+
+
+def transfer(psfs: Sequence[Psf], grids: Sequence[Grid]) -> torch.Tensor:
+    """Fourier transforms of PSFs, complex64 (n, band, fine, fine // 2 + 1)."""
+    kernels = np.stack([moffat(psf, grid) for psf, grid in zip(psfs, grids, strict=True)])
+    transformed: torch.Tensor = torch.fft.rfft2(torch.from_numpy(kernels))
+    return transformed
+
+
+def convolved(fine: Float32, transfers: torch.Tensor, grid: Grid) -> Float32:
+    """Convolve with the PSFs and average to the stamps' pixels.
+
+    Parameters
+    ----------
+    fine : float32 (n, band, fine, fine)
+    transfers : complex64, from `transfer`
+    grid : Grid
+        Any of the batch's; only its numbers of pixels count.
+
+    Returns
+    -------
+    float32 (n, band, size, size), nJy a pixel; light that leaves the margin on one side comes back on the other
+    """
+    blurred = torch.fft.irfft2(torch.fft.rfft2(torch.from_numpy(fine)) * transfers, s=fine.shape[-2:])
+    return grid.to_stamp(blurred.numpy())
+
+
+def render(
+    lights: Sequence[Light], grids: Sequence[Grid], transfers: torch.Tensor, bands: int, faintest: Float64
+) -> Float32:
+    """Noiseless stamps of unlensed light, float32 (n, bands, size, size), nJy; `faintest` as in `light.draw`."""
+    fine = np.stack(
+        [draw(light, grid, bands, float(limit)) for light, grid, limit in zip(lights, grids, faintest, strict=True)]
+    )
+    return convolved(fine, transfers, grids[0])
+
+
+def arc_snr(arc: npt.NDArray[np.floating], sigma: npt.NDArray[np.floating]) -> Float64:
+    """S/N of a lensed source by a perfect template: sqrt(sum(arc^2 / sigma^2)).
+
+    Parameters
+    ----------
+    arc : (..., y, x), nJy, without noise
+    sigma : (...), nJy
+        Sky noise of a pixel.
+
+    Returns
+    -------
+    float64 (...)
+    """
+    power = np.square(np.asarray(arc, np.float64)).sum(axis=(-2, -1))
+    return np.asarray(np.sqrt(power) / np.asarray(sigma, np.float64))
+
+
+def visible_share(
+    arc: npt.NDArray[np.floating], other: npt.NDArray[np.floating], sigma: float, above_sigma: float, contrast: float
+) -> float:
+    """Share of an arc's flux in pixels where it is above `above_sigma` sigma and `contrast` times other light.
+
+    Shapes (y, x); 0 for an arc without flux.
+    """
+    total = float(arc.sum(dtype=np.float64))
+    clear = (arc > above_sigma * sigma) & (arc > contrast * other)
+    return float(arc[clear].sum(dtype=np.float64)) / total if total > 0 else 0.0

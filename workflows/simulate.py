@@ -1,0 +1,108 @@
+"""The command `simulate`: a pool of stamps for training, or a synthetic survey."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workflows.console import reporting, show
+
+if TYPE_CHECKING:
+    from pipeline.sims.config import SimsConfig
+
+
+@dataclass(frozen=True)
+class SimulateResult:
+    """What a simulation wrote; `n` counts stamps or fields."""
+
+    kind: str
+    output: str
+    files: int
+    n: int
+    seconds: float
+
+
+def run_simulation(
+    config_reference: str, out: str | Path, seed: int = 1, *, n: int | None = None, workers: int = 2
+) -> SimulateResult:
+    """Simulate by a config.
+
+    Parameters
+    ----------
+    config_reference : str
+        Path of a sims TOML or name of a shipped one.
+    out : str or path
+        Folder that gets the pool's shards, or the survey's FITS files with `survey.toml`.
+    seed : int
+    n : int, optional
+        Number of stamps instead of the config's; ignored for a survey.
+    workers : int
+        Processes that write shards of a pool; what is written doesn't depend on it.
+
+    Raises
+    ------
+    ConfigError, ProductMismatch
+        For a wrong configuration, or a folder that holds a pool already.
+    """
+    from pipeline.sims.config import SimsConfig, load_sims
+
+    started = perf_counter()
+    config = load_sims(config_reference)
+    folder = Path(out)
+    if isinstance(config, SimsConfig):
+        count, files = _write_pool(config, folder, seed, n, workers)
+    else:
+        from pipeline.sims.sky import write_survey
+
+        write_survey(config, folder, seed, progress=_report)
+        files = len(list(folder.rglob("*.fits")))
+        count = config.layout.columns * config.layout.rows
+    return SimulateResult(config.kind, str(folder), files, count, round(perf_counter() - started, 2))
+
+
+def _write_pool(config: SimsConfig, folder: Path, seed: int, n: int | None, workers: int) -> tuple[int, int]:
+    """Numbers of stamps and of shards written."""
+    from pipeline.sims.pools import check_folder, pool_shards, write_shard
+
+    check_folder(folder)
+    counts = pool_shards(config, n)
+    done = 0
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(counts)), mp_context=spawn, initializer=_one_thread) as pool:
+        jobs = [pool.submit(write_shard, config, folder, seed, number, count) for number, count in enumerate(counts)]
+        for job, count in zip(jobs, counts, strict=True):
+            job.result()
+            done += count
+            _report(f"{done:,}/{sum(counts):,} stamps")
+    return done, len(counts)
+
+
+def _one_thread() -> None:
+    """Batches are small: threads lose more than they gain."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def simulate(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A simulation's config: a path, or a shipped name.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the pool or survey.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same sky.")] = 1,
+    n: Annotated[int | None, typer.Option("--n", min=1, help="Number of stamps, instead of the config's.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write a pool.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Simulate stamps for training, or a synthetic survey, by a config."""
+    with reporting(as_json):
+        result = run_simulation(config, out, seed, n=n, workers=workers)
+        show(as_json, asdict(result), lambda: f"{result.n} in {result.files} files, {result.output}")
+
+
+def _report(message: str) -> None:
+    typer.echo(message, err=True)
