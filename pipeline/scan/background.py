@@ -54,10 +54,16 @@ class Mesh:
         low_y, part_y = _between_centres(self.shape[0], mesh.shape[0], y0, y1)
         low_x, part_x = _between_centres(self.shape[1], mesh.shape[1], 0, self.shape[1])
         high_y = np.minimum(low_y + 1, mesh.shape[0] - 1)
-        high_x = np.minimum(low_x + 1, mesh.shape[1] - 1)
         lines = mesh[low_y] + part_y[:, None] * (mesh[high_y] - mesh[low_y])
-        left = lines[:, low_x]
-        surface: Float32 = left + part_x[None, :] * (lines[:, high_x] - left)
+        surface = np.empty((y1 - y0, self.shape[1]), np.float32)
+        # One cell of columns at a time: slices are several times faster than indexing by column.
+        starts = np.searchsorted(low_x, np.arange(mesh.shape[1] + 1))
+        for cell in range(mesh.shape[1]):
+            columns = slice(int(starts[cell]), int(starts[cell + 1]))
+            left = lines[:, cell, None]
+            right = lines[:, min(cell + 1, mesh.shape[1] - 1), None]
+            np.multiply(part_x[None, columns], right - left, out=surface[:, columns])
+            surface[:, columns] += left
         return surface
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import sep
-from scipy.ndimage import find_objects, label, maximum_filter
+from scipy.ndimage import find_objects, label
 
 from pipeline.field import FieldImage
 from pipeline.scan.masks import FieldMasks, calibrated
@@ -158,11 +158,12 @@ def _block_sources(
         low, high = max(0, y0 - margin), min(ny, y1 + margin)
         stack = smoothed_stack(field_image, masks, chosen, low, high, memory_mb)
         labels = np.zeros(stack.shape, np.int32)
-        number = label(stack > config.threshold, structure=_EIGHT, output=labels)
+        number = int(label(stack > config.threshold, structure=_EIGHT, output=labels))
         cut = _cut_labels(labels, low > 0, high < ny)
-        inside = np.unique(labels[y0 - low : y1 - low])
-        blocked = np.intersect1d(cut, inside)
-        if not (blocked > 0).any():
+        inside = np.zeros(number + 1, bool)
+        inside[labels[y0 - low : y1 - low].ravel()] = True
+        blocked = cut[inside[cut] & (cut > 0)]
+        if not blocked.size:
             break
         if margin >= height:
             warnings.warn(
@@ -173,7 +174,7 @@ def _block_sources(
             )
             break
         margin = min(2 * margin, max(height, _FIRST_MARGIN))
-    x, y = _measure(stack, labels, int(number), config, np.setdiff1d(cut, blocked))
+    x, y = _measure(stack, labels, number, config, np.setdiff1d(cut, blocked))
     y += low
     own = (y >= y0 - 0.5) & (y < y1 - 0.5)
     return x[own], y[own]
@@ -194,8 +195,7 @@ def _measure(
     wanted = np.bincount(labels.ravel(), minlength=number + 1) >= config.min_area_pix
     wanted[0] = False
     wanted[skipped] = False
-    crests = (stack == maximum_filter(stack, 3)) & (labels > 0)
-    simple = np.bincount(labels[crests], minlength=number + 1) <= 1
+    simple = np.bincount(_crests(stack, labels), minlength=number + 1) <= 1
     places = find_objects(labels)
     x, y = _barycentres(stack, labels, places, np.flatnonzero(wanted & simple))
     blends = [
@@ -206,6 +206,19 @@ def _measure(
     x = np.concatenate([x, [position[0] for position in blends]])
     y = np.concatenate([y, [position[1] for position in blends]])
     return np.rint(x * CENTROID_STEP) / CENTROID_STEP, np.rint(y * CENTROID_STEP) / CENTROID_STEP
+
+
+def _crests(stack: Float32, labels: Int32) -> Int32:
+    """The label of every pixel that none of its eight neighbours exceeds."""
+    y, x = np.nonzero(labels)
+    here = stack[y, x]
+    highest = np.ones(len(y), bool)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            row = np.clip(y + dy, 0, stack.shape[0] - 1)
+            column = np.clip(x + dx, 0, stack.shape[1] - 1)
+            highest &= here >= stack[row, column]
+    return labels[y[highest], x[highest]]
 
 
 def _barycentres(

@@ -115,7 +115,8 @@ def calibrated(field_image: FieldImage, masks: FieldMasks, y0: int, y1: int) -> 
         image[band] -= masks.background.band_rows(band, y0, y1)
         if not field_image.has_ivar:
             noise = masks.noise.band_rows(band, y0, y1)
-            ivar[band] = np.where(ivar[band] > 0, 1.0 / (noise * noise), np.float32(0.0))
+            # A field without weights has ivar 1 where there is data and 0 elsewhere.
+            ivar[band] /= noise * noise
     mask |= masks.found.rows(y0, y1)
     return PixelBlock(y0, image, ivar, mask)
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import uniform_filter1d
 
 Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
 Bool = npt.NDArray[np.bool_]
 
 _CLIP = 4.0
 _SHARPNESS = 0.6
 """A bright line must lose this share of its height within one pixel; a PSF of FWHM 2 pixels loses half."""
 
-_STEPS = 256.0
-"""Values are rounded to this part of a sigma so that running sums are exact whatever row they start from."""
+_STEPS = 32
+"""Signal to noise is counted in whole parts of this size, so that sums are exact whatever row they start from."""
+
+_BESIDE = 3
+"""Pixels from a line to the sky beside it that it is compared with."""
 
 
 def find_bad_columns(excess: Float32, noise: Float32, significance: float, length: int) -> Bool:
@@ -34,38 +37,36 @@ def find_bad_columns(excess: Float32, noise: Float32, significance: float, lengt
     -------
     bool (y, x)
     """
-    signal = np.nan_to_num(np.clip(excess / noise, -_CLIP, _CLIP), nan=0.0)
-    signal = (np.rint(signal * _STEPS) / _STEPS).astype(np.float32)
-    found = _columns(signal, significance, length)
-    found |= _columns(np.ascontiguousarray(signal.T), significance, length).T
-    return found & np.isfinite(excess)
+    data = np.isfinite(excess)
+    counts = np.where(data, excess, np.float32(0.0)) / noise
+    np.clip(counts, -_CLIP, _CLIP, out=counts)
+    counts *= _STEPS
+    np.rint(counts, out=counts)
+    whole = counts.astype(np.int32)
+    found = _lines(whole, significance, length)
+    found |= _lines(whole.T, significance, length).T
+    return found & data
 
 
-def _columns(signal: Float32, significance: float, length: int) -> Bool:
-    if signal.shape[0] < length or signal.shape[1] < 9:
-        return np.zeros(signal.shape, bool)
-    mean = uniform_filter1d(signal.astype(np.float64), length, axis=0, mode="constant")
-    beside = np.minimum(_shifted(mean, 3), _shifted(mean, -3))
-    error = np.sqrt(1.5 / length)
-    # A dark line is below the darker of its sides: shadows beside a star's light are as deep as the other side.
-    dark = beside - mean > significance * error
-    near = np.maximum(_shifted(mean, 1), _shifted(mean, -1))
-    bright = (mean - near > significance * error) & (mean - near > _SHARPNESS * mean)
-    hit = dark | bright
-    hit[:, :4] = hit[:, -4:] = False
-    return _grown(hit, length // 2)
-
-
-def _grown(hit: Bool, reach: int) -> Bool:
-    """The runs whose running mean passed, as long as the window that passed."""
-    padded = np.pad(hit, ((reach, reach), (0, 0)))
-    total = np.concatenate([np.zeros((1, hit.shape[1]), np.int32), np.cumsum(padded, axis=0, dtype=np.int32)])
-    window = 2 * (reach // 2) + 1
-    start = reach - reach // 2
-    stop = start + hit.shape[0]
-    grown: Bool = total[start + window : stop + window] - total[start:stop] > 0
-    return grown
-
-
-def _shifted(plane: npt.NDArray[np.float64], by: int) -> npt.NDArray[np.float64]:
-    return np.roll(plane, by, axis=1)
+def _lines(counts: Int32, significance: float, length: int) -> Bool:
+    """Bad lines along the first axis."""
+    found = np.zeros(counts.shape, bool)
+    height, width = counts.shape
+    if height < length or width <= 2 * _BESIDE:
+        return found
+    # Element k is the sum of rows k to k + length - 1.
+    total = np.cumsum(counts, axis=0, dtype=np.int32)
+    total[length:] -= total[:-length].copy()
+    total = total[length - 1 :]
+    limit = int(np.ceil(significance * np.sqrt(1.5 * length) * _STEPS))
+    line = total[:, _BESIDE:-_BESIDE]
+    left, right = total[:, : -2 * _BESIDE], total[:, 2 * _BESIDE :]
+    # Below the background and below both sides: sky between two sources is not, nor is the shadow beside a star.
+    hit = (line < -limit // 2) & (line < left - limit) & (line < right - limit)
+    candidate = line > limit
+    if candidate.any():
+        near = np.maximum(total[:, _BESIDE - 1 : -_BESIDE - 1], total[:, _BESIDE + 1 : width - _BESIDE + 1])
+        hit |= candidate & (line - near > limit) & (line - near > _SHARPNESS * line)
+    for row, column in zip(*np.nonzero(hit), strict=True):
+        found[row : row + length, column + _BESIDE] = True
+    return found

@@ -157,10 +157,10 @@ def plateau(excess: Float32, threshold: Float32 | float, flatness: float) -> Boo
     bright = excess > threshold
     if not bright.any() or min(excess.shape) < 3:
         return flat
-    values = np.nan_to_num(excess, nan=0.0)
     y, x = np.nonzero(bright[1:-1, 1:-1])
-    around = np.stack([values[y + dy, x + dx] for dy in range(3) for dx in range(3)])
-    keep = around.min(axis=0) > flatness * around.max(axis=0)
+    around = np.stack([excess[y + dy, x + dx] for dy in range(3) for dx in range(3)])
+    with np.errstate(invalid="ignore"):
+        keep = around.min(axis=0) > flatness * around.max(axis=0)
     flat[y[keep] + 1, x[keep] + 1] = True
     return flat
 
@@ -204,8 +204,7 @@ def _bin(
     starts_y = np.maximum(np.arange(first, last + 1) * side - y0, 0)
     starts_x = np.arange(total.shape[1]) * side
     rows = slice(first, last + 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        signal = np.nan_to_num(np.clip(excess / scale[None, :], -CLIP_SIGMA, CLIP_SIGMA), nan=0.0)
+    signal = np.clip(excess / np.where(scale > 0, scale, np.float32(np.inf))[None, :], -CLIP_SIGMA, CLIP_SIGMA)
     signal[~usable] = 0.0
     light = np.where(usable, excess, np.float32(0.0))
     # The narrow axis first: reducing lines before columns leaves a quarter of the work or less.

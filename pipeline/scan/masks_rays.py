@@ -36,7 +36,8 @@ def find_cosmic_rays(excess: Float32, noise: Float32, significance: float, contr
     bool (band, y, x)
     """
     with np.errstate(invalid="ignore"):
-        signal = np.nan_to_num(excess / noise, nan=0.0)
+        signal = excess / noise
+    signal[~np.isfinite(signal)] = 0.0
     hits = np.zeros(signal.shape, bool)
     for band in range(signal.shape[0]):
         y, x = np.nonzero(signal[band] > significance)

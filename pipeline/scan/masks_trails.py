@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import label, map_coordinates, maximum_filter, median_filter, uniform_filter1d
+from scipy.ndimage import label, map_coordinates, maximum_filter, uniform_filter1d
 from skimage.transform import hough_line
 
 from pipeline.flags import PixelFlag
+from pipeline.scan.background import Mesh, cell_edges, measure_cells, smooth_mesh
 from pipeline.scan.masks_flags import Shape
 from pipeline.scan.masks_profile import FieldProfile
 from pipeline.scan_config import MasksConfig
@@ -25,8 +28,9 @@ Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 _MAX_TRAILS = 40
-_PICTURE_SIDE = 700
+_PICTURE_SIDE = 600
 _MAX_CANDIDATES = 200
+_CELL = 24
 _LIT = 1.5
 _FILLING = 0.7
 
@@ -89,8 +93,9 @@ def find_lines(picture: Float32, significance: float, length: float) -> list[Seg
         return []
     votes = _votes(picture)
     lit = votes >= _LIT
-    angles = np.arange(-np.pi / 2, np.pi / 2, 1.0 / float(np.hypot(lit.shape[0], lit.shape[1])))
-    chords = _chords(lit.shape, angles)
+    shape = (lit.shape[0], lit.shape[1])
+    angles = _angles(shape)
+    chords = _chords(shape)
     lines: list[Segment] = []
     while len(lines) < _MAX_TRAILS:
         best = None
@@ -137,11 +142,20 @@ def _votes(picture: Float32) -> Float32:
     if not data.any():
         return np.zeros(picture.shape, np.float32)
     filled: Float32 = np.where(data, picture, np.float32(0.0))
-    flat = filled - median_filter(filled, 15)
+    flat = filled - _surroundings(filled, data)
     scatter = 1.4826 * float(np.median(np.abs(flat[data])))
     if scatter <= 0:
         return np.zeros(picture.shape, np.float32)
     return np.where(data, np.clip(flat / scatter, -3.0, 6.0), 0.0).astype(np.float32)
+
+
+def _surroundings(picture: Float32, data: Bool) -> Float32:
+    """The picture's smooth part: clipped background of cells of `_CELL` bins, bilinear between."""
+    y_edges, x_edges = (cell_edges(length, _CELL) for length in picture.shape)
+    cells = [measure_cells(picture[a:b], data[a:b], x_edges)[0] for a, b in pairwise(y_edges)]
+    return Mesh(smooth_mesh(np.stack(cells))[None], (picture.shape[0], picture.shape[1])).band_rows(
+        0, 0, picture.shape[0]
+    )
 
 
 def _candidates(
@@ -159,8 +173,15 @@ def _candidates(
     return [(float(angles[columns[best]]), float(offsets[rows[best]])) for best in order]
 
 
-def _chords(shape: tuple[int, ...], angles: Float64) -> Float32:
+def _angles(shape: tuple[int, int]) -> Float64:
+    """Directions of lines, fine enough that the ends of neighbours lie one bin apart."""
+    return np.arange(-np.pi / 2, np.pi / 2, 1.0 / float(np.hypot(shape[0], shape[1])))
+
+
+@lru_cache(maxsize=1)
+def _chords(shape: tuple[int, int]) -> Float32:
     """Length of each line inside the picture, bins: float32 (offset, angle), the offsets of `hough_line`."""
+    angles = _angles(shape)
     reach = int(np.ceil(np.hypot(shape[0], shape[1])))
     offsets = np.linspace(-reach, reach, 2 * reach + 1)[:, None]
     sine, cosine = np.sin(angles)[None, :], np.cos(angles)[None, :]

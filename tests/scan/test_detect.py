@@ -98,7 +98,7 @@ def test_holes_and_their_edges_are_not_detected(make_sky, make_field):
 
 
 def test_sources_under_flags_are_detections_all_the_same(make_sky, make_field):
-    image, places = make_sky(sources=10)
+    image, _ = make_sky(sources=10)
     mask = np.full(image.shape, int(PixelFlag.SATURATED), np.uint32)
     mask[:, :40] = 0
     mask[:, :, :400] = 0
@@ -168,7 +168,7 @@ def test_a_broken_catalogue_says_what_is_wrong(make_sky, make_field, x, objid, w
 def test_catalogue_method_without_a_catalogue_is_an_error(make_sky, make_field):
     image, _ = make_sky(sources=0)
     field = make_field(image)
-    with pytest.raises(BadSurveyData, match="names? a catalogue"):
+    with pytest.raises(BadSurveyData, match="name a catalogue"):
         detect(field, find(field, OFF, 100), DetectConfig(method="catalogue"), 100)
 
 

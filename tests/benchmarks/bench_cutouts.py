@@ -1,0 +1,215 @@
+"""Cutouts a second, side by side in one run: ours, plain slicing, Cutout2D, astrocut and cutana.
+
+    pip install lensscan[bench]
+    python tests/benchmarks/bench_cutouts.py [--side 10000] [--number 20000]
+
+Three bands of float32 in plain FITS, stamps of 64 pixels at random places in the order of the rows, as
+detections are cut. What is compared is the way from planes to an array (n, band, 64, 64). astrocut and
+cutana start from the files, as they must, and are given fewer stamps. Medians of three rounds, the methods
+taking turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.nddata import Cutout2D
+from astropy.wcs import WCS
+
+from pipeline.field import Field, FieldImage, sealed_block
+from pipeline.geometry import to_sky
+from pipeline.scan.background import Mesh
+from pipeline.scan.cutouts import cut, slice_stamps
+from pipeline.scan.detect import Detections
+from pipeline.scan.detect_ids import spatial_index
+from pipeline.scan.masks import FieldMasks
+from pipeline.scan.masks_flags import STRIP_ROWS, FoundFlags, packed
+from pipeline.scan_config import CutoutsConfig, VetConfig
+
+SIZE = 64
+BANDS = ("g", "r", "i")
+ROUNDS = 3
+
+
+def write_bands(folder: Path, side: int) -> tuple[list[Path], WCS]:
+    """Three plain FITS files of noise on one grid."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [150.0, 2.0]
+    wcs.wcs.crpix = [side / 2, side / 2]
+    wcs.wcs.cdelt = [-0.2 / 3600, 0.2 / 3600]
+    random = np.random.default_rng(0)
+    paths = []
+    for band in BANDS:
+        path = folder / f"tile-{band}.fits"
+        image = random.standard_normal((side, side), np.float32)
+        header = wcs.to_header()
+        header["MAGZERO"] = 31.4
+        header["FILTER"] = band
+        fits.writeto(path, image, header)
+        paths.append(path)
+    return paths, wcs
+
+
+def rate(work: Callable[[], object], number: int) -> float:
+    start = time.perf_counter()
+    work()
+    return number / (time.perf_counter() - start)
+
+
+def plain(planes: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The least that can be done: one slice a band and stamp."""
+    out = np.empty((len(x), len(planes), SIZE, SIZE), np.float32)
+    half = SIZE // 2
+    for stamp, (column, row) in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
+        for band, plane in enumerate(planes):
+            out[stamp, band] = plane[row - half : row + half, column - half : column + half]
+    return out
+
+
+def ours(planes: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    out = np.empty((len(x), len(planes), SIZE, SIZE), np.float32)
+    for band, plane in enumerate(planes):
+        slice_stamps(plane[None], x, y, np.float32(np.nan), out[:, band : band + 1])
+    return out
+
+
+def ours_together(cube: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    out = np.empty((len(x), cube.shape[0], SIZE, SIZE), np.float32)
+    slice_stamps(cube, x, y, np.float32(np.nan), out)
+    return out
+
+
+def cutout2d(planes: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    out = np.empty((len(x), len(planes), SIZE, SIZE), np.float32)
+    for stamp, place in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
+        for band, plane in enumerate(planes):
+            out[stamp, band] = Cutout2D(plane, place, SIZE, mode="partial", fill_value=np.nan).data
+    return out
+
+
+def astrocut_files(paths: list[Path], ra: np.ndarray, dec: np.ndarray) -> None:
+    from astrocut import FITSCutout
+    from astropy.coordinates import SkyCoord
+
+    for place in SkyCoord(ra, dec, unit="deg"):
+        _ = FITSCutout([str(path) for path in paths], place, SIZE).fits_cutouts
+
+
+def cutana_files(paths: list[Path], ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    import pandas as pd
+    from cutana import create_cutouts_direct, get_default_config
+
+    config = get_default_config()
+    config.target_resolution = SIZE
+    config.data_type = "float32"
+    config.normalisation_method = "none"
+    config.apply_flux_conversion = False
+    config.selected_extensions = [{"name": band, "ext": "PRIMARY"} for band in BANDS]
+    config.channel_weights = {f"tile-{band}": [float(band == one) for one in BANDS] for band in BANDS}
+    table = pd.DataFrame(
+        {
+            "SourceID": [str(number) for number in range(len(ra))],
+            "RA": ra,
+            "Dec": dec,
+            "diameter_pixel": SIZE,
+            "fits_file_paths": str([str(path) for path in paths]),
+        }
+    )
+    return create_cutouts_direct(table, config, max_workers=1)[0]["cutouts"]
+
+
+def whole_line(planes: list[np.ndarray], wcs: WCS, x: np.ndarray, y: np.ndarray) -> None:
+    """The scan's own step: image, ivar and mask, background subtracted, flags merged, with statistics."""
+    shape = planes[0].shape
+    cells = Mesh(np.ones((len(BANDS), 67, 67), np.float32), shape)
+    strips = [
+        packed(np.zeros((len(BANDS), min(STRIP_ROWS, shape[0] - top), shape[1]), np.uint16))
+        for top in range(0, shape[0], STRIP_ROWS)
+    ]
+    masks = FieldMasks(BANDS, cells, cells, FoundFlags(tuple(strips), (len(BANDS), *shape)))
+
+    def read(y0: int, y1: int):
+        image = np.stack([plane[y0:y1] for plane in planes]).astype(np.float32)
+        return sealed_block(y0, image, np.ones_like(image), np.zeros(image.shape, np.uint32))
+
+    field = FieldImage(Field("bench", "none", "tile", {}), BANDS, shape, wcs, 0.2, read, has_ivar=False)
+    ra, dec = to_sky(wcs, x, y)
+    number = len(x)
+    rows = Detections(
+        np.arange(number),
+        np.full(number, None, object),
+        ra,
+        dec,
+        x.astype(float),
+        y.astype(float),
+        np.full((number, len(BANDS)), np.nan, np.float32),
+        spatial_index(ra, dec),
+        BANDS,
+    )
+    for _ in cut(field, masks, rows, CutoutsConfig(size="12.8 arcsec"), VetConfig(), 500):
+        pass
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--side", type=int, default=10_000)
+    parser.add_argument("--number", type=int, default=20_000)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as name:
+        paths, wcs = write_bands(Path(name), options.side)
+        random = np.random.default_rng(1)
+        x, y = random.integers(SIZE, options.side - SIZE, (2, options.number))
+        y.sort()
+        ra, dec = to_sky(wcs, x, y)
+        cube = np.stack([fits.getdata(path).astype(np.float32) for path in paths])
+        files = [fits.open(path, memmap=True) for path in paths]
+        mapped = [file[0].data for file in files]
+        expected = plain(list(cube), x[:200], y[:200])
+        for got in (ours(mapped, x[:200], y[:200]), ours_together(cube, x[:200], y[:200])):
+            np.testing.assert_array_equal(got, expected)
+        few, fewer = min(2000, options.number), min(50, options.number)
+        works: dict[str, tuple[Callable[[], object], int]] = {
+            "plain slicing, RAM": (lambda: plain(list(cube), x, y), options.number),
+            "ours, RAM": (lambda: ours_together(cube, x, y), options.number),
+            "plain slicing, memory-mapped FITS": (lambda: plain(mapped, x, y), options.number),
+            "ours, memory-mapped FITS": (lambda: ours(mapped, x, y), options.number),
+            "ours, whole step (3 planes, statistics)": (lambda: whole_line(mapped, wcs, x, y), options.number),
+            "Cutout2D, RAM": (lambda: cutout2d(list(cube), x[:few], y[:few]), few),
+            "cutana": (lambda: cutana_files(paths, ra[:few], dec[:few]), few),
+            "astrocut": (lambda: astrocut_files(paths, ra[:fewer], dec[:fewer]), fewer),
+        }
+        rates: dict[str, list[float]] = {label: [] for label in works}
+        for _ in range(ROUNDS):
+            for label, (work, number) in list(works.items()):
+                try:
+                    rates[label].append(rate(work, number))
+                except ImportError as error:
+                    print(f"{label} left out: {error}")
+                    del works[label], rates[label]
+        medians = {label: statistics.median(values) for label, values in rates.items()}
+        for label, value in medians.items():
+            print(f"{label:45s} {value:12,.0f} cutouts/s")
+        in_ram = medians["ours, RAM"] / medians["plain slicing, RAM"]
+        on_disk = medians["ours, memory-mapped FITS"] / medians["plain slicing, memory-mapped FITS"]
+        print(f"ours / plain slicing: RAM {in_ram:.2f} (reach 0.5), memory-mapped {on_disk:.2f} (reach 0.7)")
+        if "cutana" in medians:
+            for label in ("ours, RAM", "ours, memory-mapped FITS", "ours, whole step (3 planes, statistics)"):
+                print(f"{label} / cutana: {medians[label] / medians['cutana']:.1f} (reach 20)")
+        for file in files:
+            file.close()
+
+
+if __name__ == "__main__":
+    main()
