@@ -1,0 +1,119 @@
+"""Dying workers, errors of the system and a full disk, played by an executor that misbehaves on purpose."""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.io import products
+from workflows.executors import Outcome, SerialExecutor, Task
+from workflows.plan import FieldPlan
+from workflows.scan import Scan, ScanAborted, ScanResult
+from workflows.setup import open_scan
+
+
+class Misbehaving(SerialExecutor):
+    """Runs tasks, except where `trouble` gives another outcome; several tasks are under way at once."""
+
+    capacity = 3
+
+    def __init__(self, trouble: Callable[[Task, int], Outcome | None]) -> None:
+        super().__init__()
+        self._trouble = trouble
+        self.under_way = 0
+        self.seen: Counter[str] = Counter()
+        self.company: dict[str, list[int]] = {}
+
+    def submit(self, task: Task) -> None:
+        self.under_way += 1
+        super().submit(task)
+
+    def next_outcome(self) -> Outcome:
+        task = self._queue[0]
+        self.seen[task.key] += 1
+        self.company.setdefault(task.key, []).append(self.under_way)
+        outcome = self._trouble(task, self.seen[task.key])
+        if outcome is None:
+            outcome = super().next_outcome()
+        else:
+            self._queue.popleft()
+        self.under_way -= 1
+        return outcome
+
+
+def died(task: Task) -> Outcome:
+    return Outcome(task, error=RuntimeError("worker died"), worker_died=True)
+
+
+def drive(project: Path, executor: Misbehaving) -> tuple[ScanResult, list[FieldPlan]]:
+    setup = open_scan(str(project / "scan.toml"))
+    products.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
+    result = Scan(setup.job(), executor).run(setup.plan("cpu").fields)
+    return result, list(setup.plan("cpu").fields)
+
+
+def test_a_field_that_kills_every_worker_is_quarantined_and_its_neighbours_finish(project: Path) -> None:
+    executor = Misbehaving(lambda task, time: died(task) if task.key == "cut/F1" else None)
+    result, after = drive(project, executor)
+    assert [failure.field_id for failure in result.failures] == ["F1"]
+    assert "killed 3 workers" in result.failures[0].reason
+    assert [plan.finished for plan in after] == [True, False, True]
+    assert executor.company["cut/F1"][1:] == [1, 1, 1], "a suspect runs alone"
+    assert after[1].blocked
+
+
+def test_deaths_in_company_count_against_nobody(project: Path) -> None:
+    executor = Misbehaving(lambda task, time: died(task) if time == 1 else None)
+    result, after = drive(project, executor)
+    assert result.failures == ()
+    assert all(plan.finished for plan in after)
+
+
+def test_an_error_of_the_system_is_tried_again_three_times(project: Path) -> None:
+    def flaky(task: Task, time: int) -> Outcome | None:
+        return Outcome(task, error=OSError(errno.EIO, "bad luck")) if task.key == "cut/F0" and time < 3 else None
+
+    result, _ = drive(project, Misbehaving(flaky))
+    assert (result.failures, result.retries) == ((), 2)
+
+
+def test_a_lasting_error_of_the_system_fails_the_field_but_the_next_scan_tries_it_again(project: Path) -> None:
+    def broken(task: Task, time: int) -> Outcome | None:
+        return Outcome(task, error=OSError(errno.EIO, "bad disk")) if task.field_id == "F0" else None
+
+    result, after = drive(project, Misbehaving(broken))
+    assert [failure.reason for failure in result.failures] == ["OSError: [Errno 5] bad disk"]
+    assert (after[0].reason, after[0].blocked) == ("OSError: [Errno 5] bad disk", False)
+    healed, _ = drive(project, Misbehaving(lambda task, time: None))
+    assert healed.failures == ()
+    assert products.failures(project / "out put") == {}
+
+
+def test_a_full_disk_stops_the_scan_and_loses_nothing(project: Path) -> None:
+    def full(task: Task, time: int) -> Outcome | None:
+        return Outcome(task, error=OSError(errno.ENOSPC, "full")) if task.key == "finish/F1" else None
+
+    with pytest.raises(ScanAborted, match="no space left"):
+        drive(project, Misbehaving(full))
+    result, after = drive(project, Misbehaving(lambda task, time: None))
+    assert result.failures == ()
+    assert all(plan.finished for plan in after)
+
+
+def test_an_unexpected_error_keeps_its_traceback(project: Path) -> None:
+    def bug(task: Task, time: int) -> Outcome | None:
+        if task.key != "score/F2/0":
+            return None
+        try:
+            raise KeyError("a bug")
+        except KeyError as error:
+            return Outcome(task, error=error)
+
+    result, _ = drive(project, Misbehaving(bug))
+    (failure,) = result.failures
+    assert (failure.field_id, failure.stage) == ("F2", "score")
+    assert "raise KeyError" in str(failure.trace)
