@@ -122,7 +122,7 @@ def _survey_rows(config: CatalogueConfig, path: str, geometry: FieldGeometry) ->
     needed = _needed(config)
     if not found:
         return {name: np.empty(0) for name in needed} | {name: np.empty(0, np.int64) for name in _integers(config)}
-    base = path if Path(path).is_dir() else None
+    base = str(_primary_table(Path(path))) if Path(path).is_dir() else None
     try:
         dataset = ds.dataset(found, format="parquet", partitioning="hive", partition_base_dir=base)
         check_columns(needed, dataset.schema.names, path)
@@ -142,6 +142,7 @@ def _parquet_files(path: str, geometry: FieldGeometry | None) -> list[str]:
         return [path]
     if not place.is_dir():
         raise BadSurveyData(f"{path}: no such catalogue; restore it or mend catalogue.path in the survey's TOML.")
+    place = _primary_table(place)
     found = sorted(item for item in place.rglob("*.parquet") if not item.name.startswith(("_", ".")))
     if not found:
         raise BadSurveyData(f"{path}: holds no .parquet file; mend catalogue.path in the survey's TOML.")
@@ -154,6 +155,17 @@ def _parquet_files(path: str, geometry: FieldGeometry | None) -> list[str]:
         for item, pixel in zip(found, pixels, strict=True)
         if pixel and int(pixel.group(2)) in near[int(pixel.group(1))]
     ]
+
+
+def _primary_table(place: Path) -> Path:
+    """The folder of the rows themselves: a HATS collection has margins beside it, which repeat rows."""
+    properties = place / "collection.properties"
+    if properties.is_file():
+        for line in properties.read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition("=")
+            if key.strip() == "hats_primary_table_url":
+                return place / value.strip()
+    return place
 
 
 def _is_rows(item: Path, place: Path) -> bool:

@@ -179,6 +179,20 @@ def test_hats_partitions_elsewhere_are_not_even_opened(tiny_survey: Make, tmp_pa
     assert [Path(name).name for name in survey.catalogue_files(field)] == [f"Npix={home}.parquet"]
 
 
+def test_margins_of_a_hats_collection_do_not_repeat_rows(tiny_survey: Make, tmp_path: Path) -> None:
+    table = wide_table(tmp_path)
+    survey = tiny_survey(SURVEY)
+    for part in ("objects", "objects_margin"):
+        place = tmp_path / f"data/all/{part}/dataset/Norder=0/Dir=0/Npix=4/part0.parquet"
+        place.parent.mkdir(parents=True)
+        pq.write_table(table, place)
+        place.parent.rename(
+            place.parent.with_name(f"Npix={int(healpix_29(np.array([150.0]), np.array([2.0]))[0]) >> 58}")
+        )
+    (tmp_path / "data/all/collection.properties").write_text("hats_primary_table_url = objects\n")
+    assert set(rows_of(survey).objid.tolist()) == expected_ids(table)
+
+
 def test_field_outside_a_hats_catalogue_has_no_rows(tiny_survey: Make, tmp_path: Path) -> None:
     survey = tiny_survey(SURVEY)
     place = tmp_path / "data/all/dataset/Norder=5/Dir=0/Npix=1.parquet"
