@@ -11,8 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import BadSurveyData
-
 STAGES = ("masks", "detect", "cutouts", "score", "candidates")
 """The stages of a field, in order; each rests on the one before."""
 
@@ -52,15 +50,12 @@ def stage_fingerprint(stage: str, reads: Any, inputs: Any) -> str:
 def file_identity(path: str) -> list[str | int]:
     """What makes an input file the same file: its path, size in bytes and mtime in ns.
 
-    Raises
-    ------
-    BadSurveyData
-        If the file is not there or cannot be reached.
+    A file that is not there has size -1: whoever opens it says so, and its return is a change.
     """
     try:
         status = Path(path).stat()
-    except OSError as error:
-        raise BadSurveyData(f"{path}: {error.strerror or error}; restore the file or leave the field out.") from error
+    except FileNotFoundError:
+        return [path, -1, 0]
     return [path, status.st_size, status.st_mtime_ns]
 
 

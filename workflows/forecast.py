@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.io import products
+from pipeline.provenance import file_identity
 from pipeline.scan.cutouts import stamp_pixels
-from workflows.plan import FieldPlan, stages_of
+from workflows.plan import FieldPlan, pixel_files, stages_of
 from workflows.setup import ScanSetup
 
 DETECTIONS_PER_ARCMIN2 = 40.0
@@ -64,7 +65,9 @@ def forecast(setup: ScanSetup, plans: tuple[FieldPlan, ...], workers: int) -> Fo
         fields=len(todo),
         area_deg2=area / 3600.0,
         objects=objects,
-        bytes_in=sum(Path(path).stat().st_size for plan in todo for path in plan.field.files()),
+        bytes_in=sum(
+            max(0, int(file_identity(path)[1])) for plan in todo for path in pixel_files(setup.config, plan.field)
+        ),
         bytes_out=objects * stamp_bytes if cutting else 0,
         memory_mb=setup.config.memory * workers,
         device_seconds=device_seconds,

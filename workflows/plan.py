@@ -156,12 +156,15 @@ def _footprints(survey: Survey, fields: Sequence[Field]) -> tuple[dict[str, Fiel
     geometries, broken = {}, {}
     for field in fields:
         try:
-            for path in field.files():
-                file_identity(path)
             geometries[field.field_id] = survey.geometry(field)
         except BadSurveyData as error:
             broken[field.field_id] = str(error)
     return geometries, broken
+
+
+def pixel_files(config: ScanConfig, field: Field) -> list[str]:
+    """The files that the bands of a scan are read from, sorted; other bands and catalogues are not among them."""
+    return sorted({path for band in config.bands for path in field.planes.get(band, {}).values()})
 
 
 def _fingerprints(
@@ -173,7 +176,7 @@ def _fingerprints(
     neighbours: Sequence[FieldGeometry],
 ) -> dict[str, str]:
     """The wanted fingerprint of every stage of a field, each resting on the one before."""
-    files = [file_identity(path) for path in field.files()]
+    files = [file_identity(path) for path in pixel_files(config, field)]
     masks = stage_fingerprint(
         "masks",
         {"masks": config.masks.model_dump(mode="json"), "bands": config.bands},

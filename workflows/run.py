@@ -14,12 +14,12 @@ from typing import Any
 
 import pyarrow as pa
 from distributed import Client
-from pipeline.catalogue.diff import TableDifference, difference
-from pipeline.io.tables import read_table
 
+from pipeline.catalogue.diff import TableDifference, difference
 from pipeline.errors import ConfigError
 from pipeline.io import products
 from pipeline.io.lease import Lease
+from pipeline.io.tables import read_table
 from workflows.cluster import ClusterConfig, device_kind, device_kinds, executor_for
 from workflows.executors import require_resources
 from workflows.forecast import Forecast, forecast
