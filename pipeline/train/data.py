@@ -17,7 +17,6 @@ from torch import Tensor
 
 from pipeline.errors import ConfigError
 from pipeline.flags import fatal
-from pipeline.sims.config import KINDS
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def read_pools(patterns: Sequence[str], bands: tuple[str, ...], pixel_scale: flo
     """Every pool that the patterns match, in sorted order, as one.
 
     A pool is an `.npz` with `image` (n, band, y, x) in nJy, `label` (n,), and, where there are any, `mask`
-    (uint32, PixelFlag bits), `kind` (n,; names, or indices into `pipeline.sims.config.KINDS`), `bands` and
+    (uint32, PixelFlag bits), `kind` (n,; names, or indices into `kinds`), `bands` and
     `pixel_scale` (arcsec).
 
     Parameters
@@ -186,6 +185,6 @@ def _read_pool(path: str, bands: tuple[str, ...], pixel_scale: float) -> _Part:
     mask = arrays.get("mask", np.zeros(arrays["image"].shape, np.uint32))[:, order].astype(np.uint32)
     lens = arrays["label"].astype(bool)
     kind = arrays.get("kind", np.where(lens, "lens", "other"))
-    if np.issubdtype(kind.dtype, np.integer):
-        kind = np.array(KINDS)[kind]
+    if np.issubdtype(kind.dtype, np.integer) and "kinds" in arrays:
+        kind = arrays["kinds"][kind]
     return _Part(image, np.packbits(fatal(mask), axis=-1), lens, kind.astype(np.str_))

@@ -52,7 +52,8 @@ def write_pool(path: Path, n: int, seed: int) -> None:
         image=image.astype(np.float32),
         mask=np.zeros(image.shape, np.uint32),
         label=label,
-        kind=np.where(label, 0, 2),
+        kind=np.where(label, 0, 1),
+        kinds=np.array(["lens", "spiral"]),
         bands=np.array(["g", "r", "i"]),
         pixel_scale=0.3,
     )
