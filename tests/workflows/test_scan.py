@@ -120,7 +120,7 @@ def test_a_mended_image_changes_only_its_field_and_keeps_the_ids(project: Path) 
     ids = set(pq.read_table(products.live_files(out, "detect", "detections.parquet")["F1"])["objid"].to_pylist())
     path = project / "survey ü" / "F1" / "F1-r.fits"
     with fits.open(path, mode="update") as hdus:
-        hdus[0].data[:60, :60] += np.random.default_rng(1).normal(0, 1.0, (60, 60)).astype(np.float32)
+        hdus[0].data[:, :120] *= np.float32(1.5)
     assert {key for key, state in states(project).items() if state == "stale"} == {
         ("F1", stage) for stage in ("masks", "detect", "cutouts", "score", "candidates")
     }
@@ -204,7 +204,7 @@ def test_a_killed_scan_resumes_to_the_bytes_of_an_undisturbed_one(project: Path)
         "from workflows.cluster import ClusterConfig;"
         "run_scan(open_scan(sys.argv[1], sys.argv[2]), ClusterConfig(kind='serial'), quiet=True)"
     )
-    for marks in (1, 4, 9):
+    for marks in (2, 8):
         process = subprocess.Popen([sys.executable, "-c", code, str(project / "scan.toml"), str(out)])
         deadline = time.monotonic() + 120
         while len(list(out.glob("manifests/*/*.json"))) < marks and process.poll() is None:
