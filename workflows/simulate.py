@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -84,10 +85,11 @@ def _write_pool(config: SimsConfig, folder: Path, seed: int, n: int | None, work
 
 
 def _one_thread() -> None:
-    """Batches are small: threads lose more than they gain."""
+    """Batches are small, so threads lose more than they gain; and the collector leaves torch's objects alone."""
     import torch
 
     torch.set_num_threads(1)
+    gc.freeze()
 
 
 def simulate(

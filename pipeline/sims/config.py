@@ -322,6 +322,7 @@ class SkyConfig(StrictModel):
     templates : int
         Galaxies rendered a magnitude bin; fields are filled with shifted, flipped and turned copies.
     strip : rows that are in memory at once
+    truth_masks : whether to write what artefacts touched, as one more plane a field
     """
 
     kind: Literal["sky"]
@@ -341,6 +342,7 @@ class SkyConfig(StrictModel):
     mask_plane: tuple[str, ...]
     templates: int = Field(ge=1)
     strip: int = Field(ge=64)
+    truth_masks: bool
     conditions: Conditions
     rendering: Rendering
     population: Population

@@ -19,6 +19,8 @@ Float64 = npt.NDArray[np.float64]
 _CORE = 2
 """Pixels on each side of a profile's centre that are averaged over subpixels, where a cusp isn't resolved."""
 _SUBPIXELS = 7
+_AVERAGE = np.kron(np.eye(2 * _CORE + 1), np.full(_SUBPIXELS, 1 / _SUBPIXELS)).astype(np.float32)
+"""Rows that average subpixels to pixels."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,19 @@ class Light:
             tuple(replace(item, x=item.x + dx, y=item.y + dy) for item in self.points),
         )
 
+    def flux(self, band: int) -> float:
+        """Total flux in a band, nJy."""
+        items = (*(s.flux for s in self.sersics), *(r.flux for r in self.rings), *(p.flux for p in self.points))
+        return float(sum(flux[band] for flux in items))
+
+    def brighter(self, factor: float) -> Light:
+        """The same light, `factor` times as bright."""
+        return Light(
+            tuple(replace(item, flux=item.flux * factor) for item in self.sersics),
+            tuple(replace(item, flux=item.flux * factor) for item in self.rings),
+            tuple(replace(item, flux=item.flux * factor) for item in self.points),
+        )
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -131,9 +146,10 @@ class Grid:
     def to_stamp(self, fine: Float32) -> Float32:
         """Sum fine pixels to the stamp's and crop the margin; (..., fine, fine) -> (..., size, size)."""
         low, high = self.margin * self.oversampling, (self.margin + self.size) * self.oversampling
-        inner = fine[..., low:high, low:high]
-        shape = (*inner.shape[:-2], self.size, self.oversampling, self.size, self.oversampling)
-        summed: Float32 = inner.reshape(shape).sum(axis=(-3, -1), dtype=np.float32)
+        k = self.oversampling
+        # Adding strided planes is several times faster here than a reshape and a sum over short axes.
+        rows = sum(fine[..., low + row : high : k, low:high] for row in range(1, k)) + fine[..., low:high:k, low:high]
+        summed: Float32 = sum(rows[..., column::k] for column in range(1, k)) + rows[..., 0::k]
         return summed
 
 
@@ -224,7 +240,7 @@ def _resolve_core(patch: Float32, sersic: Sersic, grid: Grid, axis: Float32, ys:
     fine_x = (axis[x0:x1, None] + offsets - np.float32(sersic.x)).ravel()
     fine_y = (axis[y0:y1, None] + offsets - np.float32(sersic.y)).ravel()
     core = _profile(sersic, fine_x[None, :], fine_y[:, None])
-    means = core.reshape(y1 - y0, _SUBPIXELS, x1 - x0, _SUBPIXELS).mean(axis=(1, 3))
+    means = _AVERAGE[: y1 - y0, : len(fine_y)] @ core @ _AVERAGE[: x1 - x0, : len(fine_x)].T
     patch[y0 - ys.start : y1 - ys.start, x0 - xs.start : x1 - xs.start] = means
 
 

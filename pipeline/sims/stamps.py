@@ -17,7 +17,7 @@ from pipeline.sims.config import KINDS, SimsConfig
 from pipeline.sims.light import Float32, Float64, Grid, Light, Point
 from pipeline.sims.negatives import NEGATIVES
 from pipeline.sims.population import AB_NANOJANSKY, field_light, flux_of, lens_system
-from pipeline.sims.render import LensedSource, Psf, arc_snr, convolved, lensed, render, transfer, visible_share
+from pipeline.sims.render import LensedSource, Psf, convolved, lensed, render, scale_arc, transfer
 
 _BATCH = 16
 """Scenes rendered at once: few enough that a batch's arrays stay in the cache."""
@@ -256,14 +256,9 @@ def _with_arc(drawn: _Drawn, scene: Float32, unit: Float32) -> _Rendered:
     """Scale the arc to the S/N that was drawn for it in its best band."""
     if drawn.colour is None:
         return _Rendered(drawn, scene, unit, np.nan, np.nan, np.nan)
-    coloured = unit * drawn.colour[:, None, None].astype(np.float32)
-    snr = arc_snr(coloured, drawn.sky.sigma)
-    best = int(np.argmax(snr))
-    scale = drawn.snr / float(snr[best])
-    arc = coloured * np.float32(scale)
-    limits = float(drawn.sky.sigma[best]), drawn.visible_sigma, drawn.visible_contrast
-    share = visible_share(arc[best], scene[best], *limits)
-    return _Rendered(drawn, scene, arc, drawn.snr, share, float(AB_NANOJANSKY - 2.5 * np.log10(scale)))
+    limits = drawn.visible_sigma, drawn.visible_contrast
+    scaled = scale_arc(unit, scene, drawn.colour, drawn.sky.sigma, drawn.snr, *limits)
+    return _Rendered(drawn, scene, scaled.arc, drawn.snr, scaled.share, scaled.source_mag)
 
 
 def _finish(stamps: SimulatedStamps, index: int, rendered: _Rendered, config: SimsConfig, rng: Generator) -> None:
