@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from pipeline.errors import ConfigError
 from pipeline.flags import fatal
+
+_KIND = np.dtype("U32")
 
 
 @dataclass(frozen=True)
@@ -89,26 +91,30 @@ def read_pools(patterns: Sequence[str], bands: tuple[str, ...], pixel_scale: flo
     ConfigError
         If a pattern matches nothing, or a pool is damaged or of other bands, size or pixel scale.
     """
-    parts: list[_Part] = []
+    paths = _matching(patterns)
+    counts = [_count(path) for path in paths]
+    total = sum(counts) if limit is None else min(limit, sum(counts))
+    stamps: Stamps | None = None
     digest = hashlib.sha256()
-    for path in _matching(patterns):
-        part = _read_pool(path, bands, pixel_scale)
-        if parts and part.image.shape[1:] != parts[0].image.shape[1:]:
-            raise ConfigError(f"{path}: stamps of {part.image.shape[1:]}; those before are {parts[0].image.shape[1:]}.")
-        parts.append(part)
-        for array in (part.image, part.flagged, part.lens):
-            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
-        if limit is not None and sum(len(part.lens) for part in parts) >= limit:
+    start = 0
+    for path in paths:
+        if start >= total and stamps is not None:
             break
-    return Stamps(
-        np.concatenate([part.image for part in parts])[:limit],
-        np.concatenate([part.flagged for part in parts])[:limit],
-        np.concatenate([part.lens for part in parts])[:limit],
-        np.concatenate([part.kind for part in parts])[:limit],
-        bands,
-        pixel_scale,
-        digest.hexdigest(),
-    )
+        part = _read_pool(path, bands, pixel_scale)
+        if stamps is None:
+            stamps = _room_for(total, part, bands, pixel_scale)
+        if part.image.shape[1:] != stamps.image.shape[1:]:
+            raise ConfigError(f"{path}: stamps of {part.image.shape[1:]}; those before are {stamps.image.shape[1:]}.")
+        rows = slice(start, min(start + len(part.lens), total))
+        for name in ("image", "flagged", "lens", "kind"):
+            values = getattr(part, name)[: rows.stop - rows.start]
+            getattr(stamps, name)[rows] = values
+            if name != "kind":
+                digest.update(np.ascontiguousarray(values).view(np.uint8).data)
+        start = rows.stop
+    if stamps is None:
+        raise ConfigError(f"{', '.join(patterns)}: the pools hold no stamp; write some with `lensscan simulate`.")
+    return replace(stamps, digest=digest.hexdigest())
 
 
 def draw_order(stamps: Stamps, mix: Mapping[str, float], seed: int, epoch: int) -> npt.NDArray[np.int64]:
@@ -162,6 +168,28 @@ class _Part:
     flagged: npt.NDArray[np.uint8]
     lens: npt.NDArray[np.bool_]
     kind: npt.NDArray[np.str_]
+
+
+def _room_for(total: int, part: _Part, bands: tuple[str, ...], pixel_scale: float) -> Stamps:
+    """Arrays for every stamp at once: joining parts would take their memory twice."""
+    return Stamps(
+        image=np.empty((total, *part.image.shape[1:]), np.float32),
+        flagged=np.empty((total, *part.flagged.shape[1:]), np.uint8),
+        lens=np.empty(total, np.bool_),
+        kind=np.empty(total, _KIND),
+        bands=bands,
+        pixel_scale=pixel_scale,
+        digest="",
+    )
+
+
+def _count(path: str) -> int:
+    """Stamps in a pool, without reading them; 0 where it is no pool, which reading it says."""
+    try:
+        with np.load(path, allow_pickle=False) as pool:
+            return len(pool["label"]) if "label" in pool.files else 0
+    except (OSError, ValueError, BadZipFile):
+        return 0
 
 
 def _read_pool(path: str, bands: tuple[str, ...], pixel_scale: float) -> _Part:
