@@ -8,6 +8,7 @@ later DuckDB brings is refused, too. The statement that the text is put into is 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -52,6 +53,7 @@ FUNCTIONS = frozenset(
     ]
 )
 """Functions and operators of a condition; `flag(vet_flags, 'NAME')` is our own."""
+_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
 _TYPES = frozenset(
     [
         *("TINYINT", "SMALLINT", "INTEGER", "INT", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER"),
@@ -135,15 +137,12 @@ def _check_text(text: str, columns: Sequence[str]) -> None:
         raise _refusal(text[:60] + " ...", f"it is longer than {LONGEST:,} characters", columns)
     if any(ord(letter) < 32 and letter not in "\t\n\r" for letter in text):
         raise _refusal(text, "it holds a control character", columns)
-    try:
-        tokens = duckdb.tokenize(text)
-    except duckdb.Error as error:
-        raise _refusal(text, _said(error), columns) from None
-    for position, kind in tokens:
-        if kind == duckdb.token_type.comment:
-            raise _refusal(text, "comments are not part of an expression", columns)
-        if kind == duckdb.token_type.operator and text.encode()[position : position + 1] == b";":
-            raise _refusal(text, "write one expression, without a semicolon", columns)
+    # Only to say plainly what is wrong: that nothing hides in a comment is for the comparison of trees to see.
+    outside = _QUOTED.sub("''", text)
+    if any(mark in outside for mark in ("--", "/*", "*/")):
+        raise _refusal(text, "comments are not part of an expression (write - -1 for a sign twice)", columns)
+    if ";" in outside:
+        raise _refusal(text, "write one expression, without a semicolon", columns)
 
 
 def _parse(
@@ -214,7 +213,9 @@ def _checked(tree: Mapping[str, Any], text: str, columns: Sequence[str]) -> froz
 
 def _check_function(node: Mapping[str, Any], text: str, columns: Sequence[str]) -> None:
     name = str(node["function_name"])
-    if name.lower() not in FUNCTIONS or node.get("schema") or node.get("catalog"):
+    # DuckDB 1 puts the functions behind LIKE ... ESCAPE into "main" by itself.
+    named = node.get("catalog") or (node.get("schema") and not name.endswith("like_escape"))
+    if name.lower() not in FUNCTIONS or named:
         raise _refusal(text, f"the function {name} is not allowed", columns)
     if node.get("filter") or node.get("distinct") or node.get("export_state") or node["order_bys"]["orders"]:
         raise _refusal(text, f"{name} takes nothing but its arguments", columns)
