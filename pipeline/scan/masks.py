@@ -23,7 +23,7 @@ from pipeline.scan.masks_profile import FieldProfile, profile
 from pipeline.scan.masks_rays import RAY_MARGIN, find_cosmic_rays
 from pipeline.scan.masks_stars import PLATEAU_MARGIN, bright_stars, find_saturation, saturation_levels
 from pipeline.scan.masks_steps import StepRule, find_steps
-from pipeline.scan.masks_trails import find_trails
+from pipeline.scan.masks_trails import apart, find_trails
 from pipeline.scan_config import MasksConfig
 
 Float32 = npt.NDArray[np.float32]
@@ -124,7 +124,7 @@ def calibrated(field_image: FieldImage, masks: FieldMasks, y0: int, y1: int) -> 
 def _shapes(field_image: FieldImage, measured: FieldProfile, config: MasksConfig) -> list[Shape]:
     """Regions that the first pass alone tells of."""
     scale = field_image.pixel_scale
-    shapes: list[Shape] = []
+    steps: list[Shape] = []
     if config.steps:
         rule = StepRule(
             config.step_significance,
@@ -134,13 +134,14 @@ def _shapes(field_image: FieldImage, measured: FieldProfile, config: MasksConfig
             max(1, round(config.step_margin / scale)),
             config.step_strip / scale,
         )
-        shapes += find_steps(measured, rule)
+        steps = find_steps(measured, rule)
+    trails = find_trails(measured, config, scale) if config.trails else []
+    trails, steps = apart(trails, steps)
+    shapes = steps + trails
     if config.seams:
         shapes += find_seams(measured, config.seam_ratio)
     if config.low_exposure_fraction > 0:
         shapes += find_low_exposure(measured, config.low_exposure_fraction)
-    if config.trails:
-        shapes += find_trails(measured, config, scale, known=shapes)
     if config.edge > 0:
         shapes += _image_edges(field_image, max(1, round(config.edge / scale)))
     return shapes
@@ -193,7 +194,8 @@ def _paint_gaps(flags: UInt16, field_image: FieldImage, gaps: npt.NDArray[np.boo
     block = field_image.read(top, top + height)
     columns = np.arange(width) // side
     for band in range(flags.shape[0]):
-        inside = gaps[band][rows][:, columns] & ~np.isfinite(block.image[band])
+        unexplained = block.mask[band] == np.uint32(PixelFlag.NODATA)
+        inside = gaps[band][rows][:, columns] & unexplained
         flags[band][inside] |= np.uint16(PixelFlag.CHIP_GAP)
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import BadSurveyData, NoCoverage
 from pipeline.field import FieldImage, PixelBlock
-from pipeline.flags import fatal
+from pipeline.flags import PixelFlag, fatal
 from pipeline.scan.background import Mesh, cell_edges, measure_cells, smooth_mesh
 
 Float32 = npt.NDArray[np.float32]
@@ -48,7 +49,7 @@ class FieldProfile:
     binned : float32 (band, ny/bin, nx/bin)
         Mean signal to noise of the pixels, each cut at +-CLIP_SIGMA; NaN where a bin has no data.
     empty : float32 (band, ny/bin, nx/bin)
-        Share of a bin's pixels without data.
+        Share of a bin's pixels without data for which the survey's mask gives no other reason.
     peak : float32 (band, ny/bin, nx/bin), nJy
         Largest background-subtracted pixel of a bin; 0 where there is none.
     plateaus : tuple of float32 (n,), nJy
@@ -102,6 +103,7 @@ def profile(
     rows = np.full((2, bands, ny, cells[1]), np.nan, np.float32)
     total = np.zeros((bands, *bins), np.float32)
     count = np.zeros((bands, *bins), np.int32)
+    empty = np.zeros((bands, *bins), np.int32)
     peak = np.zeros((bands, *bins), np.float32)
     plateaus: list[list[Float32]] = [[] for _ in range(bands)]
     extremes = np.array([[np.inf, -np.inf]] * bands)
@@ -109,6 +111,7 @@ def profile(
         block = field_image.read(int(y0), int(y1))
         for band in range(bands):
             image, usable = _usable(block, band)
+            _add_bins(empty[band], block.mask[band] == np.uint32(PixelFlag.NODATA), int(y0), side)
             if not usable.any():
                 continue
             extremes[band] = (
@@ -141,7 +144,7 @@ def profile(
         rows[1],
         side,
         binned,
-        (1.0 - count / area).astype(np.float32),
+        (empty / area).astype(np.float32),
         peak,
         tuple(np.concatenate(parts) for parts in plateaus),
     )
@@ -200,20 +203,29 @@ def _bin(
     side: int,
 ) -> None:
     """Add rows that start at `y0` to the binned pictures, which their bins may share with other rows."""
-    first, last = y0 // side, (y0 + excess.shape[0] - 1) // side
-    starts_y = np.maximum(np.arange(first, last + 1) * side - y0, 0)
-    starts_x = np.arange(total.shape[1]) * side
-    rows = slice(first, last + 1)
     signal = np.clip(excess / np.where(scale > 0, scale, np.float32(np.inf))[None, :], -CLIP_SIGMA, CLIP_SIGMA)
     signal[~usable] = 0.0
     light = np.where(usable, excess, np.float32(0.0))
-    # The narrow axis first: reducing lines before columns leaves a quarter of the work or less.
-    total[rows] += np.add.reduceat(np.add.reduceat(signal, starts_y, axis=0), starts_x, axis=1)
-    count[rows] += np.add.reduceat(
-        np.add.reduceat(usable, starts_y, axis=0, dtype=np.int32), starts_x, axis=1, dtype=np.int32
-    )
+    rows, starts_y, starts_x = _bin_starts(excess.shape[0], total.shape[1], y0, side)
+    _add_bins(total, signal, y0, side)
+    _add_bins(count, usable, y0, side)
     brightest = np.maximum.reduceat(np.maximum.reduceat(light, starts_y, axis=0), starts_x, axis=1)
     np.maximum(peak[rows], brightest, out=peak[rows])
+
+
+def _add_bins(binned: npt.NDArray[Any], plane: npt.NDArray[Any], y0: int, side: int) -> None:
+    """Add the sums of the bins of rows y0, ... to a binned picture, which is changed."""
+    rows, starts_y, starts_x = _bin_starts(plane.shape[0], binned.shape[1], y0, side)
+    # Rows first, because adding whole lines is the fast way through memory.
+    lines = np.add.reduceat(plane, starts_y, axis=0, dtype=binned.dtype)
+    binned[rows] += np.add.reduceat(lines, starts_x, axis=1)
+
+
+def _bin_starts(height: int, bins: int, y0: int, side: int) -> tuple[slice, Int, Int]:
+    """Bins that rows y0, ... fall in, and the first row and column of each among those rows."""
+    first, last = y0 // side, (y0 + height - 1) // side
+    starts_y = np.maximum(np.arange(first, last + 1) * side - y0, 0)
+    return slice(first, last + 1), starts_y, np.arange(bins) * side
 
 
 def _bin_area(ny: int, nx: int, side: int) -> Int:

@@ -22,6 +22,8 @@ from pipeline.scan.masks_profile import FieldProfile
 Float32 = npt.NDArray[np.float32]
 
 _VOTE_LIMIT = 8.0
+_STAYS = 0.35
+"""Share of a step that must still be there beyond the pixels next to the line."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,27 @@ def step_significance(lines: Float32, errors: Float32, window: int) -> tuple[Flo
     return difference, significance
 
 
+def _outer_difference(lines: Float32, window: int) -> npt.NDArray[np.float64]:
+    """Mean from `window` to 3 `window` columns after each line less the same before it; 0 without data."""
+    cells, length = lines.shape
+    outer = np.zeros((cells, length))
+    if length <= 6 * window:
+        return outer
+    bad = ~np.isfinite(lines)
+    sums = _running_sum(np.where(bad, 0.0, lines))
+    count = _running_sum(~bad)
+    at = np.arange(3 * window, length - 3 * window + 1)
+    after = sums[:, at + 3 * window] - sums[:, at + window]
+    before = sums[:, at - window] - sums[:, at - 3 * window]
+    after_count = count[:, at + 3 * window] - count[:, at + window]
+    before_count = count[:, at - window] - count[:, at - 3 * window]
+    known = (after_count > 0) & (before_count > 0)
+    outer[:, at[at < length]] = np.where(
+        known, after / np.maximum(after_count, 1) - before / np.maximum(before_count, 1), 0.0
+    )[:, at < length]
+    return outer
+
+
 def _strips(lines: Float32, errors: Float32, noise: Float32, rule: StepRule) -> Iterator[tuple[int, int, int, int]]:
     """Cells start..stop and columns low..high (both ends exclusive) of the strips along one direction."""
     cells, length = lines.shape
@@ -109,6 +132,7 @@ def _strips(lines: Float32, errors: Float32, noise: Float32, rule: StepRule) -> 
     if together < 2:
         return
     difference, significance = step_significance(lines, errors, rule.window)
+    plateau = _outer_difference(lines, rule.window)
     typical = np.median(noise, axis=1)[:, None]
     edges = np.zeros((cells, length), np.float32)
     for start in range(cells - together + 1):
@@ -116,7 +140,9 @@ def _strips(lines: Float32, errors: Float32, noise: Float32, rule: StepRule) -> 
         votes = np.clip(significance[part], -_VOTE_LIMIT, _VOTE_LIMIT)
         combined = votes.sum(axis=0) / np.sqrt(together)
         sign = np.sign(combined)
-        agree = (votes * sign >= 2.0) & (difference[part] * sign >= rule.jump * typical[part])
+        jump = difference[part] * sign
+        # The light of a star or galaxy is as dark again a little further on; beyond a step it stays.
+        agree = (votes * sign >= 2.0) & (jump >= rule.jump * typical[part]) & (plateau[part] * sign >= _STAYS * jump)
         enough = agree.sum(axis=0) >= max(2, int(np.ceil(0.75 * together)))
         strength = (np.abs(combined) * enough).astype(np.float32)
         edge = (strength >= rule.significance) & (strength == maximum_filter1d(strength, 2 * rule.window + 1))

@@ -7,7 +7,7 @@ than the strips on both sides, so that neither a few stars in a row nor the flan
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
@@ -31,24 +31,26 @@ _MAX_TRAILS = 40
 _PICTURE_SIDE = 600
 _MAX_CANDIDATES = 200
 _CELL = 24
+_WIDEST = 12
+_AXIS_DEGREES = 1.0
+_PASSES = 3
 _LIT = 1.5
 _FILLING = 0.7
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A straight piece of light, in bins, and its signal to noise."""
+    """A straight piece of light, in bins: its ends, signal to noise and half its width."""
 
     x0: float
     y0: float
     x1: float
     y1: float
     significance: float
+    half_width: float
 
 
-def find_trails(
-    profile: FieldProfile, config: MasksConfig, pixel_scale: float, known: Sequence[Shape] = ()
-) -> list[Shape]:
+def find_trails(profile: FieldProfile, config: MasksConfig, pixel_scale: float) -> list[Shape]:
     """Segments flagged TRAIL, per band.
 
     Parameters
@@ -57,18 +59,67 @@ def find_trails(
     config : MasksConfig
     pixel_scale : float
         Arcsec.
-    known : sequence of Shape
-        Regions explained otherwise, such as detector edges, whose light is no trail.
+
+    Returns
+    -------
+    list of Shape
+        As wide as the light beside the line reaches, and `trail_half_width` more on each side.
     """
-    half_width = config.trail_half_width / pixel_scale
+    margin = config.trail_half_width / pixel_scale
     shapes = []
     for band in range(profile.binned.shape[0]):
-        picture, side = _rebinned(_without(profile, band, known), profile.bin)
+        picture, side = _rebinned(profile.binned[band], profile.bin)
         length = config.trail_length / pixel_scale / side
         for line in find_lines(picture, config.trail_significance, length):
             x0, y0, x1, y1 = ((value + 0.5) * side - 0.5 for value in (line.x0, line.y0, line.x1, line.y1))
-            shapes.append(Shape(band, PixelFlag.TRAIL, x0, y0, x1, y1, half_width + side / 2))
+            half_width = (line.half_width + 0.5) * side + margin
+            shapes.append(Shape(band, PixelFlag.TRAIL, x0, y0, x1, y1, half_width))
     return shapes
+
+
+def apart(trails: Sequence[Shape], steps: Sequence[Shape]) -> tuple[list[Shape], list[Shape]]:
+    """Settle what was found both as a trail and as a detector edge.
+
+    Steps that cover half of a line and lie in one row or column of the field, to a degree, are a detector's edge,
+    and the line is its light. Otherwise the line is a trail, and the steps that it touches are its own flanks.
+
+    Returns
+    -------
+    trails, steps : lists of Shape
+        What is left of each.
+    """
+    kept_trails: list[Shape] = []
+    kept_steps = list(steps)
+    for trail in trails:
+        along = np.linspace(0.0, 1.0, 200)
+        x, y = trail.x0 + along * (trail.x1 - trail.x0), trail.y0 + along * (trail.y1 - trail.y0)
+        touching = [step for step in kept_steps if step.band == trail.band and _touched(step, x, y, trail).any()]
+        covered = np.any([_touched(step, x, y, trail) for step in touching], axis=0) if touching else np.zeros(1)
+        if covered.mean() >= 0.5 and _slant(touching, trail) < _AXIS_DEGREES:
+            continue
+        kept_trails.append(trail)
+        flanks = {id(step) for step in touching}
+        kept_steps = [step for step in kept_steps if id(step) not in flanks]
+    return kept_trails, kept_steps
+
+
+def _touched(step: Shape, x: Float64, y: Float64, trail: Shape) -> Bool:
+    """Points of a trail that lie on a step's box, or nearer to it than the trail is wide."""
+    reach = trail.half_width
+    inside: Bool = (np.abs(y - step.y0) <= step.half_width + reach) & (x >= step.x0 - reach) & (x <= step.x1 + reach)
+    return inside
+
+
+def _slant(steps: Sequence[Shape], trail: Shape) -> float:
+    """Degrees by which steps drift off their row or column along a trail; the straighter of their two sides."""
+    centres = np.array([((step.x0 + step.x1) / 2, step.y0) for step in steps])
+    halves = np.array([((step.x1 - step.x0) / 2, step.half_width) for step in steps])
+    upright = abs(trail.y1 - trail.y0) > abs(trail.x1 - trail.x0)
+    place, side = (1, 0) if upright else (0, 1)
+    if np.ptp(centres[:, place]) == 0:
+        return 0.0
+    slopes = [np.polyfit(centres[:, place], centres[:, side] + sign * halves[:, side], 1)[0] for sign in (-1.0, 1.0)]
+    return float(np.degrees(np.arctan(np.min(np.abs(slopes)))))
 
 
 def find_lines(picture: Float32, significance: float, length: float) -> list[Segment]:
@@ -97,30 +148,17 @@ def find_lines(picture: Float32, significance: float, length: float) -> list[Seg
     angles = _angles(shape)
     chords = _chords(shape)
     lines: list[Segment] = []
-    while len(lines) < _MAX_TRAILS:
-        best = None
+    for _ in range(_PASSES):
+        before = len(lines)
         for angle, offset in _candidates(lit, angles, chords, significance, length):
-            best = _stretch(votes, angle, offset, significance, length)
-            if best is not None:
-                break
-        if best is None:
+            line = _stretch(votes, angle, offset, significance, length)
+            if line is not None and len(lines) < _MAX_TRAILS:
+                lines.append(line)
+                # What is left of a line would be proposed again, a little turned.
+                _erase(lit, votes, line)
+        if len(lines) == before:
             break
-        lines.append(best)
-        _erase(lit, votes, best)
     return lines
-
-
-def _without(profile: FieldProfile, band: int, known: Sequence[Shape]) -> Float32:
-    """A band's picture with the bins of known regions taken out."""
-    picture: Float32 = profile.binned[band].copy()
-    for shape in known:
-        if shape.band == band:
-            side = profile.bin
-            x0, y0, x1, y1 = ((value + 0.5) / side - 0.5 for value in (shape.x0, shape.y0, shape.x1, shape.y1))
-            covered = np.zeros(picture.shape, np.uint16)
-            replace(shape, x0=x0, y0=y0, x1=x1, y1=y1, half_width=shape.half_width / side + 1.0).paint(covered, 0)
-            picture[covered > 0] = np.nan
-    return picture
 
 
 def _rebinned(picture: Float32, side: int) -> tuple[Float32, int]:
@@ -209,7 +247,7 @@ def _stretch(votes: Float32, angle: float, offset: float, significance: float, l
     if x.size < length:
         return None
     line = np.max([_sample(votes, x, y, angle, shift) for shift in (-1.0, 0.0, 1.0)], axis=0)
-    sides = [_sample(votes, x, y, angle, shift) for shift in (-7.0, -6.0, -5.0, 5.0, 6.0, 7.0)]
+    sides = [_sample(votes, x, y, angle, shift) for shift in (-12.0, -10.0, -8.0, 8.0, 10.0, 12.0)]
     beside = np.maximum(np.mean(sides[:3], axis=0), np.mean(sides[3:], axis=0))
     clear = (line - beside > _LIT).astype(np.float64)
     filling = uniform_filter1d(clear, window, mode="constant")
@@ -225,7 +263,20 @@ def _stretch(votes: Float32, angle: float, offset: float, significance: float, l
     if strength < significance:
         return None
     first, last = int(run[0]), int(run[-1])
-    return Segment(float(x[first]), float(y[first]), float(x[last]), float(y[last]), strength)
+    half_width = _half_width(votes, x[run], y[run], angle)
+    return Segment(float(x[first]), float(y[first]), float(x[last]), float(y[last]), strength, half_width)
+
+
+def _half_width(votes: Float32, x: Float64, y: Float64, angle: float) -> float:
+    """Bins from the line to where its median brightness has fallen to a fifth, the further side."""
+    shifts = np.arange(-_WIDEST, _WIDEST + 1)
+    across = np.array([np.median(_sample(votes, x, y, angle, float(shift))) for shift in shifts])
+    sky = float(np.median(np.concatenate([across[:4], across[-4:]])))
+    peak = float(across[_WIDEST - 1 : _WIDEST + 2].max())
+    lit = across - sky > 0.2 * (peak - sky)
+    right = np.flatnonzero(~lit[_WIDEST:])
+    left = np.flatnonzero(~lit[_WIDEST::-1])
+    return float(max(right[0] if right.size else _WIDEST, left[0] if left.size else _WIDEST, 1))
 
 
 def _sample(votes: Float32, x: Float64, y: Float64, angle: float, shift: float) -> Float64:
@@ -243,6 +294,6 @@ def _erase(lit: Bool, votes: Float32, line: Segment) -> None:
     length = max(float(np.hypot(dx, dy)), 1e-9)
     across = np.abs((x - line.x0) * dy - (y - line.y0) * dx) / length
     along = ((x - line.x0) * dx + (y - line.y0) * dy) / length
-    near = (across <= 4.0) & (along >= -4.0) & (along <= length + 4.0)
+    near = (across <= 2.0 + line.half_width) & (along >= -4.0) & (along <= length + 4.0)
     lit[near] = False
     votes[near] = 0.0
