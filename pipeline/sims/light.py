@@ -199,9 +199,11 @@ def sersic_radius(dx: Float32, dy: Float32, q: float, angle: float) -> tuple[Flo
     return np.sqrt(np.float32(q) * u * u + v * v / np.float32(q)), u, v
 
 
-def _profile(sersic: Sersic, dx: Float32, dy: Float32) -> Float32:
-    """Surface brightness of a Sersic profile of unit flux, an arcsec^2."""
+def _profile(sersic: Sersic, dx: Float32, dy: Float32, softening: float = 0.0) -> Float32:
+    """Surface brightness of a Sersic profile of unit flux, an arcsec^2; radii are softened in quadrature."""
     r, u, v = sersic_radius(dx, dy, sersic.q, sersic.angle)
+    if softening > 0:
+        r = np.hypot(r, np.float32(softening))
     r /= np.float32(sersic.radius)
     b = np.float32(sersic_b(sersic.n))
     power = r if sersic.n == 1 else np.exp(np.log(np.maximum(r, np.float32(1e-6))) * np.float32(1 / sersic.n))
@@ -239,7 +241,9 @@ def _resolve_core(patch: Float32, sersic: Sersic, grid: Grid, axis: Float32, ys:
     offsets = (((np.arange(_SUBPIXELS) + 0.5) / _SUBPIXELS - 0.5) * grid.step).astype(np.float32)
     fine_x = (axis[x0:x1, None] + offsets - np.float32(sersic.x)).ravel()
     fine_y = (axis[y0:y1, None] + offsets - np.float32(sersic.y)).ravel()
-    core = _profile(sersic, fine_x[None, :], fine_y[:, None])
+    # A subpixel on the cusp stands for its rms radius, side / sqrt(6), or the centre's brightness would count.
+    softening = grid.step / _SUBPIXELS / np.sqrt(6)
+    core = _profile(sersic, fine_x[None, :], fine_y[:, None], softening)
     means = _AVERAGE[: y1 - y0, : len(fine_y)] @ core @ _AVERAGE[: x1 - x0, : len(fine_x)].T
     patch[y0 - ys.start : y1 - ys.start, x0 - xs.start : x1 - xs.start] = means
 

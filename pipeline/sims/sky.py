@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.random import Generator
 
 from pipeline.errors import ProductMismatch
@@ -123,8 +124,8 @@ def write_survey(config: SkyConfig, folder: Path, seed: int, progress: Callable[
         artefacts = _field_artefacts(sky, field)
         _write_field(sky, field, artefacts, folder / field.field_id)
         artefact_rows += [_artefact_row(config, field, artefact) for artefact in artefacts]
-    write_table(folder / "truth.parquet", _lens_rows(sky, fields), LENS_SCHEMA)
-    write_table(folder / "artefacts.parquet", artefact_rows, ARTEFACT_SCHEMA)
+    write_table(folder / "truth.parquet", pa.Table.from_pylist(_lens_rows(sky, fields), schema=LENS_SCHEMA))
+    write_table(folder / "artefacts.parquet", pa.Table.from_pylist(artefact_rows, schema=ARTEFACT_SCHEMA))
     # Last, so that a folder with a survey.toml holds a whole survey.
     toml.write_text(survey_text(config), encoding="utf-8")
     return toml
@@ -296,9 +297,8 @@ def _write_objects(field: _Field, objects: SkyObjects, folder: Path) -> None:
     ra, dec = to_sky(field.geometry.wcs, x, y)
     names = ("ra", "dec", "x", "y", "mag_r", "is_star")
     columns = zip(names, (ra, dec, x, y, objects.magnitude, objects.star), strict=True)
-    values = {name: column[inside].tolist() for name, column in columns}
-    rows = [dict(zip(names, row, strict=True)) for row in zip(*values.values(), strict=True)]
-    write_table(folder / f"{field.field_id}_objects.parquet", rows, OBJECT_SCHEMA)
+    table = pa.table({name: column[inside] for name, column in columns}, schema=OBJECT_SCHEMA)
+    write_table(folder / f"{field.field_id}_objects.parquet", table)
 
 
 def _lens_rows(sky: _Sky, fields: list[_Field]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +117,9 @@ def image_cards(config: SkyConfig, band: str, field_id: str) -> dict[str, Any]:
     }
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Write rows as Parquet."""
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), path, compression="zstd")
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table of the truth as Parquet."""
+    pq.write_table(table, path, compression="zstd")
 
 
 LENS_SCHEMA = pa.schema(

@@ -1,0 +1,44 @@
+"""Configs of simulations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import config_root, shipped
+from pipeline.errors import ConfigError
+from pipeline.sims.config import SimsConfig, SkyConfig, load_sims
+
+
+@pytest.mark.parametrize("name", [name for name in shipped("sims") if name != "population"])
+def test_shipped_configs_are_valid(name: str) -> None:
+    assert isinstance(load_sims(name), SimsConfig | SkyConfig)
+
+
+def changed(tmp_path: Path, name: str, old: str, new: str) -> Path:
+    text = (config_root() / "sims" / f"{name}.toml").read_text()
+    assert old in text
+    path = tmp_path / "config.toml"
+    path.write_text(text.replace(old, new).replace('"population.toml"', '"population"'))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "message"),
+    [
+        ("stamps", 'kind = "stamps"', 'kind = "stamp"', "kind is 'stamp'"),
+        ("stamps", 'bands = ["g", "r", "i"]', 'bands = ["g", "r", "K"]', "bands are one or more of g, r, i, z"),
+        ("stamps", 'detection_band = "r"', 'detection_band = "z"', "detection_band 'z'"),
+        ("stamps", "companion = 5.0", "companions = 5.0", "companions unknown"),
+        ("stamps", '["0.55 arcsec", "1.2 arcsec"]', '["1.2 arcsec", "0.55 arcsec"]', "lower end"),
+        ("stamps", 'pixel_scale = "0.3 arcsec"', "pixel_scale = 0.3", "needs a number with its unit"),
+        ("stamps", "lens_share = 0.5", "lens_shares = 0.5", 'did you mean "lens_share"'),
+        ("demo-sky", "overlap = 120", "overlap = 700", "more than half"),
+        ("demo-sky", 'i = "0.78 arcsec"', 'z = "0.78 arcsec"', "no seeing for band i"),
+        ("demo-sky", "trail = 2", "trails = 2", "trails unknown"),
+    ],
+)
+def test_wrong_values_are_named(tmp_path: Path, name: str, old: str, new: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        load_sims(changed(tmp_path, name, old, new))
