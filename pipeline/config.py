@@ -96,7 +96,7 @@ def find(reference: str | os.PathLike[str], kind: Kind, relative_to: Path | None
         return named
     names = shipped(kind)
     near = difflib.get_close_matches(str(reference), names, n=1)
-    hint = f'; did you mean "{near[0]}"?' if near else ""
+    hint = f'; did you mean "{near[0]}"?' if near else "."
     listed = ", ".join(names) or "none"
     raise ConfigError(f"no file {candidate} and no shipped config {reference!r} in {kind}/{hint} Shipped: {listed}.")
 

@@ -89,7 +89,7 @@ def _measured(output: Path, plans: tuple[FieldPlan, ...]) -> tuple[float, tuple[
     area, count = 0.0, 0
     for plan in plans:
         done = next((stage for stage in plan.stages if stage.stage == "cutouts"), None)
-        if done is None or done.state not in ("done", "empty"):
+        if done is None or done.state not in ("done", "empty", "stale"):
             continue
         manifest = products.live_manifest(output, plan.field.field_id, "cutouts")
         if manifest is not None:
