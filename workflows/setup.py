@@ -13,7 +13,7 @@ from pipeline.models.ensemble import Ensemble, load_ensemble
 from pipeline.scan_config import ScanConfig, load_scan
 from pipeline.surveys import Survey, open_survey
 from workflows.plan import Plan, make_plan
-from workflows.tasks import Job
+from workflows.tasks import Job, ensemble_key, survey_key
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ class ScanSetup:
             output=str(self.output),
             config=self.config,
             survey=str(self.survey_path),
+            survey_key=survey_key(self.survey),
             ensemble=str(self.ensemble_path) if self.ensemble_path is not None else None,
+            ensemble_key=ensemble_key(self.ensemble) if self.ensemble is not None else "",
         )
 
     def plan(self, device: str, *, retry_failed: bool = False) -> Plan:

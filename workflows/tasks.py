@@ -14,12 +14,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import NoCoverage, ProductMismatch
+from pipeline.errors import ConfigError, ModelMismatch, NoCoverage, ProductMismatch
 from pipeline.field import Field, FieldImage
 from pipeline.geometry import FieldGeometry, primary
 from pipeline.io import cutout_store, products
 from pipeline.io.cutout_store import Stamps
 from pipeline.models.ensemble import Ensemble, load_ensemble
+from pipeline.provenance import STAGES, fingerprint
 from pipeline.scan.cutouts import cut, stamp_pixels
 from pipeline.scan.detect import Detections, detect
 from pipeline.scan.field_scan import Origin, score_rows
@@ -28,16 +29,23 @@ from pipeline.scan.score import score_cutouts
 from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey, open_survey
 from workflows import field_tables
+from workflows.publisher import Publisher
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every task of a scan is told: where its output is and which files configure it."""
+    """What every task of a scan is told: where its output is and which files configure it.
+
+    The keys are hashes of what the files said when the scan was planned: a worker that lives on from an earlier scan
+    must not take what it remembers for what is there.
+    """
 
     output: str
     config: ScanConfig
     survey: str
+    survey_key: str
     ensemble: str | None
+    ensemble_key: str
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def score_shard(job: Job, field_id: str, index: int, generation: str) -> ScoreRe
     folder = output / manifest.place
     store = cutout_store.open_store(folder)
     stamps = cutout_store.read_shard(store, index)
-    ensemble = _ensemble(str(job.ensemble))
+    ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
     _fix_threads(job.config.threads)
     logits = score_cutouts(
         stamps.image,
@@ -126,27 +134,15 @@ def finish_field(
     """
     output = Path(job.output)
     name = field.field_id
-    ensemble = _ensemble(str(job.ensemble))
+    ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
     cutouts = _live(job, name, "cutouts")
     stamps = field_tables.read_stamps(output / cutouts.place)
     detections = field_tables.read_detections(output / _live(job, name, "detect").place, job.config.bands)
-    wrote: list[str] = []
+    writer = Publisher(output, name, wanted, provenance, empty=cutouts.empty)
     if "score" in redo:
-        folder = output / products.generation_place("score", name, generation)
-        folder.mkdir(parents=True, exist_ok=True)
-        objid, _ = field_tables.read_score_parts(folder, ensemble.names)
+        objid, _ = field_tables.read_score_parts(writer.go_on("score", generation), ensemble.names)
         _conserve(name, len(detections), len(stamps.objid), len(objid))
-        products.publish(
-            output,
-            field_id=name,
-            stage="score",
-            fingerprint=wanted["score"],
-            generation=generation,
-            rows=len(objid),
-            provenance=provenance,
-            empty=cutouts.empty,
-        )
-        wrote.append("score")
+        writer.publish("score", rows=len(objid))
     objid, logits = field_tables.read_score_parts(output / _live(job, name, "score").place, ensemble.names)
     _conserve(name, len(detections), len(stamps.objid), len(objid))
     scored = score_rows(
@@ -162,37 +158,26 @@ def finish_field(
         origin=Origin(field.survey, field.release, name, job.config.scan_id, job.config.cutouts.shard),
         seeing=cutout_store.seeing(output / cutouts.place),
     )
-    new = products.new_generation(output, "candidates", name, wanted["candidates"])
-    field_tables.write_scored(output / products.generation_place("candidates", name, new), scored, job.config, ensemble)
-    products.publish(
-        output,
-        field_id=name,
-        stage="candidates",
-        fingerprint=wanted["candidates"],
-        generation=new,
-        rows=len(objid),
-        provenance=provenance,
-        empty=cutouts.empty,
-        counts={
-            "detections": len(detections),
-            "cutouts": len(stamps.objid),
-            "scored": len(objid),
-            "unscorable": scored.unscorable,
-            "candidates": int(scored.is_candidate.sum()),
-        },
-    )
-    wrote.append("candidates")
-    products.sweep(output, name, ("masks", "detect", "cutouts", "score", "candidates"))
-    return tuple(wrote)
+    field_tables.write_scored(writer.begin("candidates"), scored, job.config, ensemble)
+    counts = {
+        "detections": len(detections),
+        "cutouts": len(stamps.objid),
+        "scored": len(objid),
+        "unscorable": scored.unscorable,
+        "candidates": int(scored.is_candidate.sum()),
+    }
+    writer.publish("candidates", rows=len(objid), counts=counts)
+    products.sweep(output, name, STAGES)
+    return tuple(writer.wrote)
 
 
 def _cut_stages(
     job: Job, field: Field, wanted: Mapping[str, str], redo: Sequence[str], provenance: Mapping[str, Any]
 ) -> list[str]:
     output, config = Path(job.output), job.config
-    survey = _survey(job.survey)
+    survey = _survey(job.survey, job.survey_key)
     field_image = survey.open(field, config.bands)
-    writer = _Publisher(job, field, wanted, provenance)
+    writer = Publisher(output, field.field_id, wanted, provenance)
     if "masks" in redo:
         masks = find(field_image, config.masks, config.memory)
         folder = writer.begin("masks")
@@ -210,9 +195,10 @@ def _cut_stages(
     if "cutouts" in redo:
         folder = writer.begin("cutouts")
         _write_cutouts(folder, config, field_image, masks, detections)
-        writer.publish("cutouts", rows=len(detections), detections=len(detections))
+        counts = {"detections": len(detections), "cutouts": len(detections)}
+        writer.publish("cutouts", rows=len(detections), counts=counts)
     if job.ensemble is None:
-        products.sweep(output, field.field_id, ("masks", "detect", "cutouts"))
+        products.sweep(output, field.field_id, STAGES[:3])
     return writer.wrote
 
 
@@ -253,7 +239,7 @@ def _write_cutouts(
 def _publish_empty(job: Job, field: Field, wanted: Mapping[str, str], provenance: Mapping[str, Any]) -> list[str]:
     """A field without coverage: every cutting stage done, with zero rows."""
     config = job.config
-    writer = _Publisher(job, field, wanted, provenance, empty=True)
+    writer = Publisher(Path(job.output), field.field_id, wanted, provenance, empty=True)
     writer.begin("masks")
     writer.publish("masks", rows=0)
     field_tables.write_detections(writer.begin("detect"), field_tables.no_detections(config.bands))
@@ -274,47 +260,6 @@ def _publish_empty(job: Job, field: Field, wanted: Mapping[str, str], provenance
     field_tables.write_stamps(folder, [], store.size)
     writer.publish("cutouts", rows=0)
     return writer.wrote
-
-
-class _Publisher:
-    """Begins and publishes the cutting stages of one field, and remembers which."""
-
-    def __init__(
-        self,
-        job: Job,
-        field: Field,
-        wanted: Mapping[str, str],
-        provenance: Mapping[str, Any],
-        empty: bool = False,
-    ) -> None:
-        self._output = Path(job.output)
-        self._field_id = field.field_id
-        self._wanted = wanted
-        self._provenance = provenance
-        self._empty = empty
-        self._generation: dict[str, str] = {}
-        self.wrote: list[str] = []
-
-    def begin(self, stage: str) -> Path:
-        """Make the folder of a new generation."""
-        name = products.new_generation(self._output, stage, self._field_id, self._wanted[stage])
-        self._generation[stage] = name
-        return self._output / products.generation_place(stage, self._field_id, name)
-
-    def publish(self, stage: str, rows: int, detections: int = 0) -> None:
-        """Make it live."""
-        products.publish(
-            self._output,
-            field_id=self._field_id,
-            stage=stage,
-            fingerprint=self._wanted[stage],
-            generation=self._generation[stage],
-            rows=rows,
-            provenance=self._provenance,
-            empty=self._empty,
-            counts={"detections": detections, "cutouts": detections} if stage == "cutouts" else None,
-        )
-        self.wrote.append(stage)
 
 
 def _score_generation(
@@ -356,11 +301,27 @@ def _fix_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-@lru_cache(maxsize=2)
-def _survey(path: str) -> Survey:
-    return open_survey(path)
+def survey_key(survey: Survey) -> str:
+    """Hash of what pixels, masks and detections depend on beside the files."""
+    return fingerprint([survey.provenance(), survey.catalogue_provenance(), str(survey.root)])
+
+
+def ensemble_key(ensemble: Ensemble) -> str:
+    """Hash of what scores depend on: networks, weights, calibration and rule."""
+    return fingerprint([ensemble.fingerprint(), ensemble.calibration_fingerprint()])
 
 
 @lru_cache(maxsize=2)
-def _ensemble(path: str) -> Ensemble:
-    return load_ensemble(path)
+def _survey(path: str, key: str) -> Survey:
+    survey = open_survey(path)
+    if survey_key(survey) != key:
+        raise ConfigError(f"{path}: changed while the scan runs, or differs on this worker; run the scan again.")
+    return survey
+
+
+@lru_cache(maxsize=2)
+def _ensemble(path: str, key: str) -> Ensemble:
+    ensemble = load_ensemble(path)
+    if ensemble_key(ensemble) != key:
+        raise ModelMismatch(f"{path}: its packages changed while the scan runs, or differ on this worker; run again.")
+    return ensemble

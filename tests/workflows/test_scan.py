@@ -146,8 +146,10 @@ def test_new_weights_redo_scores_and_keep_cutouts(project: Path, retrain: Callab
     scan(project)
     out = project / "out put"
     cutouts = {name: data for name, data in tree(out).items() if name.startswith(("cutouts/", "manifests"))}
+    rows = catalogue(out)
     retrain("one", 99)
     assert scan(project).summary.ran == 6
+    assert all(catalogue(out)[name] != data for name, data in rows.items())
     after = tree(out)
     assert all(after.get(name) == data for name, data in cutouts.items() if "cutouts" in name)
 

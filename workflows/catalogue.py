@@ -1,0 +1,173 @@
+"""The commands `query` and `report`; importing this needs neither torch nor Dask."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.errors import ConfigError
+from workflows.console import reporting, show
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from rich.console import Group
+
+SHOWN = 40
+"""Rows that a table on the screen has at most; every other format has all."""
+
+_FIRST = ("objid", "field_id", "ra", "dec", "score", "score_std", "vet_flags")
+
+
+def query(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A scan's output folder, or Parquet exported from one.")],
+    where: Annotated[
+        str | None, typer.Argument(metavar="WHERE", help='One SQL expression, as in "score > 0.9 AND mag_i < 21".')
+    ] = None,
+    cone: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option("--cone", metavar="RA DEC RADIUS_DEG", help="Within a radius of a position, all in degrees."),
+    ] = None,
+    moc: Annotated[Path | None, typer.Option("--moc", help="Inside the MOC of this file.")] = None,
+    field: Annotated[list[str] | None, typer.Option("--field", help="Only this field; may be given again.")] = None,
+    min_score: Annotated[float | None, typer.Option("--min-score", help="Lowest score.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", metavar="FLAG", help="Vet flag that must not be set; repeatable.")
+    ] = None,
+    with_flags: Annotated[
+        list[str] | None, typer.Option("--with", metavar="FLAG", help="Vet flag that must be set; repeatable.")
+    ] = None,
+    top: Annotated[int | None, typer.Option("--top", help="At most so many rows, the best first.")] = None,
+    primary: Annotated[bool, typer.Option("--primary", help="Each object of overlapping fields once.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every score, not the candidates alone.")] = False,
+    columns: Annotated[str | None, typer.Option("--columns", help="Columns wanted, separated by commas.")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="table, csv, json, parquet, votable or fits."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="File to write, instead of standard output.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+) -> None:
+    """Query the candidates of a scan, best score first; needs neither torch nor Dask."""
+    from pipeline.catalogue.query import query as run
+    from pipeline.io.exports import FORMATS, json_rows
+    from pipeline.io.products import atomic_write
+
+    with reporting(as_json):
+        wanted = _format(form, output, as_json)
+        names = [name.strip() for name in columns.split(",") if name.strip()] if columns is not None else None
+        table = run(
+            path,
+            where,
+            cone=cone,
+            field=field or None,
+            min_score=min_score,
+            without=without or (),
+            with_flags=with_flags or (),
+            top=top,
+            primary=primary,
+            all=every,
+            columns=names,
+            moc=moc,
+        )
+        if output is not None:
+            atomic_write(output, FORMATS[wanted](table))
+            show(as_json, {"rows": len(table), "output": str(output)}, lambda: f"{len(table):,} rows: {output}")
+        elif as_json:
+            show(True, {"rows": len(table), "columns": table.column_names, "candidates": json_rows(table)}, str)
+        elif wanted == "table":
+            show(False, {}, lambda: query_text(table))
+        else:
+            sys.stdout.buffer.write(FORMATS[wanted](table))
+            sys.stdout.buffer.flush()
+
+
+def report(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A scan's output folder.")],
+    output: Annotated[Path, typer.Option("--output", help="HTML file to write.")] = Path("report.html"),
+    top: Annotated[int, typer.Option("--top", help="Candidates shown with their stamps.")] = 48,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+) -> None:
+    """Write one HTML page of a scan: counts, best candidates, scores, failures, provenance."""
+    with reporting(as_json):
+        written = scan_report(path, output, top=top)
+        show(as_json, {"report": str(written)}, lambda: f"report: {written}")
+
+
+def scan_report(output: Path, target: Path, *, forecast: Mapping[str, Any] | None = None, top: int = 48) -> Path:
+    """Write the report of a scan with stamps from its own cutouts.
+
+    Parameters
+    ----------
+    output : Path
+        The scan's output folder.
+    target : Path
+        The HTML file.
+    forecast : mapping, optional
+        What was forecast before the scan ran; else what its last run record says.
+    top : int
+        Candidates shown.
+
+    Raises
+    ------
+    ProductMismatch
+        If `output` is no scan's output.
+    """
+    from pipeline.catalogue.report import write_report
+    from pipeline.catalogue.stamps import scan_stamps
+
+    return write_report(output, target, stamp=scan_stamps(output), forecast=forecast, top=top)
+
+
+def query_text(table: pa.Table) -> Group:
+    """The first rows with the columns that fit a screen, flags by name, and how many more there are."""
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+
+    from pipeline.flags import VetFlag, decode
+
+    names = [name for name in _FIRST if name in table.column_names]
+    names += [name for name in table.column_names if name.startswith(("score_", "mag_")) and name not in names]
+    names = names or table.column_names
+    grid = Table(box=None)
+    for name in names:
+        numeric = name not in ("field_id", "vet_flags")
+        grid.add_column(escape(name), justify="right" if numeric else "left", no_wrap=True)
+    for row in table.select(names).slice(0, SHOWN).to_pylist():
+        cells = []
+        for name, value in row.items():
+            if value is None:
+                cells.append("")
+            elif name == "vet_flags":
+                cells.append(" ".join(decode(value, VetFlag)).lower())
+            elif isinstance(value, float):
+                cells.append(f"{value:.6f}" if name in ("ra", "dec") else f"{value:.4g}")
+            else:
+                cells.append(escape(str(value)))
+        grid.add_row(*cells)
+    hidden = len(table) - SHOWN
+    more = f", the first {SHOWN} shown; --format csv or --output FILE gives all" if hidden > 0 else ""
+    return Group(grid, f"{len(table):,} rows{more}")
+
+
+def _format(form: str | None, output: Path | None, as_json: bool) -> str:
+    """Name of the format asked for, by name or by the file's suffix."""
+    from pipeline.io.exports import FORMATS, SUFFIXES
+
+    names = ("table", *FORMATS)
+    if form is not None and form not in names:
+        raise ConfigError(f"--format {form}: choose from {', '.join(names)}.")
+    if output is not None:
+        chosen = form or SUFFIXES.get(output.suffix.lower())
+        if chosen is None or chosen == "table":
+            raise ConfigError(f"--output {output}: give --format or a suffix of {', '.join(SUFFIXES)}.")
+        return chosen
+    if as_json and form not in (None, "json"):
+        raise ConfigError(f"--json prints JSON; for {form} leave it out or give --output FILE.")
+    if form in ("fits", "parquet") and sys.stdout.isatty():
+        raise ConfigError(f"--format {form} is binary: give --output FILE, or redirect standard output.")
+    return form or "table"

@@ -1,0 +1,69 @@
+"""Begins and publishes the products of one field, and remembers which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.io import products
+
+
+class Publisher:
+    """The products of one field in one task.
+
+    Parameters
+    ----------
+    output : Path
+    field_id : str
+    wanted : mapping
+        Stage -> fingerprint.
+    provenance : mapping
+        What every manifest carries.
+    empty : bool
+        Whether the field has no coverage.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        field_id: str,
+        wanted: Mapping[str, str],
+        provenance: Mapping[str, Any],
+        *,
+        empty: bool = False,
+    ) -> None:
+        self._output = output
+        self._field_id = field_id
+        self._wanted = wanted
+        self._provenance = provenance
+        self._empty = empty
+        self._generation: dict[str, str] = {}
+        self.wrote: list[str] = []
+
+    def begin(self, stage: str) -> Path:
+        """Make and give the folder of a new generation of a stage."""
+        name = products.new_generation(self._output, stage, self._field_id, self._wanted[stage])
+        return self.go_on(stage, name)
+
+    def go_on(self, stage: str, generation: str) -> Path:
+        """Take up a generation that earlier tasks have written to, and give its folder."""
+        self._generation[stage] = generation
+        folder = self._output / products.generation_place(stage, self._field_id, generation)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def publish(self, stage: str, rows: int, counts: Mapping[str, int] | None = None) -> None:
+        """Make the generation begun live."""
+        products.publish(
+            self._output,
+            field_id=self._field_id,
+            stage=stage,
+            fingerprint=self._wanted[stage],
+            generation=self._generation[stage],
+            rows=rows,
+            provenance=self._provenance,
+            empty=self._empty,
+            counts=counts,
+        )
+        self.wrote.append(stage)
