@@ -131,7 +131,7 @@ def read_footprint(path: Path) -> Footprint:
         raise QueryError(f"moc: {path} does not exist.")
     try:
         moc = MOC.load(str(path), format=form)
-    except Exception as error:  # mocpy raises whatever its Rust and astropy parts do
+    except (OSError, ValueError) as error:
         raise QueryError(f"moc: {path} is not a {form} MOC of the sky ({error}).") from error
     cells = np.asarray(moc.to_depth29_ranges, dtype=np.uint64).reshape(-1, 2)
     return Footprint(cells.astype(np.int64))

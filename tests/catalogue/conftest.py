@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,16 @@ def publish_field(output: Path, field_id: str, scores: pa.Table, candidates: pa.
             "candidates": len(candidates),
         },
     )
+
+
+@pytest.fixture(name="make_table")
+def _make_table() -> Callable[..., pa.Table]:
+    return make_table
+
+
+@pytest.fixture(name="publish_field")
+def _publish_field() -> Callable[..., None]:
+    return publish_field
 
 
 @pytest.fixture

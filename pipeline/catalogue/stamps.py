@@ -1,0 +1,67 @@
+"""Stamps of a scan's catalogue rows, read from its cutouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.io import cutout_store, products
+from pipeline.io.tables import read_table
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """The cutout around one detection.
+
+    Attributes
+    ----------
+    image : float32 (band, y, x), nJy; NaN where there is no data
+    mask : uint32 (band, y, x); see `pipeline.flags`
+    bands : tuple of str
+        In the order of the first axis.
+    pixel_scale : float, arcsec
+    """
+
+    image: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.uint32]
+    bands: tuple[str, ...]
+    pixel_scale: float
+
+
+StampSource = Callable[[str, int, int], Stamp | None]
+"""(field_id, objid, row) -> the stamp, or None where there is none to show."""
+
+
+def scan_stamps(output: Path) -> StampSource:
+    """Stamps of a scan's live cutouts.
+
+    A row whose place holds another object by now, because its field was cut again and not yet scored, has no stamp.
+
+    Raises
+    ------
+    ProductMismatch
+        When called, if a field's cutouts can't be read.
+    """
+
+    @lru_cache(maxsize=64)
+    def opened(field_id: str) -> tuple[cutout_store.CutoutStore, npt.NDArray[np.int64]] | None:
+        manifest = products.live_manifest(output, field_id, "cutouts")
+        if manifest is None:
+            return None
+        folder = output / manifest.place
+        return cutout_store.open_store(folder), read_table(folder / "stamps.parquet")["objid"].to_numpy()
+
+    def stamp(field_id: str, objid: int, row: int) -> Stamp | None:
+        found = opened(field_id)
+        if found is None or row >= len(found[1]) or found[1][row] != objid:
+            return None
+        store = found[0]
+        cutout = cutout_store.read(store, row, row + 1)
+        return Stamp(cutout.image[0], cutout.mask[0], store.bands, store.pixel_scale)
+
+    return stamp

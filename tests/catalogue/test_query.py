@@ -1,0 +1,197 @@
+"""Queries of a scan's output and of exported Parquet, against values that can be read off the fixture."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.catalogue.query import query
+from pipeline.catalogue.sources import open_source
+from pipeline.errors import QueryError
+from pipeline.io import products
+from pipeline.io.tables import write_table
+
+BIG = 2**53 + 1
+Make = Callable[..., pa.Table]
+Publish = Callable[..., None]
+
+
+def ids(table: pa.Table) -> list[int]:
+    found: list[int] = table["objid"].to_pylist()
+    return found
+
+
+def test_candidates_come_best_first_from_every_field(scan: Path) -> None:
+    table = query(scan)
+    assert ids(table) == [-5, BIG, 14, 12, 12]
+    assert table["field_id"].to_pylist() == ["B", "A/1", "A/1", "A/1", "B"]
+
+
+def test_all_gives_every_score_with_null_ones_last(scan: Path) -> None:
+    table = query(scan, all=True)
+    assert ids(table) == [-5, BIG, 14, 12, 12, 13]
+    assert table["score"].to_pylist()[-1] is None
+
+
+def test_a_condition_chooses_rows_and_null_fulfils_none(scan: Path) -> None:
+    assert ids(query(scan, "score < 0.6", all=True)) == [12, 12]
+    assert ids(query(scan, "score IS NULL", all=True)) == [13]
+    assert ids(query(scan, f"objid = {BIG}")) == [BIG]
+    assert ids(query(scan, f"objid = {BIG - 1}")) == []
+    assert ids(query(scan, "score > 0.8 OR field_id = 'B'", min_score=0.45)) == [-5, BIG]
+
+
+def test_blank_conditions_are_no_conditions(scan: Path) -> None:
+    assert len(query(scan, "  \n")) == 5
+
+
+def test_flags_are_asked_for_by_name(scan: Path) -> None:
+    assert ids(query(scan, without=["SEAM"])) == [-5, BIG, 14]
+    assert query(scan, with_flags=["seam", "CHIP_GAP_CROSSES"])["vet_flags"].to_pylist() == [66]
+    assert query(scan, "flag(vet_flags, 'SEAM') AND NOT flag(vet_flags, 'CHIP_GAP_CROSSES')")[
+        "vet_flags"
+    ].to_pylist() == [64]
+    with pytest.raises(QueryError, match="no vet flag 'SEEM'; flags: CENTRE_MASKED"):
+        query(scan, without=["SEEM"])
+
+
+def test_top_min_score_primary_and_columns(scan: Path) -> None:
+    assert ids(query(scan, top=2)) == [-5, BIG]
+    assert ids(query(scan, top=0)) == []
+    assert ids(query(scan, min_score=0.7)) == [-5, BIG, 14]
+    assert query(scan, "objid = 12", primary=True)["field_id"].to_pylist() == ["B"]
+    assert query(scan, columns=["score", "objid"]).column_names == ["score", "objid"]
+    with pytest.raises(QueryError, match="top: -1 is negative"):
+        query(scan, top=-1)
+    with pytest.raises(QueryError, match="no column colour; columns: objid"):
+        query(scan, columns=["colour"])
+    with pytest.raises(QueryError, match="min_score: nan"):
+        query(scan, min_score=float("nan"))
+
+
+def test_one_field_is_read_from_its_own_file(scan: Path) -> None:
+    assert ids(query(scan, field="A/1")) == [BIG, 14, 12]
+    for file in scan.rglob("candidates.parquet"):
+        if "A%2F1" in str(file):
+            file.write_bytes(b"broken")
+    assert ids(query(scan, field=["B"])) == [-5, 12]
+    with pytest.raises(QueryError, match="not a readable Parquet file"):
+        query(scan)
+    with pytest.raises(QueryError, match="no candidates of field 'C'; fields: A/1, B"):
+        query(scan, field="C")
+
+
+def test_members_of_one_field_alone_are_null_in_the_others(scan: Path) -> None:
+    table = query(scan, columns=["field_id", "score_cnn", "score_vit"])
+    assert table["score_vit"].to_pylist() == [pytest.approx(0.95), None, None, None, pytest.approx(0.4)]
+    names = query(scan).column_names
+    assert names.index("score_vit") == names.index("score_cnn") + 1
+    assert ids(query(scan, "score_vit > 0.5")) == [-5]
+
+
+def test_no_rows_keep_types_and_metadata(scan: Path) -> None:
+    full, none = query(scan), query(scan, "score > 2")
+    assert len(none) == 0
+    assert none.schema.equals(full.schema, check_metadata=True)
+    assert none.schema.field("ra").metadata[b"unit"] == b"deg"
+    assert pa.types.is_dictionary(none.schema.field("field_id").type)
+
+
+def test_the_live_generation_is_read_and_a_dead_one_is_not(
+    scan: Path, make_table: Make, publish_field: Publish
+) -> None:
+    again = make_table("B", [77], [1.0], [1.0], [0.5])
+    publish_field(scan, "B", again, again, name="f2")
+    assert ids(query(scan, field="B")) == [77]
+
+
+def test_an_exported_file_or_folder_can_be_queried(scan: Path, tmp_path: Path) -> None:
+    write_table(tmp_path / "export" / "part one.parquet", query(scan, field="A/1"))
+    write_table(tmp_path / "export" / "sub" / "two.parquet", query(scan, field="B"))
+    (tmp_path / "export" / "_metadata.parquet").write_bytes(b"not for us")
+    assert ids(query(tmp_path / "export")) == [-5, BIG, 14, 12, 12]
+    assert ids(query(tmp_path / "export" / "part one.parquet", "dec < 1")) == [BIG, 12]
+    assert ids(query(tmp_path / "export", field="B")) == [-5, 12]
+    with pytest.raises(QueryError, match="only that has scores"):
+        query(tmp_path / "export", all=True)
+
+
+def test_what_is_no_catalogue_is_told_apart(scan: Path, tmp_path: Path) -> None:
+    with pytest.raises(QueryError, match="does not exist"):
+        query(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(QueryError, match="neither a scan's output"):
+        query(tmp_path / "empty")
+    with pytest.raises(QueryError, match=r"part of a scan's output.*query .*a scan"):
+        query(scan / "candidates")
+    write_table(tmp_path / "other.parquet", pa.table({"a": [1]}))
+    with pytest.raises(QueryError, match="no column objid, ra, dec, score"):
+        query(tmp_path / "other.parquet")
+    shutil.rmtree(scan / "manifests")
+    with pytest.raises(QueryError, match="holds no candidates: run or finish its scan"):
+        query(scan)
+
+
+def test_files_that_disagree_about_a_type_are_named(scan: Path, tmp_path: Path) -> None:
+    table = query(scan)
+    write_table(tmp_path / "e" / "a.parquet", table)
+    place = table.column_names.index("row")
+    write_table(tmp_path / "e" / "b.parquet", table.set_column(place, "row", table["row"].cast(pa.int64())))
+    with pytest.raises(QueryError, match=r"b\.parquet: column row is int64, but int32"):
+        query(tmp_path / "e")
+
+
+def test_a_generation_removed_in_mid_query_is_looked_up_again(
+    scan: Path, make_table: Make, publish_field: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = sys.modules["pipeline.catalogue.query"]
+    opened = open_source
+    calls = []
+
+    def slow(path: Path, fields: object = None, *, every_score: bool = False) -> object:
+        source = opened(path, fields, every_score=every_score)  # type: ignore[arg-type]
+        calls.append(source)
+        if len(calls) == 1:
+            again = make_table("B", [77], [1.0], [1.0], [0.99])
+            publish_field(scan, "B", again, again, name="f2")
+            products.sweep(scan, "B", ("candidates",))
+        return source
+
+    monkeypatch.setattr(module, "open_source", slow)
+    assert ids(query(scan, top=1)) == [77]
+    assert len(calls) == 2
+
+
+def test_ten_thousand_random_rows_agree_with_numpy(tmp_path: Path, make_table: Make) -> None:
+    rng = np.random.default_rng(5)
+    n = 10_000
+    score = rng.random(n).astype(np.float32)
+    score[::7] = np.nan
+    ra, flags = rng.uniform(0, 360, n), rng.integers(0, 2**11, n)
+    table = make_table("F", rng.permutation(n), ra, rng.uniform(-90, 90, n), score, flags)
+    write_table(tmp_path / "t.parquet", table)
+    got = query(tmp_path / "t.parquet", "mag_r = 20 AND ra BETWEEN 10 AND 200", without=["SEAM"], top=50)
+    columns = {name: table[name].to_numpy() for name in ("objid", "ra", "score", "vet_flags")}
+    keep = (columns["ra"] >= 10) & (columns["ra"] <= 200) & (columns["vet_flags"] & 64 == 0)
+    order = np.lexsort((columns["objid"], -np.nan_to_num(columns["score"], nan=-1)))
+    assert ids(got) == [int(columns["objid"][index]) for index in order if keep[index]][:50]
+
+
+def test_a_query_imports_neither_torch_nor_dask(scan: Path) -> None:
+    code = (
+        "import json, sys\n"
+        "from pipeline.catalogue.query import query\n"
+        f"table = query({str(scan)!r}, 'score > 0.5', cone=(10, 0, 1), top=3)\n"
+        "print(json.dumps([len(table), [m for m in ('torch', 'dask', 'distributed') if m in sys.modules]]))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    answer = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout) == [2, []]

@@ -1,0 +1,155 @@
+"""Parts of the sky, compared with astropy and with a loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import cdshealpix.nested
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy import units
+from astropy.coordinates import Latitude, Longitude, SkyCoord
+from mocpy import MOC
+
+from pipeline.catalogue.query import query
+from pipeline.catalogue.region import MOST_RANGES, Cone, merged, read_footprint
+from pipeline.errors import QueryError
+from pipeline.io.tables import write_table
+
+CENTRES = [
+    (0.0, 0.0),
+    (359.9999, 12.0),
+    (0.0001, -45.0),
+    (123.4, 90.0),
+    (10.0, -90.0),
+    (200.0, 89.99),
+    (45.0, 41.8103),
+    (180.0, 0.0),
+    (-30.0, 5.0),
+    (725.0, -5.0),
+]
+RADII = [0.0003, 0.02, 0.7, 12.0, 75.0]
+
+
+def around(ra: float, dec: float, radius: float, n: int = 400) -> SkyCoord:
+    """Positions inside and outside of a cone, many of them close to its edge."""
+    rng = np.random.default_rng(3)
+    centre = SkyCoord(ra % 360 * units.deg, dec * units.deg)
+    reach = np.concatenate([rng.uniform(0, 2 * radius, n // 2), rng.normal(radius, 0.01 * radius, n // 2)])
+    return centre.directional_offset_by(rng.uniform(0, 360, n) * units.deg, np.minimum(reach, 180) * units.deg)
+
+
+@pytest.mark.parametrize(("ra", "dec"), CENTRES)
+@pytest.mark.parametrize("radius", RADII)
+def test_a_cone_in_a_query_holds_what_astropy_says(
+    tmp_path: Path, make_table: Callable[..., pa.Table], ra: float, dec: float, radius: float
+) -> None:
+    sky = around(ra, dec, radius)
+    table = make_table("F", range(len(sky)), sky.ra.deg, sky.dec.deg, np.linspace(0, 1, len(sky)))
+    write_table(tmp_path / "t.parquet", table)
+    distance = SkyCoord(ra % 360 * units.deg, dec * units.deg).separation(sky).deg
+    certain = np.abs(distance - radius) > 1e-10
+    wanted = {int(index) for index in np.flatnonzero((distance < radius) & certain)}
+    found = set(query(tmp_path / "t.parquet", cone=(ra, dec, radius))["objid"].to_pylist())
+    assert found & {int(index) for index in np.flatnonzero(certain)} == wanted
+    assert 0 < len(found) < len(sky)
+
+
+def test_the_ranges_of_a_cone_are_few_and_cover_it() -> None:
+    for ra, dec in CENTRES:
+        for radius in [0.0, 1e-7, *RADII[:-1]]:
+            cone = Cone(ra, dec, radius)
+            ranges = cone.ranges()
+            assert ranges is not None
+            assert 0 < len(ranges) <= MOST_RANGES
+            assert (ranges[:, 0] < ranges[:, 1]).all()
+            assert (ranges[1:, 0] > ranges[:-1, 1]).all()
+            sky = around(ra, dec, max(radius, 1e-9))
+            inside = cone.inside(sky.ra.deg, sky.dec.deg)
+            cell = cdshealpix.nested.lonlat_to_healpix(Longitude(sky.ra), Latitude(sky.dec), 29).astype(np.int64)
+            covered = np.any((cell[:, None] >= ranges[:, 0]) & (cell[:, None] < ranges[:, 1]), axis=1)
+            assert covered[inside].all()
+
+
+def test_the_ranges_of_a_small_cone_are_a_small_part_of_the_sky() -> None:
+    ranges = Cone(10, 20, 0.1).ranges()
+    assert ranges is not None
+    assert (ranges[:, 1] - ranges[:, 0]).sum() / (12 * 4.0**29) < 1e-5
+
+
+def test_a_cone_of_radius_zero_finds_the_position_itself_and_one_of_180_everything() -> None:
+    assert Cone(10.0, 89.0, 0.0).inside(np.array([10.0, 10.1]), np.array([89.0, 89.0])).tolist() == [True, False]
+    assert Cone(10.0, 20.0, 180.0).inside(np.array([190.0, 0.0]), np.array([-20.0, 90.0])).all()
+    assert Cone(10.0, 20.0, 180.0).ranges() is None
+
+
+def test_a_position_that_is_nan_is_nowhere() -> None:
+    assert not Cone(0, 0, 180).inside(np.array([np.nan]), np.array([0.0])).any()
+
+
+@pytest.mark.parametrize(
+    ("cone", "message"),
+    [
+        ((math.nan, 0, 1), "ra nan"),
+        ((0, 91, 1), "dec 91"),
+        ((0, 0, -1), "radius -1"),
+        ((0, 0, 181), "radius 181"),
+        ((0, math.nan, 1), "dec nan"),
+        ((0, 0, math.inf), "radius inf"),
+    ],
+)
+def test_a_cone_that_is_none_is_refused(scan: Path, cone: tuple[float, float, float], message: str) -> None:
+    with pytest.raises(QueryError, match=message):
+        query(scan, cone=cone)
+
+
+def test_a_cone_goes_with_every_other_condition(scan: Path) -> None:
+    assert query(scan, cone=(10.05, 0, 0.06))["objid"].to_pylist() == [-5, 2**53 + 1, 12, 12]
+    assert query(scan, "score < 0.92", cone=(10.05, 0, 0.06), top=1, columns=["objid"])["objid"].to_pylist() == [
+        2**53 + 1
+    ]
+    assert query(scan, cone=(10.05, 0, 0.06), without=["SEAM"], primary=True, columns=["score"]).num_rows == 2
+    assert query(scan, cone=(180, 0, 0.01)).num_rows == 0
+
+
+def test_ranges_are_joined_at_the_smallest_gaps() -> None:
+    ranges = np.array([[0, 10], [11, 20], [40, 50], [52, 60], [10, 11]])
+    assert merged(ranges, 9).tolist() == [[0, 20], [40, 50], [52, 60]]
+    assert merged(ranges, 2).tolist() == [[0, 20], [40, 60]]
+    assert merged(ranges, 1).tolist() == [[0, 60]]
+    assert merged(np.empty((0, 2), np.int64), 4).shape == (0, 2)
+    assert merged(np.array([[0, 100], [5, 10], [20, 30]]), 4).tolist() == [[0, 100]]
+
+
+@pytest.mark.parametrize("form", ["fits", "json", "ascii"])
+def test_a_moc_chooses_the_rows_that_mocpy_chooses(
+    tmp_path: Path, make_table: Callable[..., pa.Table], form: str
+) -> None:
+    moc = MOC.from_cone(Longitude(0.1 * units.deg), Latitude(85 * units.deg), radius=3 * units.deg, max_depth=9)
+    path = tmp_path / f"area.{'txt' if form == 'ascii' else form}"
+    moc.save(str(path), format=form)
+    sky = around(0.1, 85.0, 3.0)
+    write_table(tmp_path / "t.parquet", make_table("F", range(len(sky)), sky.ra.deg, sky.dec.deg, np.zeros(len(sky))))
+    wanted = set(np.flatnonzero(moc.contains_skycoords(sky)).tolist())
+    assert set(query(tmp_path / "t.parquet", moc=path)["objid"].to_pylist()) == wanted
+    assert 0 < len(wanted) < len(sky)
+    both = query(tmp_path / "t.parquet", moc=path, cone=(0.1, 85.0, 1.0))["objid"].to_pylist()
+    distance = SkyCoord(0.1 * units.deg, 85 * units.deg).separation(sky).deg
+    assert set(both) == {index for index in wanted if distance[index] < 1.0}
+
+
+def test_a_file_that_is_no_moc_is_named(tmp_path: Path) -> None:
+    for name in ("a.fits", "a.json", "a.txt"):
+        (tmp_path / name).write_text("not a moc {")
+        with pytest.raises(QueryError, match=rf"{name} is not a \w+ MOC"):
+            read_footprint(tmp_path / name)
+    with pytest.raises(QueryError, match="does not exist"):
+        read_footprint(tmp_path / "gone.fits")
+
+
+def test_an_empty_moc_holds_nothing(scan: Path, tmp_path: Path) -> None:
+    MOC.new_empty(10).save(str(tmp_path / "none.fits"), format="fits")
+    assert query(scan, moc=tmp_path / "none.fits").num_rows == 0
