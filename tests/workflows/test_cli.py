@@ -1,0 +1,121 @@
+"""The command line: one JSON object, exit codes, and a README that names every command and option."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import typer
+from astropy.io.votable import parse_single_table
+from typer.testing import CliRunner
+
+from workflows.cli import app
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str) -> tuple[int, Any]:
+    """Exit code, and the one JSON object on standard output."""
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    lines = result.stdout.strip().splitlines()
+    assert len(lines) == 1, result.output
+    return result.exit_code, json.loads(lines[0])
+
+
+def test_scan_field_status_and_query_from_the_command_line(project: Path, tmp_path: Path) -> None:
+    config = str(project / "scan.toml")
+    code, planned = run("plan", config)
+    assert (code, planned["stages"]["masks"]) == (0, {"missing": 3})
+    code, done = run("scan", config, "--cluster", "serial")
+    assert code == 0
+    assert set(done) == {
+        *("fields", "done", "empty", "failed", "ran", "detections", "cutouts", "scored", "unscorable"),
+        *("candidates", "catalogue", "seconds"),
+    }
+    assert run("scan", config, "--cluster", "serial")[1]["ran"] == 0
+    code, again = run("field", config, "F1", "--cluster", "serial", "--from", "candidates")
+    assert (code, again["ran"], again["new"], again["gone"], again["changed"]) == (0, 1, 0, 0, 0)
+    _, status = run("status", config)
+    assert {(row["field"], row["state"]) for row in status["fields"]} == {(f"F{n}", "done") for n in range(3)}
+    target = tmp_path / "cone.vot"
+    arguments = [
+        "query",
+        done["catalogue"],
+        "--cone",
+        "150",
+        "2",
+        "0.01",
+        "--format",
+        "votable",
+        "--output",
+        str(target),
+    ]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    table = parse_single_table(str(target)).to_table()
+    assert len(table) > 5
+    assert str(table["ra"].unit) == "deg"
+
+
+def test_out_puts_and_finds_products_elsewhere(project: Path) -> None:
+    config, out = str(project / "scan.toml"), str(project / "else where")
+    assert run("scan", config, "--out", out, "--cluster", "serial", "--fields", "F0")[1]["catalogue"] == out
+    _, status = run("status", config, "--out", out)
+    assert {row["state"] for row in status["fields"] if row["field"] == "F0"} == {"done"}
+    assert not (project / "out put").exists()
+
+
+def test_a_failed_field_is_exit_one_with_the_object_still_printed(project: Path) -> None:
+    (project / "survey ü" / "F1" / "F1-g.fits").write_bytes(b"SIMPLE")
+    code, done = run("scan", str(project / "scan.toml"), "--cluster", "serial")
+    assert (code, done["done"], done["failed"]) == (1, 2, 1)
+    _, status = run("status", str(project / "scan.toml"))
+    assert [row["field"] for row in status["fields"] if row["state"] == "failed"] == ["F1"]
+    text = CliRunner().invoke(app, ["scan", str(project / "scan.toml"), "--cluster", "serial"]).output
+    assert "lensscan field" in text
+    assert "F1" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["scan", "no-such-scan"], "no-such-scan"),
+        (["scan", "{project}/scan.toml", "--fields", "F9", "--cluster", "serial"], "F9"),
+        (["scan", "{project}/scan.toml", "--cluster", "tcp://127.0.0.1:1"], "tcp://127.0.0.1:1"),
+        (["field", "{project}/scan.toml", "F0", "--from", "nothing", "--cluster", "serial"], "nothing"),
+        (["query", "{project}"], "scan.json"),
+    ],
+)
+def test_what_cannot_start_is_exit_two_with_the_reason(project: Path, arguments: list[str], words: str) -> None:
+    code, answer = run(*(argument.replace("{project}", str(project)) for argument in arguments))
+    assert code == 2
+    assert words in answer["error"]
+
+
+def test_an_unset_variable_is_exit_two_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LENSSCAN_DATA", raising=False)
+    code, answer = run("scan", "kids-viking")
+    assert code == 2
+    assert "LENSSCAN_DATA" in answer["error"]
+
+
+def test_an_ensemble_without_its_band_is_exit_two(project: Path, edit: Callable[[Path, str, str], None]) -> None:
+    edit(project / "scan.toml", 'bands = ["g", "r", "i"]', 'bands = ["g", "r"]')
+    code, answer = run("scan", str(project / "scan.toml"), "--cluster", "serial")
+    assert code == 2
+    assert "i is missing" in answer["error"]
+
+
+def test_the_readme_names_every_command_and_option() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    group = typer.main.get_command(app)
+    assert isinstance(group, click.Group) or hasattr(group, "commands")
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        assert f"lensscan {name}" in readme, f"README does not show `lensscan {name}`"
+        for parameter in command.params:
+            for option in parameter.opts:
+                if option.startswith("--") and option != "--help":
+                    assert option in readme, f"README does not mention {option} of `lensscan {name}`"
