@@ -9,9 +9,9 @@ import numpy as np
 from numpy.random import Generator
 
 from pipeline.sims.artefacts import Artefact, BadColumn, BrightStar, CosmicRay, Gap, Ghost, Seam, Trail
-from pipeline.sims.config import Population
 from pipeline.sims.light import Float64
 from pipeline.sims.population import counted_magnitude, flux_of, fluxes, star_colours
+from pipeline.sims.population_config import Population
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,12 @@
 """What a simulation is told: populations, observing conditions, artefacts and the layout of a synthetic sky.
 
 A simulation's TOML has `kind = "stamps"` or `kind = "sky"`, and `population` names a second file with the
-galaxies, lenses and artefacts, so that stamps for training and skies for tests share one population.
+galaxies, lenses and artefacts, so that stamps for training and skies for tests share one population:
+`population = "population.toml"`, or a table with what differs from the file::
+
+    [population]
+    file = "population.toml"
+    galaxies = { central_magnitude = ["20.5 mag", "24.8 mag"] }
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config import Arcsec, ArcsecOrZero, Degrees, Magnitude, StrictModel, expand, find, read_toml, validate
 from pipeline.errors import ConfigError
+from pipeline.sims.population_config import ArcsecRange, Population, Range, Share
 
 BANDS = ("g", "r", "i", "z")
 """Bands that the populations have colours for, from blue to red."""
@@ -37,12 +43,6 @@ ARTEFACTS = ("gap", "star", "trail", "cosmic_ray", "bad_column", "seam", "step",
 """Classes of artefacts that can be put into an image."""
 
 
-def _ordered(value: tuple[float, float]) -> tuple[float, float]:
-    if value[0] > value[1]:
-        raise ValueError(f"the lower end {value[0]} is above the upper end {value[1]}")
-    return value
-
-
 def _known_bands(value: tuple[str, ...]) -> tuple[str, ...]:
     unknown = [band for band in value if band not in BANDS]
     if unknown or not value or len(set(value)) != len(value):
@@ -50,163 +50,7 @@ def _known_bands(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-ArcsecRange = Annotated[tuple[ArcsecOrZero, ArcsecOrZero], AfterValidator(_ordered)]
-MagnitudeRange = Annotated[tuple[Magnitude, Magnitude], AfterValidator(_ordered)]
-Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Bands = Annotated[tuple[str, ...], AfterValidator(_known_bands)]
-
-
-class Spread(StrictModel):
-    """A normal distribution of magnitudes."""
-
-    mean: Magnitude
-    scatter: Magnitude
-
-
-class Colours(StrictModel):
-    """Colours of a population, each drawn on its own."""
-
-    g_r: Spread
-    r_i: Spread
-    i_z: Spread
-
-
-class RedSequence(StrictModel):
-    """Colours of old stellar populations by redshift, interpolated linearly; `scatter` is common to the colours."""
-
-    redshift: tuple[float, ...]
-    g_r: tuple[Magnitude, ...]
-    r_i: tuple[Magnitude, ...]
-    i_z: tuple[Magnitude, ...]
-    scatter: Magnitude
-
-    @model_validator(mode="after")
-    def _same_length(self) -> RedSequence:
-        if not len(self.redshift) == len(self.g_r) == len(self.r_i) == len(self.i_z):
-            raise ValueError("redshift, g_r, r_i and i_z need one value for each redshift")
-        return self
-
-
-class LensPopulation(StrictModel):
-    """Deflectors, sources, and which of the systems are clear enough to be called lenses.
-
-    The arc's S/N is sqrt(sum(arc^2 ivar)) of the noiseless arc over the stamp, with the sky's inverse variance,
-    in the band where that is largest; the source's flux is set from it. `visible_share` is the share of the arc's
-    flux in pixels where the arc is above both `visible_sigma` times the sky noise and `visible_contrast` times
-    all other light; systems below it are drawn again, and so are those whose theta_E is below
-    `theta_E_over_seeing` times the seeing. The `faint_` keys hold for the `faint_share` of the systems.
-    """
-
-    theta_E_median: Arcsec
-    theta_E_scatter: float = Field(gt=0)
-    theta_E: ArcsecRange
-    axis_ratio: Range
-    shear_scatter: float = Field(ge=0)
-    mass_light_angle_scatter: Degrees
-    redshift: Range
-    magnitude: Magnitude
-    magnitude_per_dex: float
-    magnitude_scatter: Magnitude
-    arc_snr: Range
-    faint_share: Share
-    faint_arc_snr: Range
-    visible_share: Share
-    faint_visible_share: Share
-    theta_E_over_seeing: float = Field(ge=0)
-    faint_theta_E_over_seeing: float = Field(ge=0)
-    visible_sigma: float = Field(gt=0)
-    visible_contrast: float = Field(ge=0)
-    source_offset: float = Field(gt=0)
-    source_radius: ArcsecRange
-    source_sersic: Range
-    source_axis_ratio: Range
-    source_clumps: int = Field(ge=0)
-    source_clump_radius: ArcsecRange
-    red_source_share: Share
-    blue_source: Colours
-    red_source: Colours
-    group_members: float = Field(ge=0)
-
-
-class GalaxyPopulation(StrictModel):
-    """Field galaxies and the central objects of negatives.
-
-    Effective radii are log-normal about `radius` at `radius_magnitude` (r), shrinking by `radius_slope` dex a
-    magnitude. Numbers follow `density` galaxies per square arcminute between the ends of `magnitude`, with
-    log10 N rising by `count_slope` per magnitude.
-    """
-
-    density: float = Field(ge=0)
-    count_slope: float
-    magnitude: MagnitudeRange
-    radius: Arcsec
-    radius_magnitude: Magnitude
-    radius_slope: float
-    radius_scatter: float = Field(ge=0)
-    red_share: Share
-    red_sequence: RedSequence
-    blue: Colours
-    elliptical_radius: Arcsec
-    elliptical_radius_magnitude: Magnitude
-    elliptical_radius_slope: float
-    elliptical_radius_scatter: float = Field(ge=0)
-    central_magnitude: MagnitudeRange
-    deflector_like_share: Share
-    companion_distance: ArcsecRange
-    companion_contrast: MagnitudeRange
-    ring_radius: ArcsecRange
-
-
-class StarPopulation(StrictModel):
-    """Foreground stars: numbers as for galaxies, colours along one blue-to-red line."""
-
-    density: float = Field(ge=0)
-    count_slope: float
-    magnitude: MagnitudeRange
-    central_magnitude: MagnitudeRange
-    g_r: tuple[Magnitude, Magnitude]
-    r_i: tuple[Magnitude, Magnitude]
-    i_z: tuple[Magnitude, Magnitude]
-
-
-class ArtefactPopulation(StrictModel):
-    """Shapes and strengths of artefacts; surface brightnesses in units of the sky noise of a pixel.
-
-    Truth masks flag the pixels that artefact light raises by more than `truth_sigma` times the sky noise.
-    """
-
-    truth_sigma: float = Field(gt=0)
-    gap_width: ArcsecRange
-    gap_in_all_bands: Share
-    star_magnitude: MagnitudeRange
-    saturation: Magnitude
-    bleed_width: ArcsecRange
-    bleed_length_per_magnitude: Arcsec
-    spike_share: float = Field(ge=0)
-    spike_length_per_magnitude: Arcsec
-    spike_width: Arcsec
-    halo_share: float = Field(ge=0)
-    halo_radius_per_magnitude: Arcsec
-    trail_width: ArcsecRange
-    trail_sigma: Range
-    cosmic_ray_length: ArcsecRange
-    cosmic_ray_sigma: Range
-    column_sigma: Range
-    seam_noise: Range
-    step_sigma: Range
-    seam_width: Arcsec
-    ghost_radius: ArcsecRange
-    ghost_sigma: Range
-
-
-class Population(StrictModel):
-    """Everything that can be in an image."""
-
-    lenses: LensPopulation
-    galaxies: GalaxyPopulation
-    stars: StarPopulation
-    artefacts: ArtefactPopulation
 
 
 class BandConditions(StrictModel):
@@ -372,12 +216,8 @@ def load_sims(reference: str | Path) -> SimsConfig | SkyConfig:
     """
     path = find(reference, "sims")
     values: dict[str, Any] = expand(read_toml(path), str(path))
-    if isinstance(values.get("population"), str):
-        population_path = find(values["population"], "sims", relative_to=path.parent)
-        population = validate(
-            Population, expand(read_toml(population_path), str(population_path)), str(population_path)
-        )
-        values["population"] = population
+    if "population" in values:
+        values["population"] = _read_population(values["population"], path)
     match values.get("kind"):
         case "stamps":
             return validate(SimsConfig, values, str(path))
@@ -385,6 +225,26 @@ def load_sims(reference: str | Path) -> SimsConfig | SkyConfig:
             return validate(SkyConfig, values, str(path))
         case other:
             raise ConfigError(f'{path}: kind is {other!r}; a simulation has kind = "stamps" or kind = "sky".')
+
+
+def _read_population(given: Any, path: Path) -> Population:
+    """The population of a file, or of a table with `file` and what differs from it."""
+    changes = dict(given) if isinstance(given, dict) else {"file": given}
+    reference = changes.pop("file", None)
+    if not isinstance(reference, str):
+        raise ConfigError(f'{path}: population needs a file, such as population = "population.toml".')
+    where = find(reference, "sims", relative_to=path.parent)
+    merged = _merged(expand(read_toml(where), str(where)), changes)
+    return validate(Population, merged, f"{path} on {where}" if changes else str(where))
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `changes`, table by table."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _has_conditions(bands: tuple[str, ...], conditions: Conditions) -> None:

@@ -19,6 +19,8 @@ Float64 = npt.NDArray[np.float64]
 _CORE = 2
 """Pixels on each side of a profile's centre that are averaged over subpixels, where a cusp isn't resolved."""
 _SUBPIXELS = 7
+_CUSPY, _RESOLVED = 1.2, 2.0
+"""Sersic index up to which, and radius in fine pixels from which on, a profile's centre needs no subpixels."""
 _AVERAGE = np.kron(np.eye(2 * _CORE + 1), np.full(_SUBPIXELS, 1 / _SUBPIXELS)).astype(np.float32)
 """Rows that average subpixels to pixels."""
 
@@ -227,7 +229,8 @@ def _draw_sersic(image: Float32, sersic: Sersic, grid: Grid, axis: Float32, fain
     if ys.start >= ys.stop or xs.start >= xs.stop:
         return
     patch = _profile(sersic, (axis[xs] - np.float32(sersic.x))[None, :], (axis[ys] - np.float32(sersic.y))[:, None])
-    _resolve_core(patch, sersic, grid, axis, ys, xs)
+    if sersic.n > _CUSPY or sersic.radius < _RESOLVED * grid.step:
+        _resolve_core(patch, sersic, grid, axis, ys, xs)
     image[:, ys, xs] += (sersic.flux * area).astype(np.float32)[:, None, None] * patch
 
 

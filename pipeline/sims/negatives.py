@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.random import Generator
 
-from pipeline.sims.config import Population
 from pipeline.sims.light import Float64, Light, Point, Ring, Sersic
 from pipeline.sims.population import (
     between,
@@ -26,6 +25,7 @@ from pipeline.sims.population import (
     members,
     star_colours,
 )
+from pipeline.sims.population_config import Population
 
 Bands = tuple[str, ...]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from pipeline.sims.config import (
-    BANDS,
+from pipeline.sims.config import BANDS
+from pipeline.sims.light import Float64, Light, Point, Sersic
+from pipeline.sims.population_config import (
     ArcsecRange,
     Colours,
     GalaxyPopulation,
@@ -14,7 +15,6 @@ from pipeline.sims.config import (
     Population,
     StarPopulation,
 )
-from pipeline.sims.light import Float64, Light, Point, Sersic
 from pipeline.sims.render import Deflector, LensedSource
 
 AB_NANOJANSKY = 31.4

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,22 @@ class Psf:
     beta: float
     e1: float = 0.0
     e2: float = 0.0
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Torch without gradients on one thread, as before afterwards.
+
+    Batches are small, so that threads lose more than they gain, many times over on a busy machine; and sums don't
+    depend on their number.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def lensed(sources: Sequence[LensedSource], grids: Sequence[Grid]) -> Float32:

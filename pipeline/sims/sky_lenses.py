@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.random import Generator
 
 from pipeline.errors import ConfigError
 from pipeline.sims.config import SkyConfig
 from pipeline.sims.light import Float32, Float64, Grid
 from pipeline.sims.population import draw_theta_e, lens_system
-from pipeline.sims.render import Psf, convolved, lensed, render, scale_arc, transfer
+from pipeline.sims.render import Psf, convolved, lensed, render, scale_arc, single_thread, transfer
 
 _MOST_DRAWS = 500
 
@@ -97,7 +96,7 @@ def _lens(
     grid = Grid(size, config.pixel_scale, config.rendering.oversampling, margin)
     bands = len(config.bands)
     faintest = np.array([0.03 * sigma.min() / grid.oversampling**2])
-    with torch.inference_mode():
+    with single_thread():
         transfers = transfer([psf], [grid])
         for _ in range(_MOST_DRAWS):
             at = tuple(rng.uniform(-0.5, 0.5, 2) * config.pixel_scale)

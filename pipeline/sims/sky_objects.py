@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from numpy.random import Generator
 
 from pipeline.sims.config import SkyConfig
 from pipeline.sims.light import Float32, Float64, Grid, Light, Point, draw
 from pipeline.sims.negatives import NEGATIVES
 from pipeline.sims.population import counted_magnitude, disc, elliptical, flux_of, fluxes, star_colours
-from pipeline.sims.render import Psf, convolved, transfer
+from pipeline.sims.render import Psf, convolved, single_thread, transfer
 
 _CELL = 256
 """Pixels on a side of a cell."""
@@ -27,8 +26,6 @@ _BIN = 0.5
 """Width in magnitudes of a bin of templates."""
 _SIDES = ((19.5, 40.0), (21.5, 24.0), (23.5, 14.0), (99.0, 9.0))
 """Templates up to this magnitude are rendered on a square of so many arcsec, and cropped."""
-_MORPHOLOGIES = (("elliptical", 0.35), ("spiral", 0.3), ("clumpy", 0.12), ("edge_on", 0.12), ("merger", 0.11))
-"""Shares of morphologies among galaxies bright enough to show them."""
 _FAINTEST = 0.03
 """Light below this share of a pixel's noise is left out."""
 _STAR_PHASES = 4
@@ -191,8 +188,8 @@ def _galaxy(rng: Generator, config: SkyConfig, magnitude: float) -> Light:
     if magnitude > population.galaxies.central_magnitude[1]:
         make = elliptical if rng.random() < population.galaxies.red_share else disc
         return Light((make(rng, population, magnitude, bands),))
-    names = [name for name, _ in _MORPHOLOGIES]
-    weights = np.array([weight for _, weight in _MORPHOLOGIES])
+    names = list(population.galaxies.morphologies)
+    weights = np.array([population.galaxies.morphologies[name] for name in names])
     name = str(rng.choice(names, p=weights / weights.sum()))
     if name == "elliptical":
         return Light((elliptical(rng, population, magnitude, bands),))
@@ -232,7 +229,7 @@ def _grid(config: SkyConfig, side: float) -> Grid:
 
 def _convolved(lights: list[Light], grid: Grid, psf: Psf, faintest: float, batch: int = 16) -> Float32:
     bands = len(psf.fwhm)
-    with torch.inference_mode():
+    with single_thread():
         transfers = transfer([psf], [grid])
         parts = []
         for first in range(0, len(lights), batch):

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from numpy.random import Generator
 
 from pipeline.errors import ConfigError
@@ -17,13 +16,13 @@ from pipeline.sims.config import KINDS, SimsConfig
 from pipeline.sims.light import Float32, Float64, Grid, Light, Point
 from pipeline.sims.negatives import NEGATIVES
 from pipeline.sims.population import AB_NANOJANSKY, field_light, flux_of, lens_system
-from pipeline.sims.render import LensedSource, Psf, convolved, lensed, render, scale_arc, transfer
+from pipeline.sims.render import LensedSource, Psf, convolved, lensed, render, scale_arc, single_thread, transfer
 
 _BATCH = 16
 """Scenes rendered at once: few enough that a batch's arrays stay in the cache."""
 _FAINTEST = 0.03
 """Profiles are cut off below this share of a pixel's noise."""
-_MOST_DRAWS = 100
+_MOST_DRAWS = 60
 """Draws a stamp, on average, after which a population is taken to hold no visible lens."""
 
 
@@ -163,11 +162,11 @@ def simulate_stamps(config: SimsConfig, n: int, seed: int) -> SimulatedStamps:
     stamps = _empty(config, n)
     waiting = list(range(n))
     draws = 0
-    with torch.inference_mode():
+    with single_thread():
         while waiting:
             batch, waiting = waiting[:_BATCH], waiting[_BATCH:]
             draws += len(batch)
-            if draws > _MOST_DRAWS * n + _BATCH * _MOST_DRAWS:
+            if draws > _MOST_DRAWS * (n + 4):
                 raise ConfigError(
                     f"after {draws} draws {len(batch) + len(waiting)} of {n} stamps still have no visible arc; "
                     "lower visible_share or raise arc_snr in the population."

@@ -19,7 +19,8 @@ from pipeline.sims.artefacts import (
     Window,
     put_all,
 )
-from pipeline.sims.config import ARTEFACTS, Population, load_sims
+from pipeline.sims.config import ARTEFACTS, load_sims
+from pipeline.sims.population_config import Population
 
 SIGMA = np.array([10.0, 12.0])
 STAR = BrightStar(
@@ -56,14 +57,13 @@ def window(shape: tuple[int, int] = (96, 80), y0: int = 0) -> Window:
     return Window(np.zeros(full, np.float32), ivar, np.zeros(full, np.uint32), SIGMA, bright, 0, y0)
 
 
-@pytest.mark.parametrize("name", list(EACH))
+# A seam's far side is changed on purpose without a flag: only its edge is one.
+@pytest.mark.parametrize("name", [name for name in EACH if name not in ("seam", "step")])
 def test_every_pixel_that_an_artefact_changed_by_more_than_the_limit_is_in_its_truth(name: str) -> None:
     artefact, flag = EACH[name]
     work = window()
     artefact.put(work, np.random.default_rng(1))
     assert (work.mask & np.uint32(flag)).any()
-    if name in ("seam", "step"):
-        pytest.skip("a seam's far side is changed on purpose without a flag: only its edge is one")
     # A star's wings, halo and spikes are flagged each by its own light, and here they add up.
     parts = 3 if name == "star" else 1
     changed = ~(np.abs(work.image) <= parts * SIGMA[:, None, None])

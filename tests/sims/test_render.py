@@ -16,6 +16,7 @@ from pipeline.sims.render import (
     lensed,
     moffat,
     scale_arc,
+    single_thread,
     transfer,
     visible_share,
 )
@@ -115,5 +116,6 @@ def test_scaled_arc_has_the_snr_that_was_asked_for_in_its_best_band() -> None:
 
 def test_rendering_keeps_torch_threads_as_they_were() -> None:
     before = torch.get_num_threads()
-    lensed([LensedSource(Deflector(0, 0, 1, 0.8, 0, 0, 0), (Sersic(0, 0, 0.2, 1, 1, 0, ONE),))], [Grid(16, 0.3)])
+    with single_thread():
+        assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before

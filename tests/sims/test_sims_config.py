@@ -42,3 +42,22 @@ def changed(tmp_path: Path, name: str, old: str, new: str) -> Path:
 def test_wrong_values_are_named(tmp_path: Path, name: str, old: str, new: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
         load_sims(changed(tmp_path, name, old, new))
+
+
+def test_population_of_a_file_can_be_changed_in_places() -> None:
+    plain, faint = load_sims("stamps").population, load_sims("faint-negatives").population
+    assert faint.galaxies.central_magnitude == (20.5, 24.8)
+    assert faint.galaxies.density == plain.galaxies.density
+    assert faint.lenses == plain.lenses
+
+
+def test_wrong_key_in_a_change_of_the_population_is_named(tmp_path: Path) -> None:
+    path = changed(tmp_path, "faint-negatives", "deflector_like_share", "deflector_share")
+    with pytest.raises(ConfigError, match="deflector_share"):
+        load_sims(path)
+
+
+def test_population_without_a_file_is_an_error(tmp_path: Path) -> None:
+    path = changed(tmp_path, "stamps", 'population = "population.toml"', "population = 3")
+    with pytest.raises(ConfigError, match="population needs a file"):
+        load_sims(path)
