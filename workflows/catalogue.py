@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 SHOWN = 40
 """Rows that a table on the screen has at most; every other format has all."""
 
-_FIRST = ("objid", "field_id", "ra", "dec", "score", "score_std", "vet_flags")
+_FIRST = ("objid", "field_id", "ra", "dec", "score", "vet_flags")
+"""What fits a screen, where no columns were asked for."""
 
 
 def query(
@@ -79,7 +80,7 @@ def query(
         elif as_json:
             show(True, {"rows": len(table), "columns": table.column_names, "candidates": json_rows(table)}, str)
         elif wanted == "table":
-            show(False, {}, lambda: query_text(table))
+            show(False, {}, lambda: query_text(table, names))
         else:
             sys.stdout.buffer.write(FORMATS[wanted](table))
             sys.stdout.buffer.flush()
@@ -122,36 +123,42 @@ def scan_report(output: Path, target: Path, *, forecast: Mapping[str, Any] | Non
     return write_report(output, target, stamp=scan_stamps(output), forecast=forecast, top=top)
 
 
-def query_text(table: pa.Table) -> Group:
-    """The first rows with the columns that fit a screen, flags by name, and how many more there are."""
+def query_text(table: pa.Table, columns: Sequence[str] | None = None) -> Group:
+    """The first rows, flags by name, and how many more there are; the columns given, or those that fit a screen."""
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
 
-    from pipeline.flags import VetFlag, decode
-
-    names = [name for name in _FIRST if name in table.column_names]
-    names += [name for name in table.column_names if name.startswith(("score_", "mag_")) and name not in names]
-    names = names or table.column_names
-    grid = Table(box=None)
-    for name in names:
-        numeric = name not in ("field_id", "vet_flags")
-        grid.add_column(escape(name), justify="right" if numeric else "left", no_wrap=True)
-    for row in table.select(names).slice(0, SHOWN).to_pylist():
-        cells = []
-        for name, value in row.items():
-            if value is None:
-                cells.append("")
-            elif name == "vet_flags":
-                cells.append(" ".join(decode(value, VetFlag)).lower())
-            elif isinstance(value, float):
-                cells.append(f"{value:.6f}" if name in ("ra", "dec") else f"{value:.4g}")
-            else:
-                cells.append(escape(str(value)))
-        grid.add_row(*cells)
+    names = list(columns) if columns is not None else [name for name in _FIRST if name in table.column_names]
+    rows = [
+        [_cell(name, value) for name, value in row.items()] for row in table.select(names).slice(0, SHOWN).to_pylist()
+    ]
+    grid = Table(box=None, padding=(0, 2, 0, 0))
+    for index, name in enumerate(names):
+        if name in ("field_id", "vet_flags"):
+            grid.add_column(escape(name), overflow="fold")
+        else:
+            # Half an id is none: numbers are never cut, names and flags give way to them.
+            width = max([len(name), *(len(row[index]) for row in rows)])
+            grid.add_column(escape(name), justify="right", no_wrap=True, min_width=width)
+    for row in rows:
+        grid.add_row(*map(escape, row))
     hidden = len(table) - SHOWN
     more = f", the first {SHOWN} shown; --format csv or --output FILE gives all" if hidden > 0 else ""
     return Group(grid, f"{len(table):,} rows{more}")
+
+
+def _cell(name: str, value: Any) -> str:
+    """One value as a person reads it."""
+    from pipeline.flags import VetFlag, decode
+
+    if value is None:
+        return ""
+    if name == "vet_flags":
+        return " ".join(decode(value, VetFlag)).lower()
+    if isinstance(value, float):
+        return f"{value:.6f}" if name in ("ra", "dec") else f"{value:.4g}"
+    return str(value)
 
 
 def _format(form: str | None, output: Path | None, as_json: bool) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
@@ -14,6 +16,7 @@ from astropy.io import fits
 from astropy.io.votable import parse_single_table
 from typer.testing import CliRunner
 
+from pipeline.io.tables import write_table
 from workflows import catalogue
 
 app = typer.Typer()
@@ -30,6 +33,15 @@ def test_a_table_shows_flags_by_name_and_how_many_rows(scan: Path) -> None:
     assert answer.exit_code == 0
     assert "seam" in answer.stdout
     assert "2 rows" in answer.stdout
+
+
+def test_a_narrow_screen_cuts_no_id(scan: Path, make_table: Callable[..., pa.Table], tmp_path: Path) -> None:
+    objid = -9223372036854775807
+    table = make_table("a field with a long name", [objid], [359.123456], [-89.123456], [0.5], [0b111111])
+    write_table(tmp_path / "t.parquet", table)
+    answer = run("query", tmp_path / "t.parquet")
+    for word in (str(objid), "359.123456", "-89.123456", "bright_star"):
+        assert word in answer.stdout
 
 
 def test_a_long_table_says_that_there_is_more(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
