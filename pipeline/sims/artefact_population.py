@@ -101,7 +101,7 @@ def _star(rng: Generator, population: Population, scene: Scene) -> list[Artefact
 def _trail(rng: Generator, population: Population, scene: Scene) -> list[Artefact]:
     shapes = population.artefacts
     every = tuple(range(len(scene.bands)))
-    # One exposure of one band as a rule; a slow satellite is in two.
+    # A coadd keeps it in the one band whose exposure it crossed.
     bands = (int(rng.choice(every)),)
     level = np.exp(rng.uniform(*np.log(shapes.trail_sigma))) * scene.sigma[bands[0]]
     x, y = scene.place(rng)
@@ -135,7 +135,8 @@ def _seam(rng: Generator, population: Population, scene: Scene) -> list[Artefact
     bands = (int(rng.integers(len(scene.bands))),)
     x, y = scene.place(rng)
     width = max(2.0, shapes.seam_width / scene.scale)
-    return [Seam(x, y, _straight(rng), rng.uniform(*shapes.seam_noise), 0.0, width, bands)]
+    noise = rng.uniform(*shapes.seam_noise)
+    return [Seam(x, y, _straight(rng), noise, 0.0, width, bands, shapes.low_exposure_noise)]
 
 
 def _step(rng: Generator, population: Population, scene: Scene) -> list[Artefact]:

@@ -9,7 +9,7 @@ Arrays are (band, y, x) float32 nJy and ivar nJy^-2. The drawing of artefacts fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -300,7 +300,7 @@ class Seam:
     step: float
     width: float
     bands: tuple[int, ...]
-    low_exposure: float = field(default=2.0)
+    low_exposure: float = 2.0
 
     def put(self, window: Window, rng: Generator) -> None:
         """Flag SEAM along the edge, and LOW_EXPOSURE beyond it where noise is above `low_exposure`."""

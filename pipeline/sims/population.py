@@ -78,14 +78,14 @@ def elliptical_radius(rng: Generator, galaxies: GalaxyPopulation, magnitude: flo
     """Effective radius in arcsec of an elliptical of r magnitude, log-normal."""
     dex = galaxies.elliptical_radius_slope * (magnitude - galaxies.elliptical_radius_magnitude)
     drawn = galaxies.elliptical_radius * 10 ** (dex + rng.normal(0, galaxies.elliptical_radius_scatter))
-    return float(np.clip(drawn, 0.15, 4.0))
+    return float(np.clip(drawn, *galaxies.radius_limits))
 
 
 def disc_radius(rng: Generator, galaxies: GalaxyPopulation, magnitude: float) -> float:
     """Effective radius in arcsec of a blue galaxy of r magnitude, log-normal."""
     dex = galaxies.radius_slope * (magnitude - galaxies.radius_magnitude)
     drawn = galaxies.radius * 10 ** (dex + rng.normal(0, galaxies.radius_scatter))
-    return float(np.clip(drawn, 0.08, 4.0))
+    return float(np.clip(drawn, *galaxies.radius_limits))
 
 
 def elliptical(
@@ -103,8 +103,8 @@ def elliptical(
         at[0],
         at[1],
         elliptical_radius(rng, galaxies, magnitude),
-        float(np.round(rng.uniform(2.5, 5.0), 2)),
-        float(rng.uniform(0.55, 1.0)),
+        float(np.round(rng.uniform(*galaxies.elliptical_sersic), 2)),
+        float(rng.uniform(*galaxies.elliptical_axis_ratio)),
         float(rng.uniform(0, np.pi)),
         fluxes(magnitude, red_colours(rng, galaxies, z), bands),
     )
@@ -124,8 +124,8 @@ def disc(
         at[0],
         at[1],
         stretch * disc_radius(rng, galaxies, magnitude),
-        float(np.round(rng.uniform(0.7, 1.8), 2)),
-        float(rng.uniform(0.25, 1.0)),
+        float(np.round(rng.uniform(*galaxies.disc_sersic), 2)),
+        float(rng.uniform(*galaxies.disc_axis_ratio)),
         float(rng.uniform(0, np.pi)),
         fluxes(magnitude, colours_of(rng, galaxies.blue), bands),
     )
@@ -153,11 +153,12 @@ def members(
     rng: Generator, population: Population, central: float, redshift: float, bands: tuple[str, ...]
 ) -> tuple[Sersic, ...]:
     """Fainter red galaxies of the same redshift around a red galaxy of r magnitude `central`."""
+    lenses = population.lenses
     drawn = []
-    for _ in range(rng.poisson(population.lenses.group_members)):
-        distance, angle = rng.uniform(2.0, 10.0), rng.uniform(0, 2 * np.pi)
+    for _ in range(rng.poisson(lenses.group_members)):
+        distance, angle = rng.uniform(*lenses.group_distance), rng.uniform(0, 2 * np.pi)
         at = (distance * np.cos(angle), distance * np.sin(angle))
-        drawn.append(elliptical(rng, population, central + rng.uniform(0.7, 3.5), bands, redshift, at))
+        drawn.append(elliptical(rng, population, central + rng.uniform(*lenses.group_contrast), bands, redshift, at))
     return tuple(drawn)
 
 

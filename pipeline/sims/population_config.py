@@ -91,6 +91,8 @@ class LensPopulation(StrictModel):
     blue_source: Colours
     red_source: Colours
     group_members: float = Field(ge=0)
+    group_distance: ArcsecRange
+    group_contrast: MagnitudeRange
 
 
 class GalaxyPopulation(StrictModel):
@@ -116,6 +118,11 @@ class GalaxyPopulation(StrictModel):
     elliptical_radius_magnitude: Magnitude
     elliptical_radius_slope: float
     elliptical_radius_scatter: float = Field(ge=0)
+    radius_limits: ArcsecRange
+    elliptical_sersic: Range
+    elliptical_axis_ratio: Range
+    disc_sersic: Range
+    disc_axis_ratio: Range
     central_magnitude: MagnitudeRange
     deflector_like_share: Share
     companion_distance: ArcsecRange
@@ -160,6 +167,7 @@ class ArtefactPopulation(StrictModel):
     cosmic_ray_sigma: Range
     column_sigma: Range
     seam_noise: Range
+    low_exposure_noise: float = Field(gt=1)
     step_sigma: Range
     seam_width: Arcsec
     ghost_radius: ArcsecRange
