@@ -33,7 +33,7 @@ class MasksConfig(StrictModel):
     step_window: Arcsec = Field("1.7 arcsec", validate_default=True)
     step_cells: int = Field(4, ge=2)
     step_jump: float = Field(0.2, gt=0)
-    step_margin: Arcsec = Field("1.4 arcsec", validate_default=True)
+    step_margin: Arcsec = Field("1 arcsec", validate_default=True)
     step_strip: Arcsec = Field("35 arcsec", validate_default=True)
     saturation: bool = True
     saturation_snr: float = Field(1000.0, gt=0)
@@ -43,7 +43,7 @@ class MasksConfig(StrictModel):
     trails: bool = True
     trail_significance: float = Field(8.0, gt=0)
     trail_length: Arcsec = Field("60 arcsec", validate_default=True)
-    trail_half_width: Arcsec = Field("2 arcsec", validate_default=True)
+    trail_half_width: Arcsec = Field("1 arcsec", validate_default=True)
     cosmic_rays: bool = True
     cosmic_ray_significance: float = Field(6.0, gt=0)
     cosmic_ray_contrast: float = Field(5.0, gt=0)
@@ -54,7 +54,7 @@ class MasksConfig(StrictModel):
     seam_ratio: float = Field(1.25, gt=1)
     bright_stars: bool = True
     bright_star_radius: Arcsec = Field("60 arcsec", validate_default=True)
-    halo_level: float = Field(1.0, gt=0)
+    halo_level: float = Field(0.5, gt=0)
     spike_level: float = Field(1.5, gt=0)
     edge: ArcsecOrZero = Field("0 arcsec", validate_default=True)
 

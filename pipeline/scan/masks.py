@@ -139,7 +139,7 @@ def _shapes(field_image: FieldImage, measured: FieldProfile, config: MasksConfig
     trails, steps = apart(trails, steps)
     shapes = steps + trails
     if config.seams:
-        shapes += find_seams(measured, config.seam_ratio)
+        shapes += find_seams(measured, config.seam_ratio, max(1, round(config.step_margin / scale)))
     if config.low_exposure_fraction > 0:
         shapes += find_low_exposure(measured, config.low_exposure_fraction)
     if config.edge > 0:

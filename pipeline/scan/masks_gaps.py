@@ -57,27 +57,43 @@ def find_low_exposure(profile: FieldProfile, fraction: float) -> list[Shape]:
     return shapes
 
 
-def find_seams(profile: FieldProfile, ratio: float) -> list[Shape]:
-    """Boundaries between cells whose noise differs by more than `ratio` along at least three cells in a line.
+def find_seams(profile: FieldProfile, ratio: float, margin: int) -> list[Shape]:
+    """Lines along rows or columns where the noise changes by more than `ratio` over at least three cells.
 
-    Returns
-    -------
-    list of Shape
-        Boxes on the half cells either side of the boundary, because where inside them the noise changes is
-        not known from the mesh.
+    The mesh tells between which cells, the spread of the columns or rows inside them tells where.
+
+    Parameters
+    ----------
+    profile : FieldProfile
+    ratio : float
+        Smallest ratio of the noise on the two sides.
+    margin : int
+        Pixels flagged on each side of the line.
     """
     shapes = []
     for band, noise in enumerate(profile.noise.values):
-        for transpose in (False, True):
-            plane = noise.T if transpose else noise
-            edges = (profile.y_edges, profile.x_edges) if transpose else (profile.x_edges, profile.y_edges)
+        for upright in (True, False):
+            plane = noise if upright else noise.T
+            across, along = (profile.x_edges, profile.y_edges) if upright else (profile.y_edges, profile.x_edges)
+            spread = profile.columns_spread[band] if upright else profile.rows_spread[band].T
             for cell, start, stop in _noise_steps(np.log(plane), float(np.log(ratio))):
-                low = int(edges[0][cell] + edges[0][cell + 1]) // 2
-                high = int(edges[0][cell + 1] + edges[0][cell + 2]) // 2
-                first, last = int(edges[1][start]), int(edges[1][stop])
-                place = (first, last, low, high) if transpose else (low, high, first, last)
+                line = _steepest(spread[start:stop], int(across[cell]), int(across[cell + 2]))
+                low, high = max(line - margin, 0), min(line + margin, int(across[-1]))
+                first, last = int(along[start]), int(along[stop])
+                place = (low, high, first, last) if upright else (first, last, low, high)
                 shapes.append(box(band, PixelFlag.SEAM, *place))
     return shapes
+
+
+def _steepest(spread: Float32, low: int, high: int) -> int:
+    """First pixel after the largest change of the mean spread between `low` and `high` (exclusive)."""
+    known = np.isfinite(spread[:, low:high])
+    values = np.where(known, spread[:, low:high], 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    window = max(4, (high - low) // 10)
+    sums = np.concatenate(([0.0], np.cumsum(values)))
+    at = np.arange(window, values.size - window + 1)
+    change = np.abs(sums[at + window] - 2 * sums[at] + sums[at - window])
+    return low + int(at[np.argmax(change)]) if at.size else (low + high) // 2
 
 
 def _noise_steps(plane: Float32, jump: float) -> list[tuple[int, int, int]]:

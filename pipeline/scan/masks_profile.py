@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pipeline.errors import BadSurveyData, NoCoverage
 from pipeline.field import FieldImage, PixelBlock
-from pipeline.flags import PixelFlag, fatal
+from pipeline.flags import PixelFlag, fatal, has
 from pipeline.scan.background import Mesh, cell_edges, measure_cells, smooth_mesh
 
 Float32 = npt.NDArray[np.float32]
@@ -44,6 +44,8 @@ class FieldProfile:
         Clipped mean of each column within each row of cells, and its standard error; NaN for no data.
     rows, rows_error : float32 (band, ny, cell_x), nJy
         The same of each row within each column of cells.
+    columns_spread, rows_spread : float32, shaped as `columns` and `rows`, nJy
+        Standard deviation of the same pixels about the cell's background.
     bin : int
         Side of a bin, pixels.
     binned : float32 (band, ny/bin, nx/bin)
@@ -52,6 +54,8 @@ class FieldProfile:
         Share of a bin's pixels without data for which the survey's mask gives no other reason.
     peak : float32 (band, ny/bin, nx/bin), nJy
         Largest background-subtracted pixel of a bin; 0 where there is none.
+    saturated : bool (band, ny/bin, nx/bin)
+        Bins with a pixel that the survey's mask calls saturated.
     plateaus : tuple of float32 (n,), nJy
         Per band, the values of pixels with flat and very bright surroundings: saturated cores.
     """
@@ -64,10 +68,13 @@ class FieldProfile:
     columns_error: Float32
     rows: Float32
     rows_error: Float32
+    columns_spread: Float32
+    rows_spread: Float32
     bin: int
     binned: Float32
     empty: Float32
     peak: Float32
+    saturated: Bool
     plateaus: tuple[Float32, ...]
 
 
@@ -99,11 +106,12 @@ def profile(
     bins = (-(-ny // side), -(-nx // side))
     background = np.full((bands, *cells), np.nan, np.float32)
     noise = np.full((bands, *cells), np.nan, np.float32)
-    columns = np.full((2, bands, cells[0], nx), np.nan, np.float32)
-    rows = np.full((2, bands, ny, cells[1]), np.nan, np.float32)
+    columns = np.full((3, bands, cells[0], nx), np.nan, np.float32)
+    rows = np.full((3, bands, ny, cells[1]), np.nan, np.float32)
     total = np.zeros((bands, *bins), np.float32)
     count = np.zeros((bands, *bins), np.int32)
     empty = np.zeros((bands, *bins), np.int32)
+    saturated = np.zeros((bands, *bins), np.int32)
     peak = np.zeros((bands, *bins), np.float32)
     plateaus: list[list[Float32]] = [[] for _ in range(bands)]
     extremes = np.array([[np.inf, -np.inf]] * bands)
@@ -111,6 +119,7 @@ def profile(
         block = field_image.read(int(y0), int(y1))
         for band in range(bands):
             image, usable = _usable(block, band)
+            _add_bins(saturated[band], has(block.mask[band], PixelFlag.SATURATED), int(y0), side)
             _add_bins(empty[band], block.mask[band] == np.uint32(PixelFlag.NODATA), int(y0), side)
             if not usable.any():
                 continue
@@ -124,8 +133,8 @@ def profile(
             excess = image - np.repeat(_filled(level), widths)[None, :]
             scale = np.repeat(_filled(sigma), widths)
             near = usable & (np.abs(excess) <= CLIP_SIGMA * scale[None, :])
-            _columns(columns[:, band, cell], image, near, scale)
-            _rows(rows[:, band, int(y0) : int(y1)], image, near, x_edges, sigma)
+            _columns(columns[:, band, cell], excess, near, level, scale, widths)
+            _rows(rows[:, band, int(y0) : int(y1)], excess, near, level, sigma, x_edges)
             # Plateaus cut by the border of a row of cells are seen in part, which is enough for their level.
             plateaus[band].append(excess[plateau(excess, plateau_snr * scale[None, :], flatness)])
             _bin(total[band], count[band], peak[band], excess, scale, usable, int(y0), side)
@@ -142,10 +151,13 @@ def profile(
         columns[1],
         rows[0],
         rows[1],
+        columns[2],
+        rows[2],
         side,
         binned,
         (empty / area).astype(np.float32),
         peak,
+        saturated > 0,
         tuple(np.concatenate(parts) for parts in plateaus),
     )
 
@@ -175,21 +187,31 @@ def _usable(block: PixelBlock, band: int) -> tuple[Float32, Bool]:
     return np.where(usable, image, np.float32(0.0)), usable
 
 
-def _columns(out: Float32, image: Float32, near: Bool, scale: Float32) -> None:
+def _columns(out: Float32, excess: Float32, near: Bool, level: Float32, scale: Float32, widths: Int) -> None:
+    """Mean, its error and spread of the columns of a row of cells."""
     number = near.sum(axis=0)
-    mean = np.where(near, image, np.float32(0)).sum(axis=0, dtype=np.float64)
-    enough = number >= max(4, image.shape[0] // 4)
-    out[0, enough] = mean[enough] / number[enough]
-    out[1, enough] = scale[enough] / np.sqrt(number[enough])
+    light = np.where(near, excess, np.float32(0))
+    enough = number >= max(4, excess.shape[0] // 4)
+    count = np.maximum(number, 1)
+    mean = light.sum(axis=0, dtype=np.float64) / count
+    square = np.einsum("yx,yx->x", light, light, dtype=np.float64) / count
+    out[0, enough] = (mean + np.repeat(_filled(level), widths))[enough]
+    out[1, enough] = (scale / np.sqrt(count))[enough]
+    out[2, enough] = np.sqrt(np.maximum(square - mean**2, 0.0))[enough]
 
 
-def _rows(out: Float32, image: Float32, near: Bool, x_edges: Int, sigma: Float32) -> None:
-    number = np.add.reduceat(near, x_edges[:-1], axis=1, dtype=np.int64)
-    mean = np.add.reduceat(np.where(near, image, np.float32(0)), x_edges[:-1], axis=1, dtype=np.float64)
+def _rows(out: Float32, excess: Float32, near: Bool, level: Float32, sigma: Float32, x_edges: Int) -> None:
+    """Mean, its error and spread of each row within each cell of a row of cells."""
+    starts = x_edges[:-1]
+    number = np.add.reduceat(near, starts, axis=1, dtype=np.int64)
+    light = np.where(near, excess, np.float32(0))
     enough = number >= np.maximum(4, np.diff(x_edges) // 4)[None, :]
-    errors = np.broadcast_to(sigma[None, :], number.shape)
-    out[0][enough] = mean[enough] / number[enough]
-    out[1][enough] = errors[enough] / np.sqrt(number[enough])
+    count = np.maximum(number, 1)
+    mean = np.add.reduceat(light, starts, axis=1, dtype=np.float64) / count
+    square = np.add.reduceat(light * light, starts, axis=1, dtype=np.float64) / count
+    out[0][enough] = (mean + _filled(level)[None, :])[enough]
+    out[1][enough] = (_filled(sigma)[None, :] / np.sqrt(count))[enough]
+    out[2][enough] = np.sqrt(np.maximum(square - mean**2, 0.0))[enough]
 
 
 def _bin(

@@ -13,7 +13,7 @@ from scipy.ndimage import label, map_coordinates, maximum_filter, minimum_filter
 
 from pipeline.flags import PixelFlag
 from pipeline.scan.masks_flags import Shape, disc
-from pipeline.scan.masks_profile import FieldProfile, plateau
+from pipeline.scan.masks_profile import CLIP_SIGMA, FieldProfile, plateau
 from pipeline.scan_config import MasksConfig
 
 Float32 = npt.NDArray[np.float32]
@@ -89,7 +89,7 @@ class _Star:
 
 
 def bright_stars(profile: FieldProfile, levels: Float32, config: MasksConfig, pixel_scale: float) -> list[Shape]:
-    """Halo, core and spikes of every saturated star, per band.
+    """Halo, core and spikes of every star that is saturated in the pixels or by the survey's mask, per band.
 
     The halo ends where the median of a ring falls below `halo_level` of the pixel noise in the binned
     picture; the inner half of it is flagged BRIGHT_OBJECT as well. A spike is a direction in which a ray
@@ -97,10 +97,11 @@ def bright_stars(profile: FieldProfile, levels: Float32, config: MasksConfig, pi
     """
     shapes: list[Shape] = []
     for band in range(profile.peak.shape[0]):
-        if not np.isfinite(levels[band]):
-            continue
-        picture = np.nan_to_num(profile.binned[band], nan=0.0)
-        for star in _stars(profile.peak[band], float(levels[band])):
+        picture = np.where(np.isfinite(profile.binned[band]), profile.binned[band], np.float32(0.0))
+        burnt = profile.saturated[band] | (profile.peak[band] >= levels[band])
+        # Bins without usable pixels are the star's own core, as bright as the picture goes.
+        picture[profile.saturated[band] & (picture == 0)] = CLIP_SIGMA
+        for star in _stars(burnt):
             largest = config.bright_star_radius / pixel_scale / profile.bin
             rings, rays = _around(picture, star, largest)
             above = np.flatnonzero(np.median(rings, axis=1) < config.halo_level)
@@ -112,9 +113,9 @@ def bright_stars(profile: FieldProfile, levels: Float32, config: MasksConfig, pi
     return shapes
 
 
-def _stars(peak: Float32, level: float) -> list[_Star]:
+def _stars(burnt: Bool) -> list[_Star]:
     """Centres of groups of bins with a saturated pixel, in bins."""
-    labels, number = label(peak >= level, structure=np.ones((3, 3)))
+    labels, number = label(burnt, structure=np.ones((3, 3)))
     stars = []
     for index in range(1, number + 1):
         y, x = np.nonzero(labels == index)
