@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "catalogue": {"words", "io", "catalogue"},
     "evaluate": {"words", "models", "evaluate"},
     "sims": {"words", "io", "scan", "sims"},
-    "train": {"words", "io", "models", "evaluate", "train"},
+    "train": {"words", "io", "models", "scan", "evaluate", "train"},
     "workflows": {"words", "io", "surveys", "models", "scan", "catalogue", "evaluate", "sims", "train", "workflows"},
 }
 ONLY_IN_WORKFLOWS = {"dask", "distributed", "typer", "click", "rich"}

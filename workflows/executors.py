@@ -107,13 +107,13 @@ class DaskExecutor:
             resources={task.resource: 1},
             retries=0,
         )
-        self._tasks[future.key] = task
+        self._tasks[str(future.key)] = task
         self._done.add(future)
 
     def next_outcome(self) -> Outcome:
         """Wait for any task."""
         future: Future = next(self._done)
-        task = self._tasks.pop(future.key)
+        task = self._tasks.pop(str(future.key))
         try:
             if future.cancelled():
                 return Outcome(task, error=ConnectionError("the cluster cancelled the task"), worker_died=True)

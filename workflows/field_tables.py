@@ -210,4 +210,5 @@ def scored_table(scored: ScoredRows, bands: tuple[str, ...], members: Sequence[s
 
 def _floats(table: pa.Table, name: str) -> npt.NDArray[np.float32]:
     """A nullable float column as float32, NaN where null."""
-    return table[name].to_numpy().astype(np.float32)
+    values: npt.NDArray[np.float32] = table[name].to_numpy().astype(np.float32)
+    return values

@@ -64,9 +64,20 @@ class Detections:
 class ExternalCatalogue(Protocol):
     """A survey's own detections of one field, as `Survey.detections` gives them."""
 
-    objid: Int64
-    ra: Float64
-    dec: Float64
+    @property
+    def objid(self) -> Int64:
+        """Integer ids (n,), each once."""
+        ...
+
+    @property
+    def ra(self) -> Float64:
+        """ICRS degrees (n,)."""
+        ...
+
+    @property
+    def dec(self) -> Float64:
+        """ICRS degrees (n,)."""
+        ...
 
 
 def detect(
