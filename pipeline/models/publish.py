@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from pipeline.models.calibration import Calibration
@@ -30,21 +30,19 @@ def save_package(path: Path, card: ModelCard, network: nn.Module, calibration: C
     """
     path.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    part = path / f"{WEIGHTS}.part"
-    save_file(state, part)
-    part.replace(path / WEIGHTS)
+    _replace(path / WEIGHTS, save(state))
     write_calibration(path, calibration)
     write_card(path, card)
 
 
 def write_card(path: Path, card: ModelCard) -> None:
     """Write `model.toml` alone."""
-    _replace(path / CARD, to_toml(_with_units(card)))
+    _replace(path / CARD, to_toml(_with_units(card)).encode())
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
     """Write `calibration.toml` alone: what a new calibration of an old network needs."""
-    _replace(path / CALIBRATION, to_toml(calibration.model_dump()))
+    _replace(path / CALIBRATION, to_toml(calibration.model_dump()).encode())
 
 
 def to_toml(values: Mapping[str, Any]) -> str:
@@ -110,10 +108,10 @@ def _with_units(card: ModelCard) -> dict[str, Any]:
     return values
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, content: bytes) -> None:
     part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as stream:
-        stream.write(text)
+    with part.open("wb") as stream:
+        stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
     part.replace(path)
