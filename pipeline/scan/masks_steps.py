@@ -22,6 +22,7 @@ from pipeline.scan.masks_profile import FieldProfile
 Float32 = npt.NDArray[np.float32]
 
 _VOTE_LIMIT = 8.0
+_CARRIED = 2
 _STAYS = 0.35
 """Share of a step that must still be there beyond the pixels next to the line."""
 
@@ -149,11 +150,32 @@ def _strips(lines: Float32, errors: Float32, noise: Float32, rule: StepRule) -> 
         for x in np.flatnonzero(edge):
             voters = np.flatnonzero(agree[:, x]) + start
             edges[voters, x] = np.maximum(edges[voters, x], strength[x])
+    strips = []
     for cell in range(cells):
         # A cell between two that voted has the edge too; a galaxy there has hidden it.
         near = edges[max(cell - 1, 0) : cell + 2].max(axis=0)
-        for low, high in _joined(near, rule.join):
+        strips.append(list(_joined(near, rule.join)))
+    for cell, spans in enumerate(_continued(strips, 2 * rule.margin)):
+        for low, high in spans:
             yield cell, cell + 1, max(low - rule.margin, 0), min(high + rule.margin, length)
+
+
+def _continued(strips: list[list[tuple[int, int]]], reach: int) -> list[list[tuple[int, int]]]:
+    """Strips of which one edge goes on further than the other, carried on with it for `_CARRIED` cells.
+
+    A lone edge in one cell that ends within `reach` columns of an edge of its neighbour's strip becomes as wide.
+    """
+    carried = [list(spans) for spans in strips]
+    for _ in range(_CARRIED):
+        before = [list(spans) for spans in carried]
+        for cell, spans in enumerate(carried):
+            beside = [span for near in (cell - 1, cell + 1) if 0 <= near < len(before) for span in before[near]]
+            for index, (low, high) in enumerate(spans):
+                for other_low, other_high in beside:
+                    shares = abs(low - other_low) <= reach or abs(high - other_high) <= reach
+                    if shares and other_high - other_low > high - low + 2 * reach:
+                        spans[index] = (min(low, other_low), max(high, other_high))
+    return carried
 
 
 def _joined(strength: Float32, join: float) -> Iterator[tuple[int, int]]:

@@ -262,9 +262,22 @@ def _stretch(votes: Float32, angle: float, offset: float, significance: float, l
     strength = float(np.median(excess) * np.sqrt(run.size))
     if strength < significance:
         return None
-    first, last = int(run[0]), int(run[-1])
+    first, last = _carried_on(runs, int(run[0]), int(run[-1]), int(length))
     half_width = _half_width(votes, x[run], y[run], angle)
     return Segment(float(x[first]), float(y[first]), float(x[last]), float(y[last]), strength, half_width)
+
+
+def _carried_on(runs: npt.NDArray[np.int32], first: int, last: int, gap: int) -> tuple[int, int]:
+    """Ends of a stretch after it has taken in other lit runs and the picture's border within `gap` bins.
+
+    Stars on a trail and the sky's noise break it; what crossed the sky did not.
+    """
+    lit = np.concatenate(([0], np.flatnonzero(runs), [len(runs) - 1]))
+    while True:
+        left, right = lit[(lit < first) & (lit >= first - gap)], lit[(lit > last) & (lit <= last + gap)]
+        if not left.size and not right.size:
+            return first, last
+        first, last = int(min(left.min(initial=first), first)), int(max(right.max(initial=last), last))
 
 
 def _half_width(votes: Float32, x: Float64, y: Float64, angle: float) -> float:
