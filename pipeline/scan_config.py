@@ -112,9 +112,13 @@ class VetConfig(StrictModel):
 
 
 class CandidatesConfig(StrictModel):
-    """Which scores become candidates; the floor is low on purpose."""
+    """Which scores become candidates.
 
-    floor: float = Field(0.01, ge=0, le=1)
+    The floor is low on purpose: a score equal to the prior says that a stamp looks neither more nor less like a lens
+    than the average detection. `max_fraction` bounds what a field can add.
+    """
+
+    floor: float = Field(1e-4, ge=0, le=1)
     prior: float = Field(1e-4, gt=0, lt=1)
     max_fraction: float = Field(0.1, gt=0, le=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,6 +116,8 @@ def local_cluster(config: ClusterConfig) -> Iterator[LocalCluster]:
         dashboard_address=config.dashboard,
         resources={"cut": 1, "score": 1},
         env=WORKER_ENVIRONMENT,
+        # A failed task's traceback goes into the run record; workers need not print it as well.
+        silence_logs=logging.CRITICAL,
     ) as cluster:
         yield cluster
 
