@@ -253,9 +253,7 @@ class CosmicRay:
         columns = np.floor(self.x + steps * np.cos(self.angle) + 0.5).astype(int) - window.x0
         rows = np.floor(self.y + steps * np.sin(self.angle) + 0.5).astype(int) - window.y0
         inside = (columns >= 0) & (columns < nx) & (rows >= 0) & (rows < ny)
-        track = np.zeros((ny, nx), bool)
-        track[rows[inside], columns[inside]] = True
-        ys, xs = np.nonzero(track)
+        ys, xs = np.divmod(np.unique(rows[inside] * nx + columns[inside]), nx)
         window.image[self.band, ys, xs] += np.float32(self.level) * rng.uniform(0.5, 1.0, len(ys)).astype(np.float32)
         window.mask[self.band, ys, xs] |= np.uint32(PixelFlag.COSMIC_RAY)
 
