@@ -19,7 +19,7 @@ from rich.table import Table
 
 from pipeline.catalogue.query import query
 from pipeline.errors import ProductMismatch
-from pipeline.flags import VetFlag, decode
+from pipeline.flags import PixelFlag, VetFlag, decode
 from pipeline.geometry import pixel_scale, separation, to_pixel
 from pipeline.io.fits import open_plane
 from pipeline.io.tables import read_table
@@ -203,4 +203,6 @@ def _on_artefact(survey: Path, row: dict[str, Any]) -> bool:
     first, last = max(0, int(y - reach)), min(plane.shape[0], int(y + reach) + 2)
     flags = plane.read_integers(first, last)
     yy, xx = np.mgrid[first:last, 0 : plane.shape[1]]
-    return bool((flags[(xx - x) ** 2 + (yy - y) ** 2 <= reach**2] != 0).any())
+    near = flags[(xx - x) ** 2 + (yy - y) ** 2 <= reach**2]
+    # A region of less exposure is sky like any other: a galaxy in it is no artefact.
+    return bool((near & ~np.int64(PixelFlag.LOW_EXPOSURE)).any())
