@@ -36,7 +36,7 @@ class MasksConfig(StrictModel):
     step_margin: Arcsec = Field("1 arcsec", validate_default=True)
     step_strip: Arcsec = Field("35 arcsec", validate_default=True)
     saturation: bool = True
-    saturation_snr: float = Field(1000.0, gt=0)
+    saturation_snr: float = Field(2000.0, gt=0)
     saturation_flatness: float = Field(0.88, gt=0, lt=1)
     bleed_length: Arcsec = Field("3 arcsec", validate_default=True)
     bleed_reach: Arcsec = Field("30 arcsec", validate_default=True)

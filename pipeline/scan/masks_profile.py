@@ -79,7 +79,7 @@ class FieldProfile:
 
 
 def profile(
-    field_image: FieldImage, box_pix: float, plateau_snr: float = 1000.0, flatness: float = 0.88
+    field_image: FieldImage, box_pix: float, plateau_snr: float = 2000.0, flatness: float = 0.88
 ) -> FieldProfile:
     """Go through a field once, one row of cells at a time.
 

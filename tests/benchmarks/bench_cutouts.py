@@ -38,6 +38,9 @@ from pipeline.scan_config import CutoutsConfig, VetConfig
 SIZE = 64
 BANDS = ("g", "r", "i")
 ROUNDS = 3
+SHARD = 2000
+
+Planes = np.ndarray | list[np.ndarray]
 
 
 def write_bands(folder: Path, side: int) -> tuple[list[Path], WCS]:
@@ -66,35 +69,34 @@ def rate(work: Callable[[], object], number: int) -> float:
     return number / (time.perf_counter() - start)
 
 
-def plain(planes: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def plain(planes: Planes, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
     """The least that can be done: one slice a band and stamp."""
-    out = np.empty((len(x), len(planes), SIZE, SIZE), np.float32)
     half = SIZE // 2
     for stamp, (column, row) in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
         for band, plane in enumerate(planes):
             out[stamp, band] = plane[row - half : row + half, column - half : column + half]
-    return out
 
 
-def ours(planes: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    out = np.empty((len(x), len(planes), SIZE, SIZE), np.float32)
+def ours(planes: Planes, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
+    """Our slicing: of a cube at once, of separate files band by band."""
+    if isinstance(planes, np.ndarray):
+        slice_stamps(planes, x, y, np.float32(np.nan), out)
+        return
     for band, plane in enumerate(planes):
         slice_stamps(plane[None], x, y, np.float32(np.nan), out[:, band : band + 1])
-    return out
 
 
-def ours_together(cube: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    out = np.empty((len(x), cube.shape[0], SIZE, SIZE), np.float32)
-    slice_stamps(cube, x, y, np.float32(np.nan), out)
-    return out
-
-
-def cutout2d(planes: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    out = np.empty((len(x), len(planes), SIZE, SIZE), np.float32)
+def cutout2d(planes: Planes, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
     for stamp, place in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
         for band, plane in enumerate(planes):
             out[stamp, band] = Cutout2D(plane, place, SIZE, mode="partial", fill_value=np.nan).data
-    return out
+
+
+def in_shards(cutter: Callable[..., None], planes: Planes, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
+    """Cut shard after shard into the same memory, which is how a scan goes through a field."""
+    for start in range(0, len(x), SHARD):
+        part = slice(start, start + SHARD)
+        cutter(planes, x[part], y[part], out[: len(x[part])])
 
 
 def astrocut_files(paths: list[Path], ra: np.ndarray, dec: np.ndarray) -> None:
@@ -176,17 +178,20 @@ def main() -> None:
         cube = np.stack([fits.getdata(path).astype(np.float32) for path in paths])
         files = [fits.open(path, memmap=True) for path in paths]
         mapped = [file[0].data for file in files]
-        expected = plain(list(cube), x[:200], y[:200])
-        for got in (ours(mapped, x[:200], y[:200]), ours_together(cube, x[:200], y[:200])):
-            np.testing.assert_array_equal(got, expected)
+        out = np.zeros((SHARD, len(BANDS), SIZE, SIZE), np.float32)
+        expected = out[:200].copy()
+        plain(cube, x[:200], y[:200], expected)
+        for planes in (cube, mapped):
+            ours(planes, x[:200], y[:200], out[:200])
+            np.testing.assert_array_equal(out[:200], expected)
         few, fewer = min(2000, options.number), min(50, options.number)
         works: dict[str, tuple[Callable[[], object], int]] = {
-            "plain slicing, RAM": (lambda: plain(list(cube), x, y), options.number),
-            "ours, RAM": (lambda: ours_together(cube, x, y), options.number),
-            "plain slicing, memory-mapped FITS": (lambda: plain(mapped, x, y), options.number),
-            "ours, memory-mapped FITS": (lambda: ours(mapped, x, y), options.number),
+            "plain slicing, RAM": (lambda: in_shards(plain, cube, x, y, out), options.number),
+            "ours, RAM": (lambda: in_shards(ours, cube, x, y, out), options.number),
+            "plain slicing, memory-mapped FITS": (lambda: in_shards(plain, mapped, x, y, out), options.number),
+            "ours, memory-mapped FITS": (lambda: in_shards(ours, mapped, x, y, out), options.number),
             "ours, whole step (3 planes, statistics)": (lambda: whole_line(mapped, wcs, x, y), options.number),
-            "Cutout2D, RAM": (lambda: cutout2d(list(cube), x[:few], y[:few]), few),
+            "Cutout2D, RAM": (lambda: in_shards(cutout2d, cube, x[:few], y[:few], out), few),
             "cutana": (lambda: cutana_files(paths, ra[:few], dec[:few]), few),
             "astrocut": (lambda: astrocut_files(paths, ra[:fewer], dec[:fewer]), fewer),
         }

@@ -104,7 +104,7 @@ def test_a_saturated_core_and_its_bleed_are_found_and_a_bright_galaxy_is_not(mak
     star = make_gaussian(image.shape[1:], 150, 200, 5e7, 5.0)
     image[0] += np.minimum(star, 3e4)
     image[0, 150:260, 149:152] = np.maximum(image[0, 150:260, 149:152], 1e4)
-    galaxy = make_gaussian(image.shape[1:], 350, 100, 3e6, 9.0)
+    galaxy = make_gaussian(image.shape[1:], 350, 100, 6e5, 9.0)
     image[0] += galaxy
     flags = found(make_field(image))[0]
     core = star > 4e4
@@ -112,6 +112,12 @@ def test_a_saturated_core_and_its_bleed_are_found_and_a_bright_galaxy_is_not(mak
     assert has(flags, PixelFlag.BLEED)[155:190, 150].all()
     assert not has(flags, PixelFlag.SATURATED)[60:140, 310:390].any()
     assert not has(flags, PixelFlag.BLEED)[60:140, 310:390].any()
+
+
+def test_a_galaxy_that_outshines_its_field_is_not_saturated(make_sky, make_field, make_gaussian):
+    image, _ = make_sky(bands=1, sources=10)
+    image[0] += make_gaussian(image.shape[1:], 350, 100, 2e5, 10.0)
+    assert not found(make_field(image), only("saturation", "bright_stars")).any()
 
 
 def test_a_saturated_star_has_a_halo_that_reaches_as_far_as_its_light(make_sky, make_field, make_gaussian):
