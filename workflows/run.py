@@ -84,25 +84,39 @@ class FieldOutcome:
 
 @dataclass(frozen=True)
 class PlanReport:
-    """What a scan would do: stage -> state -> number of fields, and the forecast."""
+    """What a scan would do.
+
+    Attributes
+    ----------
+    states : mapping
+        Stage -> state -> number of fields.
+    products : tuple of dict
+        One a field and stage: `field, stage, fingerprint, state`.
+    forecast : Forecast
+    """
 
     states: dict[str, dict[str, int]]
+    products: tuple[dict[str, str], ...]
     forecast: Forecast
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
-        return {"stages": self.states, "forecast": self.forecast.as_dict()}
+        return {"stages": self.states, "products": list(self.products), "forecast": self.forecast.as_dict()}
 
 
 def plan_report(setup: ScanSetup, cluster: ClusterConfig, fields: Sequence[str] | None = None) -> PlanReport:
     """Compare the output with what the scan wants; starts no cluster and writes nothing."""
     chosen = setup.plan(local_device(setup)).named(fields)
-    states: dict[str, dict[str, int]] = {stage: {} for stage in stages_of(setup.config)}
-    for plan in chosen:
-        for stage in plan.stages:
-            states[stage.stage][stage.state] = states[stage.stage].get(stage.state, 0) + 1
+    rows = tuple(
+        {"field": plan.field.field_id, "stage": one.stage, "fingerprint": one.fingerprint, "state": one.state}
+        for plan in chosen
+        for one in plan.stages
+    )
+    states = {
+        stage: dict(Counter(row["state"] for row in rows if row["stage"] == stage)) for stage in stages_of(setup.config)
+    }
     workers = 1 if cluster.kind == "serial" else cluster.workers or os.cpu_count() or 1
-    return PlanReport(states, forecast(setup, chosen, workers))
+    return PlanReport(states, rows, forecast(setup, chosen, workers))
 
 
 def local_device(setup: ScanSetup) -> str:

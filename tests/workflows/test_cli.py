@@ -30,6 +30,7 @@ def test_scan_field_status_and_query_from_the_command_line(project: Path, tmp_pa
     config = str(project / "scan.toml")
     code, planned = run("plan", config)
     assert (code, planned["stages"]["masks"]) == (0, {"missing": 3})
+    assert len(planned["products"]) == 15
     code, done = run("scan", config, "--cluster", "serial")
     assert code == 0
     assert set(done) == {

@@ -197,6 +197,13 @@ def test_a_field_without_coverage_is_an_empty_success(project: Path) -> None:
     assert scan(project).summary.ran == 0
 
 
+def test_a_field_without_detections_is_done_with_zero_rows(project: Path, edit: Edit) -> None:
+    edit(project / "scan.toml", "[score]", "[detect]\nthreshold = 1e6\n[score]")
+    summary = scan(project).summary
+    assert (summary.done, summary.failed, summary.detections, summary.scored) == (3, 0, 0, 0)
+    assert scan(project).summary.ran == 0
+
+
 @pytest.mark.slow
 def test_a_killed_scan_resumes_to_the_bytes_of_an_undisturbed_one(project: Path) -> None:
     scan(project, out=str(project / "undisturbed"))
