@@ -45,6 +45,9 @@ survey = "survey/survey.toml"
 ensemble = "first"
 output = {output}
 bands = ["g", "r", "i"]
+
+[candidates]
+prior = 0.02   # about one detection in fifty of this sky is a planted lens; the default is that of a real sky
 """
 
 
