@@ -26,12 +26,12 @@ _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 
 
 class Metric(StrictModel):
-    """One measured figure with its 68 % interval and what it was measured on."""
+    """One measured figure with its 68 % interval, where there is one, and what it was measured on."""
 
     name: str
     value: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
     sample: str
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.evaluate.calibrate import fit_platt
-from pipeline.evaluate.metrics import Estimate, auroc, completeness_at_fpr, expected_calibration_error
+from pipeline.evaluate.metrics import auroc, completeness_at_fpr, expected_calibration_error
 from pipeline.models.calibration import Calibration, log_odds, sigmoid
 from pipeline.models.package import Metric, ModelCard
 from pipeline.models.publish import save_package
@@ -79,14 +79,14 @@ def _measure(
 ) -> tuple[Metric, ...]:
     logits, lens = trained.logits[rows], validation.lens[rows]
     probability = sigmoid(log_odds(logits, calibration, calibration.prior))
-    error = expected_calibration_error(probability, lens)
     figures = {
         "auroc": auroc(logits, lens),
         "completeness at 1 % false positives": completeness_at_fpr(logits, lens, 0.01),
         "completeness at 0.1 % false positives": completeness_at_fpr(logits, lens, 0.001),
-        "expected calibration error": Estimate(error, error, error),
     }
-    return tuple(
+    measured = [
         Metric(name=name, value=round(e.value, 4), low=round(e.low, 4), high=round(e.high, 4), sample=sample)
         for name, e in figures.items()
-    )
+    ]
+    error = expected_calibration_error(probability, lens)
+    return (*measured, Metric(name="expected calibration error", value=round(error, 4), sample=sample))
