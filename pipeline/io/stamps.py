@@ -214,7 +214,8 @@ def _fits_set(paths: Sequence[Path], bands: tuple[str, ...]) -> StampSet:
             groups.setdefault(name, {})[band] = path
         else:
             groups.setdefault(stem, {})[""] = path
-    names = tuple(groups)
+    # A file of a band that nobody asked for, beside those of the same stamp, is no stamp of its own.
+    names = tuple(name for name, files in groups.items() if "" not in files or not _sibling(name, groups))
 
     def read(index: int) -> Stamp:
         files = groups[names[index]]
@@ -228,6 +229,11 @@ def _fits_set(paths: Sequence[Path], bands: tuple[str, ...]) -> StampSet:
             return Stamp(names[index], None, f"{next(iter(files.values()))}: {error}")
 
     return StampSet(names, bands, read)
+
+
+def _sibling(stem: str, groups: Mapping[str, Mapping[str, Path]]) -> bool:
+    name, _, band = stem.rpartition("_")
+    return len(band) <= 2 and "" not in groups.get(name, {"": None})
 
 
 def _bands_of(files: Mapping[str, Path], bands: tuple[str, ...]) -> npt.NDArray[np.float32]:

@@ -58,6 +58,13 @@ def test_one_file_a_band_makes_one_stamp(tmp_path: Path):
     np.testing.assert_array_equal(stamps.read(1).pixels, cube(1))
 
 
+def test_a_file_of_a_band_that_nobody_asked_for_is_no_stamp(tmp_path: Path):
+    for band in ("g", "i", "Ks", "r", "z"):
+        fits.PrimaryHDU(np.ones((8, 8), np.float32)).writeto(tmp_path / f"J0_{band}.fits")
+    write_extensions(tmp_path / "J1_z.fits", cube())
+    assert open_stamps(tmp_path, None, BANDS).names == ("J0", "J1_z")
+
+
 def test_a_zero_point_brings_counts_to_nanojansky(tmp_path: Path):
     write_extensions(tmp_path / "x.fits", cube(), MAGZERO=28.9)
     # 2.5 mag below 31.4: a count is 10 nJy.

@@ -133,6 +133,18 @@ def test_the_prior_moves_the_scores(tmp_path: Path, ensemble: str):
     assert odds[1] / odds[0] == pytest.approx((1 - 1e-4) / 1e-4, rel=1e-3)
 
 
+def test_real_lenses_all_get_a_score_from_the_shipped_ensemble(tmp_path: Path, real_data: Path):
+    folder = tmp_path / "lenses"
+    folder.mkdir()
+    for path in sorted((real_data / "ps1-lenses" / "stamps").glob("*.fits.fz"))[:12]:
+        (folder / path.name).symlink_to(path)
+    result = score_stamps(folder, tmp_path / "s.csv", pixel_scale=0.25, bands=BANDS, prior=0.5)
+    assert (result.n, result.scored) == (12, 12)
+    rows = rows_of(tmp_path / "s.csv")
+    assert list(rows[0]) == ["name", "score", "score_first_cnn", "score_first_multiscale", "score_first_preact_resnet"]
+    assert all(0 < float(row["score"]) < 1 for row in rows)
+
+
 @pytest.mark.parametrize("scale", [0.0, -0.3, float("nan"), float("inf")])
 def test_an_impossible_pixel_scale_is_refused(tmp_path: Path, ensemble: str, scale: float):
     with pytest.raises(ConfigError, match="--pixel-scale"):
