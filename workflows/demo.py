@@ -47,7 +47,9 @@ output = {output}
 bands = ["g", "r", "i"]
 
 [candidates]
-prior = 0.02   # about one detection in fifty of this sky is a planted lens; the default is that of a real sky
+# About one detection in fifty of this sky is a planted lens; the defaults are those of a real sky.
+prior = 0.02
+floor = 0.02
 """
 
 
