@@ -1,6 +1,6 @@
 """Scoring rate of two Dask workers with lensscan's worker environment against Dask's own, in one run.
 
-    python tests/benchmarks/bench_worker_environment.py [--rounds 3] [--ensemble first]
+    python tests/benchmarks/bench_worker_environment.py [--rounds 3] [--ensemble first] [--dtype float32]
 
 Each measurement is a process of its own, because a cluster leaks its workers' settings into the process that
 started it. The two kinds take turns; the ratio is taken pair by pair.
@@ -19,7 +19,7 @@ import time
 SHARDS, CUTOUTS, SIZE = 8, 1024, 64
 
 
-def score_random(seed: int, ensemble: str) -> int:
+def score_random(seed: int, ensemble: str, dtype: str) -> int:
     """Score one shard of noise that the worker makes itself; returns the number of cutouts."""
     import numpy as np
     import torch
@@ -32,11 +32,12 @@ def score_random(seed: int, ensemble: str) -> int:
     members = load_ensemble(ensemble)
     bands = members.bands()
     image = np.random.default_rng(seed).normal(size=(CUTOUTS, len(bands), SIZE, SIZE)).astype(np.float32)
-    logits = score_cutouts(image, None, None, pixel_scale=0.3, bands=bands, ensemble=members, config=ScoreConfig())
+    config = ScoreConfig.model_validate({"dtype": dtype})
+    logits = score_cutouts(image, None, None, pixel_scale=0.3, bands=bands, ensemble=members, config=config)
     return len(logits)
 
 
-def measure(tuned: bool, ensemble: str) -> float:
+def measure(tuned: bool, ensemble: str, dtype: str) -> float:
     """Cutouts a second of a fresh cluster of two workers, after one warming round."""
     from contextlib import ExitStack
 
@@ -50,9 +51,9 @@ def measure(tuned: bool, ensemble: str) -> float:
         else:
             cluster = stack.enter_context(LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None))
         client = stack.enter_context(Client(cluster))
-        client.gather([client.submit(score_random, -seed - 1 + 2**31, ensemble) for seed in range(2)])
+        client.gather([client.submit(score_random, 2**31 - 1 - seed, ensemble, dtype) for seed in range(2)])
         began = time.perf_counter()
-        counts = client.gather([client.submit(score_random, seed, ensemble) for seed in range(SHARDS)])
+        counts = client.gather([client.submit(score_random, seed, ensemble, dtype) for seed in range(SHARDS)])
         return sum(counts) / (time.perf_counter() - began)
 
 
@@ -61,16 +62,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ensemble", default="first")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--measure", choices=["default", "tuned"])
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps({"rate": measure(options.measure == "tuned", options.ensemble)}))
+        print(json.dumps({"rate": measure(options.measure == "tuned", options.ensemble, options.dtype)}))
         return
     rates: dict[str, list[float]] = {"default": [], "tuned": []}
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "OMP_"))}
     for _ in range(options.rounds):
         for kind, seen in rates.items():
             command = [sys.executable, __file__, "--measure", kind, "--ensemble", options.ensemble]
+            command += ["--dtype", options.dtype]
             answer = subprocess.run(command, env=clean, capture_output=True, text=True, check=True)
             seen.append(json.loads(answer.stdout.splitlines()[-1])["rate"])
     ratios = [tuned / default for tuned, default in zip(rates["tuned"], rates["default"], strict=True)]
