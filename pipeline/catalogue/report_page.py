@@ -8,13 +8,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pipeline.catalogue.report_facts import CandidateFacts, FieldFacts, ReportFacts, ScoreHistogram
 from pipeline.flags import VetFlag, describe
 from pipeline.provenance import STAGES
-
-if TYPE_CHECKING:
-    from pipeline.catalogue.report import CandidateFacts, FieldFacts, ReportFacts, ScoreHistogram
 
 MOST_FIELDS = 300
 """Rows of the table of fields; failed ones come first."""
