@@ -9,11 +9,16 @@ python="${PYTHON:-python3}"
   echo "lensscan needs Python 3.11 to 3.13; set PYTHON to one." >&2
   exit 2
 }
-if "$python" -c 'import torch' 2>/dev/null; then
+has_torch='import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'
+if "$python" -c "$has_torch"; then
   "$python" -m venv --system-site-packages .venv
-  grep -v '^torch==' constraints.txt > .venv/constraints.txt
 else
   "$python" -m venv .venv
+fi
+# Asked of the new environment: a torch in another virtual one is out of its sight.
+if .venv/bin/python -c "$has_torch"; then
+  grep -v '^torch==' constraints.txt > .venv/constraints.txt
+else
   cp constraints.txt .venv/constraints.txt
 fi
 .venv/bin/python -m pip install --quiet --constraint .venv/constraints.txt --editable ".${1:+[$1]}"
