@@ -126,23 +126,22 @@ def scan_report(output: Path, target: Path, *, forecast: Mapping[str, Any] | Non
 def query_text(table: pa.Table, columns: Sequence[str] | None = None) -> Group:
     """The first rows, flags by name, and how many more there are; the columns given, or those that fit a screen."""
     from rich.console import Group
-    from rich.markup import escape
     from rich.table import Table
 
     names = list(columns) if columns is not None else [name for name in _FIRST if name in table.column_names]
     rows = [
         [_cell(name, value) for name, value in row.items()] for row in table.select(names).slice(0, SHOWN).to_pylist()
     ]
-    grid = Table(box=None, padding=(0, 2, 0, 0))
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for index, name in enumerate(names):
         if name in ("field_id", "vet_flags"):
-            grid.add_column(escape(name), overflow="fold")
+            grid.add_column(name, overflow="fold")
         else:
             # Half an id is none: numbers are never cut, names and flags give way to them.
             width = max([len(name), *(len(row[index]) for row in rows)])
-            grid.add_column(escape(name), justify="right", no_wrap=True, min_width=width)
+            grid.add_column(name, justify="right", no_wrap=True, min_width=width)
     for row in rows:
-        grid.add_row(*map(escape, row))
+        grid.add_row(*row)
     hidden = len(table) - SHOWN
     more = f", the first {SHOWN} shown; --format csv or --output FILE gives all" if hidden > 0 else ""
     return Group(grid, f"{len(table):,} rows{more}")

@@ -31,7 +31,8 @@ def show(as_json: bool, values: Mapping[str, Any], text: Callable[[], Any]) -> N
     if as_json:
         typer.echo(json.dumps(values))
     else:
-        Console(soft_wrap=True).print(text(), highlight=False)
+        # Paths, field ids and reasons may hold [brackets]: they are text, not markup.
+        Console(soft_wrap=True, markup=False).print(text(), highlight=False)
 
 
 def exit_if(failed: bool) -> None:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
 
 from workflows.forecast import Forecast
@@ -57,10 +56,10 @@ def status_text(rows: Sequence[Mapping[str, str | None]]) -> Group:
     for row in rows:
         states.setdefault(str(row["field"]), {})[str(row["stage"])] = str(row["state"])
     for field, by_stage in states.items():
-        table.add_row(escape(field), *(by_stage.get(stage, "") for stage in stages))
+        table.add_row(field, *(by_stage.get(stage, "") for stage in stages))
     reasons = [f"{row['field']}: {row['stage']}: {row['reason']}" for row in rows if row["reason"]]
     total = Counter(str(row["state"]) for row in rows)
-    return Group(table, *map(escape, reasons), ", ".join(f"{count} {state}" for state, count in sorted(total.items())))
+    return Group(table, *reasons, ", ".join(f"{count} {state}" for state, count in sorted(total.items())))
 
 
 def _summary_lines(summary: Summary) -> list[str]:

@@ -112,6 +112,8 @@ def _answer(
     if top is not None and top < 0:
         raise QueryError(f"top: {top} is negative; give the number of rows wanted.")
     chosen = list(columns) if columns is not None else source.columns
+    if not chosen:
+        raise QueryError(f"columns: none is named; choose from {', '.join(source.columns)}, or leave them out for all.")
     _known(chosen, source)
     condition = where if where is not None and where.strip() else None
     order = [name for name in ("field_id", "objid") if name in source.columns]

@@ -186,7 +186,7 @@ def _open_array(path: Path, bands: tuple[str, ...] | None) -> StampSet:
         raise ConfigError(f"{path}: {array.shape[1]} bands without names; say which with --bands, such as g,r,i.")
     if len(bands) != array.shape[1]:
         raise ConfigError(f"{path}: {array.shape[1]} bands on axis 1, but {len(bands)} names: {', '.join(bands)}.")
-    return StampSet(labels, bands, lambda index: Stamp(labels[index], np.asarray(array[index], dtype=np.float32)))
+    return StampSet(labels, bands, lambda index: Stamp(labels[index], _single(array[index])))
 
 
 def _pictures(paths: Sequence[Path]) -> StampSet:
@@ -289,8 +289,18 @@ def _nanojansky(hdu: Any) -> npt.NDArray[np.float32]:
     pixels = np.asarray(hdu.data, dtype=np.float64)
     zero_point = hdu.header.get("MAGZERO")
     if zero_point is not None:
-        pixels = pixels * 10 ** (0.4 * (_AB_NANOJANSKY - float(zero_point)))
-    return pixels.astype(np.float32)
+        with np.errstate(over="ignore", under="ignore"):
+            factor = np.power(10.0, 0.4 * (_AB_NANOJANSKY - float(zero_point)))
+        if not 0 < factor < np.inf:
+            raise ValueError(f"MAGZERO is {zero_point!r}, which is no AB magnitude")
+        pixels = pixels * factor
+    return _single(pixels)
+
+
+def _single(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """As float32; a value beyond its range becomes infinite, and gets no score."""
+    with np.errstate(over="ignore"):
+        return np.asarray(pixels, dtype=np.float32)
 
 
 def _stacked(planes: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:

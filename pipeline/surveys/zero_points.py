@@ -18,8 +18,11 @@ _MAGGIES = {"maggy": 0.0, "maggies": 0.0, "nanomaggy": 22.5, "nanomaggies": 22.5
 
 
 def njy_per_magnitude_zero(magnitude: float) -> float:
-    """Flux in nJy of a pixel value of 1 where that is `magnitude` AB."""
-    return float(10.0 ** (0.4 * (AB_ZERO_NJY - magnitude)))
+    """Flux in nJy of a pixel value of 1 where that is `magnitude` AB; 0 or infinite beyond what a float holds."""
+    try:
+        return float(10.0 ** (0.4 * (AB_ZERO_NJY - magnitude)))
+    except OverflowError:
+        return math.inf
 
 
 def njy_per_unit(unit: str) -> float:
@@ -45,12 +48,18 @@ def njy_per_value(plane: FitsPlane, alternatives: Sequence[ZeroPoint]) -> float:
     Raises
     ------
     BadSurveyData
-        If none has, naming what was tried, or if a keyword is there and holds no usable number.
+        If none has, naming what was tried, or if a keyword is there and holds no usable number, or one that
+        makes pixels worth nothing or infinitely much.
     """
     tried = []
     for alternative in alternatives:
         factor = _factor(plane, alternative)
         if factor is not None:
+            if not 0 < factor < math.inf:
+                raise BadSurveyData(
+                    f"{plane.where}: the zero point makes a pixel value of 1 worth {factor:g} nJy; "
+                    "mend the header, or zero_point in the survey's TOML."
+                )
             return factor
         tried.append(alternative.keyword or alternative.flux_keyword or alternative.unit_keyword or "?")
     raise BadSurveyData(

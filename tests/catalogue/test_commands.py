@@ -44,6 +44,20 @@ def test_a_narrow_screen_cuts_no_id(scan: Path, make_table: Callable[..., pa.Tab
         assert word in answer.stdout
 
 
+def test_brackets_in_names_of_fields_and_files_are_shown(make_table: Callable[..., pa.Table], tmp_path: Path) -> None:
+    folder = tmp_path / "my [sky]"
+    folder.mkdir()
+    write_table(folder / "t.parquet", make_table("a[b]", [1], [10.0], [0.0], [0.5], [0]))
+    assert "a[b]" in run("query", folder / "t.parquet").stdout
+    assert str(folder / "t.csv") in run("query", folder / "t.parquet", "--output", folder / "t.csv").stdout
+
+
+def test_a_long_flag_stays_in_one_piece_on_80_columns(make_table: Callable[..., pa.Table], tmp_path: Path) -> None:
+    table = make_table("KV0", [288247212451821469], [135.066006], [0.504235], [0.00058175], [2])
+    write_table(tmp_path / "t.parquet", table)
+    assert "chip_gap_crosses" in run("query", tmp_path / "t.parquet").stdout
+
+
 def test_a_long_table_says_that_there_is_more(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "SHOWN", 2)
     assert "5 rows, the first 2 shown" in run("query", scan).stdout

@@ -73,6 +73,8 @@ def test_top_min_score_primary_and_columns(scan: Path) -> None:
         query(scan, top=-1)
     with pytest.raises(QueryError, match="no column colour; columns: objid"):
         query(scan, columns=["colour"])
+    with pytest.raises(QueryError, match="columns: none is named"):
+        query(scan, columns=[])
     with pytest.raises(QueryError, match="min_score: nan"):
         query(scan, min_score=float("nan"))
 

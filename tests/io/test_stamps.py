@@ -71,7 +71,7 @@ def test_a_zero_point_brings_counts_to_nanojansky(tmp_path: Path):
     np.testing.assert_allclose(open_stamps(tmp_path, None, BANDS).read(0).pixels, 10 * cube(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("wrong", ["truncated", "a band short", "shapes differ", "text"])
+@pytest.mark.parametrize("wrong", ["truncated", "a band short", "shapes differ", "text", "zero point"])
 def test_one_bad_file_is_one_stamp_without_pixels_and_with_a_reason(tmp_path: Path, wrong: str):
     write_extensions(tmp_path / "good.fits", cube())
     bad = tmp_path / "bad.fits"
@@ -83,6 +83,8 @@ def test_one_bad_file_is_one_stamp_without_pixels_and_with_a_reason(tmp_path: Pa
     elif wrong == "shapes differ":
         hdus = [fits.ImageHDU(np.zeros((8 + k, 8), np.float32), name=band) for k, band in enumerate(BANDS)]
         fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(bad)
+    elif wrong == "zero point":
+        write_extensions(bad, cube(), MAGZERO=-5000.0)
     else:
         bad.write_text("no FITS at all")
     stamps = list(open_stamps(tmp_path, None, BANDS))
@@ -100,6 +102,11 @@ def test_arrays_keep_their_order_and_names(tmp_path: Path):
     assert plain.names == ("0", "1")
     np.testing.assert_array_equal(plain.read(1).pixels, image[1])
     assert open_stamps(tmp_path / "a.npz", BANDS, BANDS).names == ("p", "q")
+
+
+def test_doubles_beyond_single_precision_become_infinite_without_a_warning(tmp_path: Path):
+    np.save(tmp_path / "a.npy", np.full((1, 3, 4, 4), 1e300))
+    assert np.isposinf(open_stamps(tmp_path / "a.npy", BANDS, BANDS).read(0).pixels).all()
 
 
 def test_big_endian_doubles_become_native_floats(tmp_path: Path):

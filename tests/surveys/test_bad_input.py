@@ -173,6 +173,14 @@ def test_zero_point_that_is_no_number_is_named(tiny_survey: Make, tmp_path: Path
     refused(survey, "F1_g.fits", "FLUXMAG0", repr(value))
 
 
+@pytest.mark.parametrize("value", [1e6, -1e6])
+def test_zero_point_that_leaves_no_flux_is_named(tiny_survey: Make, tmp_path: Path, value: float) -> None:
+    survey = tiny_survey(head='zero_point = [{ keyword = "MAGZERO" }]\n')
+    with fits.open(tmp_path / "data/F1/F1_g.fits", mode="update") as hdus:
+        hdus[0].header["MAGZERO"] = value
+    refused(survey, "F1_g.fits", "zero point", "mend the header")
+
+
 @pytest.mark.parametrize("value", [0.0, 7.5])
 def test_constant_band_is_an_error(tiny_survey: Make, tmp_path: Path, write_fits: Write, value: float) -> None:
     survey = tiny_survey()

@@ -80,6 +80,18 @@ def test_a_failed_field_is_exit_one_with_the_object_still_printed(project: Path)
     assert "F1" in text
 
 
+def test_texts_show_paths_with_brackets_as_they_are(project: Path) -> None:
+    (project / "survey ü").rename(project / "survey [x]")
+    (project / "scan.toml").write_text((project / "scan.toml").read_text().replace("survey ü", "survey [x]"))
+    (project / "survey [x]" / "F1" / "F1-g.fits").write_bytes(b"SIMPLE")
+    out = str(project / "out [dir]")
+    arguments = [str(project / "scan.toml"), "--out", out]
+    scanned = CliRunner().invoke(app, ["scan", *arguments, "--cluster", "serial"]).stdout
+    assert f"catalogue: {out}" in scanned
+    assert f"--out '{out}'" in scanned
+    assert "survey [x]/F1/F1-g.fits" in CliRunner().invoke(app, ["status", *arguments]).stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
