@@ -71,10 +71,12 @@ class Plan:
         Raises
         ------
         ConfigError
-            For a name that is no field of the survey.
+            For a name that is no field of the survey, or none at all.
         """
         if names is None:
             return self.fields
+        if not names:
+            raise ConfigError("no field is named; name some, or leave --fields out for all.")
         known = {plan.field.field_id: plan for plan in self.fields}
         unknown = [name for name in names if name not in known]
         if unknown:

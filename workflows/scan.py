@@ -28,7 +28,8 @@ class FieldRun:
     redo: tuple[str, ...]
     generation: str = ""
     shards_left: int = 0
-    wrote: list[str] = field(default_factory=list)
+    before: dict[str, str] = field(default_factory=dict)
+    """Place of what is done already and computed again."""
 
     @property
     def field_id(self) -> str:
@@ -134,7 +135,7 @@ class Scan:
                 stage.stage for stage in plan.stages if stage.state not in ("done", "empty")
             ]
             if stages:
-                self._open(FieldRun(plan, tuple(stages)))
+                self._open(FieldRun(plan, tuple(stages), before=self._places(plan, stages)))
             else:
                 self._progress("field", 1)
         while self._feed() or self._in_flight:
@@ -150,6 +151,11 @@ class Scan:
             self._scored.objects,
             self._scored.seconds,
         )
+
+    def _places(self, plan: FieldPlan, stages: Sequence[str]) -> dict[str, str]:
+        again = [stage.stage for stage in plan.stages if stage.stage in stages and stage.state in ("done", "empty")]
+        live = {stage: products.live_manifest(self._output, plan.field.field_id, stage) for stage in again}
+        return {stage: manifest.place for stage, manifest in live.items() if manifest is not None}
 
     def _open(self, run: FieldRun) -> None:
         self._runs[run.field_id] = run
@@ -293,7 +299,11 @@ class Scan:
 
     def _fail(self, task: Task, error: BaseException) -> None:
         run = self._runs.pop(task.field_id)
-        stage = _stage_of(task, run)
+        mine = _stages_of(task, run)
+        wrote = [stage for stage in mine if self._published(run, stage)]
+        self._ran += len(wrote)
+        # The fingerprint of the stage that failed, and of none before it, changes when what was wrong is mended.
+        stage = next((stage for stage in mine if stage not in wrote), mine[-1])
         expected = isinstance(error, LensscanError)
         reason = str(error) if expected else f"{type(error).__name__}: {error}"
         trace = None if expected else "".join(traceback.format_exception(error))
@@ -302,16 +312,21 @@ class Scan:
         products.record_failure(self._output, task.field_id, stage, run.plan.fingerprint(stage), reason, again=again)
         self._progress("failed", 1)
 
+    def _published(self, run: FieldRun, stage: str) -> bool:
+        """Whether this run has published a stage, so that a failure is of a later one."""
+        live = products.live_manifest(self._output, run.field_id, stage)
+        wanted = run.plan.fingerprint(stage)
+        return live is not None and live.fingerprint == wanted and live.place != run.before.get(stage)
 
-def _stage_of(task: Task, run: FieldRun) -> str:
-    """The stage to blame: the first that the task had to write."""
+
+def _stages_of(task: Task, run: FieldRun) -> tuple[str, ...]:
+    """The stages that a task has to write, one of which is to blame for its failure."""
     within: dict[Any, tuple[str, ...]] = {
         cut_field: ("masks", "detect", "cutouts"),
         score_shard: ("score",),
         finish_field: ("score", "candidates"),
     }
-    mine = [stage for stage in within[task.function] if stage in run.redo]
-    return mine[0] if mine else within[task.function][0]
+    return tuple(stage for stage in within[task.function] if stage in run.redo) or within[task.function][:1]
 
 
 def _failure_of(plan: FieldPlan) -> Failure:

@@ -31,7 +31,7 @@ class Lease:
     Raises
     ------
     ProductMismatch
-        On entry, if another living process holds it.
+        On entry, if another living process holds it, or the folder can't be written.
     """
 
     def __init__(self, output: Path) -> None:
@@ -41,7 +41,6 @@ class Lease:
         self._thread = threading.Thread(target=self._beat, name="scan-lease", daemon=True)
 
     def __enter__(self) -> Lease:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(3):
             if self._create():
                 self._thread.start()
@@ -78,7 +77,14 @@ class Lease:
             "pid": os.getpid(),
             "started": _started(os.getpid()),
         }
-        draft.write_text(json.dumps(owner))
+        try:
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps(owner))
+        except OSError as error:
+            raise ProductMismatch(
+                f"{draft.parent} can't be written ({error.strerror}); "
+                "mend that, or choose another output with --out DIR."
+            ) from error
         try:
             os.link(draft, self._path)
         except FileExistsError:

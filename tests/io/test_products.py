@@ -135,6 +135,12 @@ def test_a_second_writer_is_refused_while_the_first_lives(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == []
 
 
+def test_an_output_that_cannot_be_written_is_named_with_the_next_step(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ProductMismatch, match=r"file can't be written \(File exists\).*--out DIR"):
+        Lease(tmp_path / "file").__enter__()
+
+
 def test_the_lease_of_a_dead_process_is_broken(tmp_path: Path) -> None:
     with Lease(tmp_path):
         owner = json.loads((tmp_path / NAME).read_text())

@@ -186,6 +186,45 @@ def test_one_broken_file_quarantines_its_field_alone(project: Path, broken: str)
     assert products.failures(project / "out put") == {}
 
 
+def test_a_bad_catalogue_is_told_of_the_detections_and_mending_it_is_enough(project: Path, edit: Edit) -> None:
+    with (project / "survey ü" / "survey.toml").open("a") as stream:
+        stream.write(
+            '[catalogue]\nkind = "field"\npath = "{field_id}/objects.csv"\nobjid = "ID"\nra = "RA"\ndec = "DEC"\n'
+        )
+    edit(project / "scan.toml", "[score]", '[detect]\nmethod = "catalogue"\n[score]')
+    for number in range(3):
+        rows = f"ID,RA,DEC\n1,{150 - 0.015 * number},2.0\n2,{150 - 0.015 * number},2.001\n"
+        (project / "survey ü" / f"F{number}" / "objects.csv").write_text(rows)
+    path = project / "survey ü" / "F1" / "objects.csv"
+    good = path.read_text()
+    path.write_text(good.replace("\n2,", "\n1,"))
+    first = scan(project)
+    assert [(failure.field_id, failure.stage) for failure in first.failures] == [("F1", "detect")]
+    assert first.summary.ran == 5 + 1 + 5, "the masks of the field that failed are written, too"
+    (row,) = [row for row in status(open_scan(str(project / "scan.toml"))) if row["state"] == "failed"]
+    assert (row["field"], row["stage"]) == ("F1", "detect")
+    assert "objects.csv" in str(row["reason"])
+    assert scan(project).summary.ran == 0
+    path.write_text(good)
+    assert (scan(project).summary.ran, states(project)["F1", "candidates"]) == (4, "done")
+
+
+def test_a_rerun_that_fails_names_the_stage_that_it_did_not_reach(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan(project)
+    rows = catalogue(project / "out put")
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("workflows.tasks._detect", broken)
+    outcome = run_field(open_scan(str(project / "scan.toml")), SERIAL, "F1", quiet=True)
+    assert [failure.stage for failure in outcome.failures] == ["detect"]
+    assert outcome.summary.ran == 1
+    assert catalogue(project / "out put") == rows
+
+
 def test_a_field_without_coverage_is_an_empty_success(project: Path) -> None:
     for band in "gri":
         with fits.open(project / "survey ü" / "F2" / f"F2-{band}.fits", mode="update") as hdus:
@@ -248,6 +287,8 @@ def test_an_output_of_another_scan_and_an_unknown_field_stop_before_anything_run
     scan(project)
     with pytest.raises(ConfigError, match="'F9'"):
         scan(project, fields=["F9"])
+    with pytest.raises(ConfigError, match="no field is named"):
+        scan(project, fields=[])
     edit(project / "scan.toml", "mini-scan", "other-scan")
     before = tree(project / "out put")
     with pytest.raises(ProductMismatch, match="belongs to another scan"):
