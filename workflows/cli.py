@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +17,9 @@ from workflows.console import exit_if, reporting, show
 from workflows.simulate import simulate
 from workflows.stamps import stamps
 from workflows.train import train
+
+# typer carries click inside itself from some version on; its own face for a wrong call is this class's base.
+UsageError: Any = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     help="Scan an imaging survey for strong gravitational lenses.",
@@ -125,8 +130,19 @@ def status(config: Config, out: Out = None, as_json: Json = False) -> None:
 
 
 def main() -> None:
-    """Run the command line; errors that lensscan foresaw are one message and exit code 2."""
-    app()
+    """Run the command line; what cannot start is one message, or one JSON object with `--json`, and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        if "--json" in sys.argv[1:]:
+            typer.echo(json.dumps({"error": error.format_message()}))
+        else:
+            error.show()
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        typer.echo("stopped; run the same command again, it resumes.", err=True)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _names(fields: str | None) -> list[str] | None:

@@ -14,7 +14,6 @@ import pyarrow as pa
 import typer
 from astropy.wcs import WCS
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
 
 from pipeline.catalogue.query import query
@@ -168,9 +167,7 @@ def demo_text(result: DemoResult) -> Group:
     for heading in ("rank", "objid", "field", "score", "truth", "flags"):
         table.add_column(heading)
     for row in result.ranking:
-        table.add_row(
-            str(row.rank), str(row.objid), escape(row.field_id), f"{row.score:.4f}", row.truth, row.flags.lower()
-        )
+        table.add_row(str(row.rank), str(row.objid), row.field_id, f"{row.score:.4f}", row.truth, row.flags.lower())
     return Group(
         table,
         f"{result.detections:,} detections, {result.scored:,} scored, {result.candidates:,} candidates",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,12 +99,13 @@ def test_texts_show_paths_with_brackets_as_they_are(project: Path) -> None:
     [
         (["scan", "no-such-scan"], "no-such-scan"),
         (["scan", "{project}/scan.toml", "--fields", "F9", "--cluster", "serial"], "F9"),
-        (["scan", "{project}/scan.toml", "--cluster", "tcp://127.0.0.1:1"], "tcp://127.0.0.1:1"),
+        (["scan", "{project}/scan.toml", "--cluster", "{project}/dead.toml"], "tcp://127.0.0.1:1"),
         (["field", "{project}/scan.toml", "F0", "--from", "nothing", "--cluster", "serial"], "nothing"),
         (["query", "{project}"], "scan.json"),
     ],
 )
 def test_what_cannot_start_is_exit_two_with_the_reason(project: Path, arguments: list[str], words: str) -> None:
+    (project / "dead.toml").write_text('kind = "address"\naddress = "tcp://127.0.0.1:1"\nwait = "2 s"\n')
     code, answer = run(*(argument.replace("{project}", str(project)) for argument in arguments))
     assert code == 2
     assert words in answer["error"]
@@ -120,6 +123,22 @@ def test_an_ensemble_without_its_band_is_exit_two(project: Path, edit: Callable[
     code, answer = run("scan", str(project / "scan.toml"), "--cluster", "serial")
     assert code == 2
     assert "i is missing" in answer["error"]
+
+
+@pytest.mark.parametrize("arguments", [["scan"], ["stamps", "x", "--pixel-scale", "wide"], ["scan", "--no-such"]])
+def test_a_wrong_call_is_one_json_object_too(arguments: list[str]) -> None:
+    command = [sys.executable, "-c", "from workflows.cli import main; main()", *arguments, "--json"]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 2
+    assert set(json.loads(answer.stdout)) == {"error"}
+
+
+def test_exit_codes_reach_the_shell(project: Path) -> None:
+    command = [sys.executable, "-c", "from workflows.cli import main; main()", "scan", "no-such-scan"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 2
+    (project / "survey ü" / "F1" / "F1-g.fits").write_bytes(b"SIMPLE")
+    command[-1:] = [str(project / "scan.toml"), "--cluster", "serial", "--fields", "F1"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 1
 
 
 def test_the_readme_names_every_command_and_option() -> None:
