@@ -52,10 +52,10 @@ def _in_unit(unit: str, *, positive: bool, zero: bool = False) -> BeforeValidato
 Arcsec = Annotated[float, _in_unit("arcsec", positive=True)]
 ArcsecOrZero = Annotated[float, _in_unit("arcsec", positive=True, zero=True)]
 Degrees = Annotated[float, _in_unit("deg", positive=False)]
-Pixels = Annotated[float, _in_unit("pix", positive=True)]
 Magnitude = Annotated[float, _in_unit("mag", positive=False)]
-NanoJansky = Annotated[float, _in_unit("nJy", positive=True)]
 Megabytes = Annotated[float, _in_unit("Mbyte", positive=True)]
+PerArcmin2 = Annotated[float, _in_unit("arcmin-2", positive=True)]
+PerSecond = Annotated[float, _in_unit("s-1", positive=True)]
 Seconds = Annotated[float, _in_unit("s", positive=True)]
 
 

@@ -12,6 +12,8 @@ from pipeline.config import (
     Arcsec,
     ArcsecOrZero,
     Megabytes,
+    PerArcmin2,
+    PerSecond,
     StrictModel,
     expand,
     read_toml,
@@ -123,6 +125,18 @@ class CandidatesConfig(StrictModel):
     max_fraction: float = Field(0.1, gt=0, le=1)
 
 
+class ForecastConfig(StrictModel):
+    """What a forecast assumes until this output has measured it; no product depends on it.
+
+    The defaults are near what `lensscan demo` and `lensscan scan kids-viking` measured on two CPU cores: 10 and 5
+    detections a square arcminute, 50 to 105 objects cut and 180 to 310 scored a second and worker.
+    """
+
+    density: PerArcmin2 = Field("8 arcmin-2", validate_default=True)
+    cut_rate: PerSecond = Field("80 s-1", validate_default=True)
+    score_rate: PerSecond = Field("200 s-1", validate_default=True)
+
+
 class ScanConfig(StrictModel):
     """One survey, one ensemble, one configuration, with an id.
 
@@ -157,6 +171,7 @@ class ScanConfig(StrictModel):
     score: ScoreConfig = ScoreConfig()
     vet: VetConfig = VetConfig()
     candidates: CandidatesConfig = CandidatesConfig()
+    forecast: ForecastConfig = ForecastConfig()
 
     @field_validator("scan_id")
     @classmethod

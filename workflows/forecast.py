@@ -1,4 +1,4 @@
-"""What a scan would read, write and take, from its own earlier fields or from stated densities and rates."""
+"""What a scan would read, write and take, from its own earlier fields or from configured densities and rates."""
 
 from __future__ import annotations
 
@@ -9,15 +9,9 @@ from typing import Any
 from pipeline.io import products
 from pipeline.provenance import file_identity
 from pipeline.scan.cutouts import stamp_pixels
+from pipeline.scan_config import ForecastConfig
 from workflows.plan import FieldPlan, pixel_files, stages_of
 from workflows.setup import ScanSetup
-
-DETECTIONS_PER_ARCMIN2 = 40.0
-"""Assumed where no field of this output is done: about what r = 24.4 at five sigma gives at high latitude."""
-CUT_RATE = 400.0
-"""Objects a second and worker through masks, detection and cutting, assumed before a run has measured it."""
-SCORE_RATE = 800.0
-"""Objects a second and worker through a three-member ensemble on a CPU core, likewise."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +41,9 @@ def forecast(setup: ScanSetup, plans: tuple[FieldPlan, ...], workers: int) -> Fo
     """Forecast what bringing `plans` to their end takes.
 
     The density of detections is measured on the fields of this output that are done, and the rates are those of
-    its last run; where there are none, the module's stated assumptions stand in.
+    its last run; where there are none, `ForecastConfig` stands in.
     """
-    density, rates, basis = _measured(setup.output, plans)
+    density, rates, basis = _measured(setup.output, plans, setup.config.forecast)
     todo = [plan for plan in plans if not plan.finished and not plan.blocked and plan.geometry is not None]
     area = sum(_area_arcmin2(plan) for plan in todo)
     objects = round(area * density)
@@ -85,7 +79,9 @@ def _area_arcmin2(plan: FieldPlan) -> float:
     return nx * ny * (geometry.pixel_scale / 60.0) ** 2
 
 
-def _measured(output: Path, plans: tuple[FieldPlan, ...]) -> tuple[float, tuple[float, float], str]:
+def _measured(
+    output: Path, plans: tuple[FieldPlan, ...], assumed: ForecastConfig
+) -> tuple[float, tuple[float, float], str]:
     area, count = 0.0, 0
     for plan in plans:
         done = next((stage for stage in plan.stages if stage.stage == "cutouts"), None)
@@ -95,11 +91,11 @@ def _measured(output: Path, plans: tuple[FieldPlan, ...]) -> tuple[float, tuple[
         if manifest is not None:
             area += _area_arcmin2(plan)
             count += manifest.rows
-    density = count / area if area else DETECTIONS_PER_ARCMIN2
+    density = count / area if area else assumed.density
     run = _last_rates(output)
     basis = f"{density:.1f} detections/arcmin2 " + ("measured on finished fields" if area else "assumed")
     basis += "; rates of the last run" if run else "; assumed rates"
-    return density, run or (CUT_RATE, SCORE_RATE), basis
+    return density, run or (assumed.cut_rate, assumed.score_rate), basis
 
 
 def _last_rates(output: Path) -> tuple[float, float] | None:

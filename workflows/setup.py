@@ -22,10 +22,6 @@ class ScanSetup:
 
     Attributes
     ----------
-    reference : str
-        The config as the user named it; goes into the commands that messages suggest.
-    path : Path
-        The config's file.
     config : ScanConfig
     raw : mapping
         The file's values before expansion.
@@ -37,8 +33,6 @@ class ScanSetup:
         Absolute.
     """
 
-    reference: str
-    path: Path
     config: ScanConfig
     raw: Mapping[str, Any]
     survey: Survey
@@ -102,6 +96,4 @@ def open_scan(reference: str, out: str | None = None) -> ScanSetup:
     if config.detect.method == "catalogue" and survey.catalogue_kind == "none":
         raise ConfigError(f'{path}: detect.method = "catalogue", but survey {survey.name!r} declares no catalogue.')
     output = Path(config.output).expanduser().absolute()
-    return ScanSetup(
-        reference, path.absolute(), config, raw, survey, survey_path.absolute(), ensemble, ensemble_path, output
-    )
+    return ScanSetup(config, raw, survey, survey_path.absolute(), ensemble, ensemble_path, output)

@@ -163,9 +163,9 @@ BAD = [
     "flag(vet_flags, field_id)",
     "flag(vet_flags, 'SEAM', 3)",
     # statements
-    "COPY catalogue TO '/tmp/x.csv'",
+    "COPY catalogue TO '/x.csv'",
     "SELECT 1",
-    "ATTACH '/tmp/x.db'",
+    "ATTACH '/x.db'",
     "INSTALL httpfs",
     "SET threads = 1",
     "CREATE TABLE x AS SELECT 1",

@@ -19,7 +19,9 @@ from astropy.io import fits
 
 from pipeline.errors import ConfigError, ModelMismatch, ProductMismatch
 from pipeline.io import products
+from pipeline.scan.field_scan import scan_field
 from workflows.cluster import ClusterConfig
+from workflows.field_tables import scored_table
 from workflows.run import ScanOutcome, run_field, run_scan, status
 from workflows.setup import open_scan
 
@@ -89,6 +91,20 @@ def test_a_cluster_gives_the_bytes_of_the_serial_executor(project: Path) -> None
     outcome = run_scan(setup, ClusterConfig(workers=2), quiet=True)
     assert not outcome.failures
     assert catalogue(project / "cluster") == catalogue(project / "serial")
+
+
+def test_the_line_in_memory_gives_the_rows_of_the_scan(project: Path) -> None:
+    scan(project)
+    setup = open_scan(str(project / "scan.toml"))
+    fields = {field.field_id: field for field in setup.survey.fields()}
+    others = [setup.survey.geometry(fields[name]) for name in ("F0", "F2")]
+    assert setup.ensemble is not None
+    image = setup.survey.open(fields["F1"], setup.config.bands)
+    rows = scan_field(image, setup.ensemble, setup.config, neighbours=others)
+    table = pq.read_table(products.live_files(setup.output, "candidates", "scores.parquet")["F1"])
+    assert scored_table(rows, setup.config.bands, rows.members).drop(["survey", "release"]).to_pylist() == (
+        table.drop(["survey", "release"]).to_pylist()
+    )
 
 
 def test_rerun_of_one_field_leaves_others_untouched(project: Path) -> None:
