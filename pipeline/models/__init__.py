@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from pipeline.models.layers import Network
 
 ARCHITECTURES: Mapping[str, str] = {
+    "attention": "pipeline.models.attention:Attention",
     "cnn": "pipeline.models.cnn:Cnn",
+    "efficientnet": "pipeline.models.efficientnet:Efficientnet",
     "multiscale": "pipeline.models.multiscale:Multiscale",
     "preact_resnet": "pipeline.models.preact_resnet:PreactResnet",
+    "resnet": "pipeline.models.resnet:Resnet",
+    "vit": "pipeline.models.vit:Vit",
 }
 """Every network by name. Each takes `channels` and its own arguments, and maps float32
-(n, channels, y, x) to logits (n,)."""
+(n, channels, y, x) to logits (n,); `embed` gives what stands before the last layer."""
 
 
-def build(architecture: str, channels: int, arguments: Mapping[str, Any]) -> nn.Module:
+def build(architecture: str, channels: int, arguments: Mapping[str, Any]) -> Network:
     """A network of a registered architecture, with fresh weights.
 
     Parameters
@@ -41,7 +45,7 @@ def build(architecture: str, channels: int, arguments: Mapping[str, Any]) -> nn.
         raise ConfigError(f"no architecture {architecture!r}; there are: {', '.join(sorted(ARCHITECTURES))}.")
     module, attribute = ARCHITECTURES[architecture].split(":")
     try:
-        network: nn.Module = getattr(import_module(module), attribute)(channels=channels, **arguments)
+        network: Network = getattr(import_module(module), attribute)(channels=channels, **arguments)
     except TypeError as error:
         raise ConfigError(f"architecture {architecture!r} does not take {dict(arguments)}: {error}.") from error
     return network

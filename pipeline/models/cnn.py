@@ -6,10 +6,10 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from pipeline.models.layers import Head, Stem, convolution
+from pipeline.models.layers import Head, Network, Stem, convolution
 
 
-class Cnn(nn.Module):
+class Cnn(Network):
     """Three blocks of two convolutions, each followed by pooling over 2 x 2.
 
     Parameters
@@ -42,7 +42,7 @@ class Cnn(nn.Module):
         )
         self.head = Head(widths[-1], 64, dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (n, channels, y, x) to logits (n,)."""
-        logits: Tensor = self.head(self.blocks(self.stem(x)))
-        return logits
+    def encode(self, x: Tensor) -> Tensor:
+        """Map (n, channels, y, x), y and x even, to a feature map (n, features, y/16, x/16)."""
+        features: Tensor = self.blocks(self.stem(x))
+        return features

@@ -1,9 +1,59 @@
-"""The parts that the networks share: the way in, the way out."""
+"""The parts that the networks share: what a network promises, the way in, the way out."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
+
+
+class Classifier(nn.Module, ABC):
+    """The last part of a network: from the encoder's answer to an embedding, from that to a logit."""
+
+    @abstractmethod
+    def embed(self, x: Tensor) -> Tensor:
+        """Map the encoder's answer to float32 (n, d)."""
+
+    @abstractmethod
+    def classify(self, embedding: Tensor) -> Tensor:
+        """Map (n, d) to float32 logits (n,); what is dropped out in training is dropped here."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map the encoder's answer to float32 logits (n,)."""
+        return self.classify(self.embed(x))
+
+
+class Network(nn.Module, ABC):
+    """What every registered network is: an encoder, and a `head` that is all the rest.
+
+    Parameters named `head.` belong to the head, all others to the encoder, in order from input to output.
+    """
+
+    head: Classifier
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """Map float32 (n, channels, y, x) to what the head takes."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The penultimate features.
+
+        Parameters
+        ----------
+        x : float32 (n, channels, y, x)
+            Finite: NaN spreads through its stamp.
+
+        Returns
+        -------
+        float32 (n, d)
+            Under autocast rounded to its type; `head.classify` of it is what `forward` gives.
+        """
+        return self.head.embed(self.encode(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map float32 (n, channels, y, x) to float32 logits (n,)."""
+        return self.head.classify(self.embed(x))
 
 
 class Stem(nn.Module):
@@ -31,7 +81,7 @@ class Stem(nn.Module):
         return answer
 
 
-class Head(nn.Module):
+class Head(Classifier):
     """Mean, maximum and the mean of the centre of a feature map, through one hidden layer to a logit."""
 
     def __init__(self, features: int, hidden: int, dropout: float) -> None:
@@ -40,12 +90,16 @@ class Head(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(hidden, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (n, features, y, x) to logits (n,)."""
+    def embed(self, x: Tensor) -> Tensor:
+        """Map a feature map (n, features, y, x) to float32 (n, hidden)."""
         height, width = x.shape[-2:]
         centre = x[..., height // 4 : height - height // 4, width // 4 : width - width // 4]
         pooled = torch.cat([x.mean((-2, -1)), x.amax((-2, -1)), centre.mean((-2, -1))], dim=1)
-        logits: Tensor = self.out(self.dropout(torch.relu(self.hidden(pooled))))
+        return torch.relu(self.hidden(pooled)).float()
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """Map (n, hidden) to float32 logits (n,)."""
+        logits: Tensor = self.out(self.dropout(embedding))
         return logits[:, 0].float()
 
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.layers import Head, Stem, convolution
+from pipeline.models.layers import Head, Network, Stem, convolution
 
 
-class Multiscale(nn.Module):
+class Multiscale(Network):
     """Residual blocks with parallel 1 x 1, 3 x 3 and dilated 3 x 3 convolutions.
 
     The dilated branch spans 5 pixels of its grid: arcs of different radius meet a filter of their size
@@ -37,10 +37,10 @@ class Multiscale(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.head = Head(widths[-1], 64, dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (n, channels, y, x) to logits (n,)."""
-        logits: Tensor = self.head(self.stages(self.stem(x)))
-        return logits
+    def encode(self, x: Tensor) -> Tensor:
+        """Map (n, channels, y, x), y and x even, to a feature map (n, features, y/16, x/16)."""
+        features: Tensor = self.stages(self.stem(x))
+        return features
 
 
 class _Block(nn.Module):

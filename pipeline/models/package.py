@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from pydantic import Field, field_validator
@@ -17,10 +18,13 @@ from pipeline.config import Arcsec, StrictModel, load
 from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.models import build
 from pipeline.models.calibration import Calibration
+from pipeline.models.layers import Network
 from pipeline.models.normalise import NormalisationConfig
 from pipeline.provenance import fingerprint, sha256_of
 
 CARD, WEIGHTS, CALIBRATION = "model.toml", "weights.safetensors", "calibration.toml"
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 
@@ -107,8 +111,8 @@ class ModelPackage:
     path : Path
         Folder that it was read from.
     card : ModelCard
-    network : torch.nn.Module
-        float32 (n, channels, size, size) -> logits (n,).
+    network : Network
+        float32 (n, channels, size, size) -> logits (n,), and the embedding before them.
     weights_sha256 : str
         Of the weights' file.
     calibration : Calibration
@@ -116,7 +120,7 @@ class ModelPackage:
 
     path: Path
     card: ModelCard
-    network: nn.Module
+    network: Network
     weights_sha256: str
     calibration: Calibration
 
@@ -203,7 +207,7 @@ def load_package(path: Path) -> ModelPackage:
     return ModelPackage(path, card, channels_last(network), sha256_of(weights), calibration)
 
 
-def channels_last(network: nn.Module) -> nn.Module:
+def channels_last(network: _Module) -> _Module:
     """The network with its weights laid out for channels-last input, three to six times faster on CPUs."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network

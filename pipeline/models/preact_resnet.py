@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.layers import Head, Stem, convolution
+from pipeline.models.layers import Head, Network, Stem, convolution
 
 
-class PreactResnet(nn.Module):
+class PreactResnet(Network):
     """Stages of bottleneck blocks with normalisation and ELU before each convolution.
 
     The block is that of Lanusse et al. 2018 (MNRAS 473, 3895, figure 4) with far fewer of them: theirs has
@@ -39,10 +39,10 @@ class PreactResnet(nn.Module):
         self.stages = nn.Sequential(*stages, nn.BatchNorm2d(features), nn.ELU())
         self.head = Head(features, 64, dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (n, channels, y, x) to logits (n,)."""
-        logits: Tensor = self.head(self.stages(self.stem(x)))
-        return logits
+    def encode(self, x: Tensor) -> Tensor:
+        """Map (n, channels, y, x), y and x even, to a feature map (n, features, y/16, x/16)."""
+        features: Tensor = self.stages(self.stem(x))
+        return features
 
 
 class _Bottleneck(nn.Module):
