@@ -174,20 +174,25 @@ def _explain(model: type[BaseModel], item: Any, where: str) -> str:
 
 def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """Keys of the model that a pydantic error location points into."""
-    current: Any = model
+    current = [model]
     for part in location:
-        fields = getattr(current, "model_fields", None)
-        if fields is None or part not in fields:
-            continue
-        current = _model_within(fields[part].annotation)
-    return sorted(getattr(current, "model_fields", {}))
+        within = [inner for one in current if part in one.model_fields for inner in _models_within(one, str(part))]
+        # A part that is no key may be the tag of a choice between models.
+        current = within or [one for one in current if _has_tag(one, part)] or current
+    return sorted({name for one in current for name in one.model_fields})
 
 
-def _model_within(annotation: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _model_within(inner)
-        if found is not None:
-            return found
-    return None
+def _models_within(model: type[BaseModel], name: str) -> list[type[BaseModel]]:
+    """Every model that the annotation of a field names."""
+    found, waiting = [], [model.model_fields[name].annotation]
+    while waiting:
+        annotation: Any = waiting.pop()
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found.append(annotation)
+        else:
+            waiting += getattr(annotation, "__args__", ())
+    return found
+
+
+def _has_tag(model: type[BaseModel], tag: Any) -> bool:
+    return any(tag in getattr(field.annotation, "__args__", ()) for field in model.model_fields.values())

@@ -16,6 +16,7 @@ ARCHITECTURES: Mapping[str, str] = {
     "cnn": "pipeline.models.cnn:Cnn",
     "efficientnet": "pipeline.models.efficientnet:Efficientnet",
     "multiscale": "pipeline.models.multiscale:Multiscale",
+    "ou_cnn": "pipeline.models.ou_cnn:OuCnn",
     "preact_resnet": "pipeline.models.preact_resnet:PreactResnet",
     "resnet": "pipeline.models.resnet:Resnet",
     "vit": "pipeline.models.vit:Vit",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from functools import lru_cache
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 from torch import Tensor
 
 from pipeline.config import Arcsec, StrictModel
@@ -16,7 +18,7 @@ _LOWER_SIGMA = 0.15865525393145707
 
 
 class NormalisationConfig(StrictModel):
-    """How stamps become channels.
+    """How stamps become channels, unless another `kind` is named.
 
     `adaptive_asinh` gives two stretches of each band and a channel of validity:
 
@@ -51,9 +53,82 @@ class NormalisationConfig(StrictModel):
         """How many channels `normalise` makes of a number of bands."""
         return 2 * bands + 1
 
+    def groups(self, bands: int) -> tuple[int, ...]:
+        """What each channel is: 0 a faint stretch, 1 a bright one, 2 validity."""
+        return (*[0] * bands, *[1] * bands, 2)
 
-def normalise(image: Tensor, valid: Tensor, config: NormalisationConfig, pixel_scale: float) -> Tensor:
+
+class MinMaxConfig(StrictModel):
+    """Each band of each stamp from 0 to 1 between its own smallest and largest valid pixel.
+
+    That of Wilde et al. 2022 (MNRAS 512, 3464), for their networks. One bright pixel darkens all the others.
+    """
+
+    kind: Literal["min_max"]
+
+    def channels(self, bands: int) -> int:
+        """One for each band."""
+        return bands
+
+    def groups(self, bands: int) -> tuple[int, ...]:
+        """All of one kind."""
+        return (0,) * bands
+
+
+def _kind(value: Any) -> Any:
+    return value.get("kind", "adaptive_asinh") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+Normalisation = Annotated[
+    Annotated[NormalisationConfig, Tag("adaptive_asinh")] | Annotated[MinMaxConfig, Tag("min_max")],
+    Discriminator(_kind, custom_error_type="kind", custom_error_message='kind must be "adaptive_asinh" or "min_max"'),
+]
+"""Any of them, told apart by `kind`; `adaptive_asinh` where none is named."""
+
+
+def normalise(image: Tensor, valid: Tensor, config: Normalisation, pixel_scale: float) -> Tensor:
     """The channels of a batch of stamps.
+
+    Parameters
+    ----------
+    image : float32 (n, band, y, x), nJy
+        What stands at invalid pixels doesn't matter, NaN included.
+    valid : bool (n, band, y, x)
+    config : NormalisationConfig or MinMaxConfig
+    pixel_scale : float, arcsec
+
+    Returns
+    -------
+    float32 (n, config.channels(band), y, x)
+        See `adaptive_asinh` and `min_max`.
+    """
+    if isinstance(config, MinMaxConfig):
+        return min_max(image, valid)
+    return adaptive_asinh(image, valid, config, pixel_scale)
+
+
+def min_max(image: Tensor, valid: Tensor) -> Tensor:
+    """Each band of each stamp scaled to [0, 1] by its smallest and largest valid pixel.
+
+    Parameters
+    ----------
+    image : float32 (n, band, y, x)
+        What stands at invalid pixels doesn't matter, NaN included.
+    valid : bool (n, band, y, x)
+
+    Returns
+    -------
+    float32 (n, band, y, x)
+        0 at invalid pixels, and everywhere in a band that is one constant.
+    """
+    low = torch.where(valid, image, torch.inf).amin((-2, -1), keepdim=True)
+    high = torch.where(valid, image, -torch.inf).amax((-2, -1), keepdim=True)
+    known = valid & (high > low)
+    return torch.where(known, (image - low) / torch.where(high > low, high - low, 1.0), 0.0)
+
+
+def adaptive_asinh(image: Tensor, valid: Tensor, config: NormalisationConfig, pixel_scale: float) -> Tensor:
+    """Two stretches of each band, and validity; see `NormalisationConfig`.
 
     Background (median) and noise (median minus lower 15.9 % quantile, which neighbours in the frame don't
     inflate) come from every second pixel of the stamp's frame, band by band, or from the whole stamp where
@@ -79,38 +154,50 @@ def normalise(image: Tensor, valid: Tensor, config: NormalisationConfig, pixel_s
     known = torch.where(valid, known - background, 0.0)
     peak = _central_peak(known, valid, max(1, round(config.peak_radius / pixel_scale)))
     peak = torch.maximum(peak, config.floor_sigma * sigma.mean(1, keepdim=True))
-    faint = _asinh(known / (config.noise_softening * sigma)) / (10 * math.asinh(1.0 / config.noise_softening))
-    bright = _asinh(known / (config.peak_softening * peak)) / math.asinh(1.0 / config.peak_softening)
+    faint = _asinh(known / (config.noise_softening * sigma)).div_(10 * math.asinh(1.0 / config.noise_softening))
+    bright = _asinh(known / (config.peak_softening * peak)).div_(math.asinh(1.0 / config.peak_softening))
     return torch.cat([faint, bright, valid.float().mean(1, keepdim=True)], dim=1)
 
 
 def _frame_statistics(known: Tensor, valid: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Background and noise, each (n, band, 1, 1), nJy; noise is at least a tiny positive number."""
-    height, breadth = known.shape[-2:]
-    inside = torch.zeros(height, breadth, dtype=torch.bool, device=known.device)
-    inside[width : height - width, width : breadth - width] = True
-    chess = torch.zeros_like(inside)
-    chess[::2, ::2] = True
-    frame = chess & ~inside
-    in_frame, frame_valid = known[..., frame], valid[..., frame]
-    everywhere, chess_valid = known[..., chess], valid[..., chess]
+    frame, chess = (index.to(known.device) for index in _frame(*known.shape[-2:], width))
+    pixels, known_pixels = known.flatten(-2), valid.flatten(-2)
+    frame_valid = known_pixels.index_select(-1, frame)
     enough = frame_valid.sum(-1) * 8 >= frame_valid.shape[-1]
-    background, sigma = _quantiles(in_frame, frame_valid)
+    background, sigma = _quantiles(pixels.index_select(-1, frame), frame_valid)
     if not bool(enough.all()):
-        fallback = _quantiles(everywhere, chess_valid)
+        fallback = _quantiles(pixels.index_select(-1, chess), known_pixels.index_select(-1, chess))
         background = torch.where(enough, background, fallback[0])
         sigma = torch.where(enough, sigma, fallback[1])
     return background[..., None, None], sigma.clamp_min(1e-12)[..., None, None]
 
 
+@lru_cache(maxsize=32)
+def _frame(height: int, breadth: int, width: int) -> tuple[Tensor, Tensor]:
+    """Flat indices of every second pixel in both axes: of the frame, and of the whole stamp."""
+    chess = torch.zeros(height, breadth, dtype=torch.bool)
+    chess[::2, ::2] = True
+    frame = chess.clone()
+    frame[width : height - width, width : breadth - width] = False
+    return frame.flatten().nonzero()[:, 0], chess.flatten().nonzero()[:, 0]
+
+
 def _quantiles(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Median and median minus lower quantile of the valid values along the last axis; 0 where none is."""
-    ordered = torch.where(valid, values, torch.inf).sort(-1).values
+    ordered = _sorted(torch.where(valid, values, torch.inf))
     last = valid.sum(-1) - 1
     median = ordered.gather(-1, (last.clamp_min(0) * 0.5).round().long()[..., None])[..., 0]
     lower = ordered.gather(-1, (last.clamp_min(0) * _LOWER_SIGMA).round().long()[..., None])[..., 0]
     some = last >= 0
     return torch.where(some, median, 0.0), torch.where(some, median - lower, 0.0)
+
+
+def _sorted(values: Tensor) -> Tensor:
+    """Sorted along the last axis; on a CPU by numpy, which does it several times faster than torch."""
+    if values.device.type == "cpu" and not values.requires_grad:
+        return torch.from_numpy(np.sort(values.numpy(), axis=-1))
+    return values.sort(-1).values
 
 
 def _central_peak(known: Tensor, valid: Tensor, radius: int) -> Tensor:
@@ -129,4 +216,4 @@ def _asinh(x: Tensor) -> Tensor:
     """Asinh by logarithm: five times faster than `torch.asinh` on a CPU, equal to float32 rounding."""
     size = x.abs()
     grown = size.square().add_(1.0).sqrt_().add_(size).log_()
-    return torch.copysign(grown, x)
+    return grown.copysign_(x)

@@ -19,7 +19,7 @@ from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.models import build
 from pipeline.models.calibration import Calibration
 from pipeline.models.layers import Network
-from pipeline.models.normalise import NormalisationConfig
+from pipeline.models.normalise import Normalisation, NormalisationConfig
 from pipeline.provenance import fingerprint, sha256_of
 
 CARD, WEIGHTS, CALIBRATION = "model.toml", "weights.safetensors", "calibration.toml"
@@ -79,7 +79,7 @@ class ModelCard(StrictModel):
     pixel_scale: Arcsec
     size_pix: int = Field(ge=8, le=1024)
     units: str = "nJy"
-    normalisation: NormalisationConfig = NormalisationConfig()
+    normalisation: Normalisation = NormalisationConfig()
     training: str
     training_fingerprint: str
     licence: str

@@ -15,6 +15,9 @@ from torch import nn
 from pipeline.models.calibration import Calibration
 from pipeline.models.package import CALIBRATION, CARD, WEIGHTS, ModelCard
 
+_ANGLES = ("peak_radius", "frame")
+"""Keys of a normalisation that are in arcsec."""
+
 _BARE_KEY = re.compile(r"^[A-Za-z0-9_-]+$")
 
 
@@ -103,8 +106,8 @@ def _with_units(card: ModelCard) -> dict[str, Any]:
     """The card as a person would write it: numbers of an angle carry their unit."""
     values = card.model_dump()
     values["pixel_scale"] = f"{card.pixel_scale:g} arcsec"
-    for name in ("peak_radius", "frame"):
-        values["normalisation"][name] = f"{values['normalisation'][name]:g} arcsec"
+    normalisation = values["normalisation"]
+    normalisation.update({name: f"{normalisation[name]:g} arcsec" for name in _ANGLES if name in normalisation})
     return values
 
 

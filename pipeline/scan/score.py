@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.errors import ConfigError
 from pipeline.flags import FATAL_MASK
 from pipeline.models.ensemble import Ensemble
-from pipeline.models.normalise import NormalisationConfig, normalise
+from pipeline.models.normalise import Normalisation, normalise
 from pipeline.models.package import ModelCard
 from pipeline.models.resample import resample
 from pipeline.scan_config import ScoreConfig
@@ -120,7 +120,7 @@ class _Input:
     bands: tuple[str, ...]
     pixel_scale: float
     size: int
-    normalisation: NormalisationConfig
+    normalisation: Normalisation
 
     @classmethod
     def of(cls, card: ModelCard) -> _Input:

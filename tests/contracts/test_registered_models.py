@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,12 @@ import torch
 
 from pipeline.config import config_root, load, shipped
 from pipeline.models import ARCHITECTURES, build
+from pipeline.models.calibration import Calibration
 from pipeline.models.ensemble import load_ensemble
-from pipeline.models.package import WEIGHTS, find_package, load_package, shipped_packages
+from pipeline.models.layers import Network
+from pipeline.models.package import WEIGHTS, ModelCard, channels_last, find_package, load_package, shipped_packages
+from pipeline.models.publish import save_package
+from pipeline.models.transfer import encoder_and_head
 from pipeline.scan.score import score_cutouts
 from pipeline.scan_config import ScoreConfig
 from pipeline.train.config import MethodConfig, TrainConfig
@@ -23,11 +29,35 @@ ENSEMBLES = shipped("ensembles")
 TRAININGS = shipped("training")
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("size", [48, 64])
-def test_a_network_maps_channels_to_one_logit_each(name: str, size: int):
-    network = build(name, 7, {}).eval()
-    x = torch.randn(3, 7, size, size)
+@dataclass(frozen=True)
+class Shape:
+    """What a network is given: channels, sides of stamps with the arguments that they need."""
+
+    channels: int = 7
+    sizes: tuple[tuple[int, dict[str, int]], ...] = ((64, {}), (48, {}), (96, {}))
+
+
+SHAPES = dict.fromkeys(NETWORKS, Shape()) | {"ou_cnn": Shape(4, ((66, {"size": 66}), (200, {"size": 200})))}
+
+
+def fresh(name: str, size_index: int = 0) -> tuple[Network, int, int]:
+    """A network that has seen one batch, in evaluation mode, its channels, and the side of its stamps."""
+    torch.manual_seed(11)
+    shape = SHAPES[name]
+    size, arguments = shape.sizes[size_index]
+    network = build(name, shape.channels, arguments).train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network(torch.randn(8, shape.channels, size, size))
+    return network.eval(), shape.channels, size
+
+
+@pytest.mark.parametrize(("name", "index"), [(n, index) for n in NETWORKS for index in range(len(SHAPES[n].sizes))])
+def test_a_network_maps_channels_of_any_size_to_one_logit_each(name: str, index: int):
+    network, channels, size = fresh(name, index)
+    x = torch.randn(3, channels, size, size)
     with torch.inference_mode():
         together = network(x)
         assert together.shape == (3,)
@@ -36,11 +66,81 @@ def test_a_network_maps_channels_to_one_logit_each(name: str, size: int):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_answers_the_same_twice_and_whatever_the_layout_or_the_number_of_stamps(name: str):
+    network, channels, size = fresh(name)
+    x = torch.randn(5, channels, size, size)
+    laid_out = x.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        once = network(x)
+        assert torch.equal(once, network(x))
+        one_by_one = torch.cat([network(x[row : row + 1]) for row in range(5)])
+        assert torch.allclose(one_by_one, once, atol=1e-5)
+        assert torch.allclose(channels_last(network)(laid_out), once, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_logit_is_the_last_layer_on_the_embedding(name: str):
+    network, channels, size = fresh(name)
+    x = torch.randn(4, channels, size, size)
+    with torch.inference_mode():
+        embedding = network.embed(x)
+        assert embedding.shape[0] == 4
+        assert 16 <= embedding.shape[1] <= 512
+        assert embedding.dtype == torch.float32
+        assert torch.equal(network.head.classify(embedding), network(x))
+        assert not torch.allclose(embedding[0], embedding[1])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_runs_in_bfloat16_with_float32_answers_near_its_own(name: str):
+    network, channels, size = fresh(name)
+    x = torch.randn(4, channels, size, size).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        full = network.embed(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half, logits = network.embed(x), network(x)
+    assert half.dtype == logits.dtype == torch.float32
+    assert (half - full).abs().max() < 0.05 * full.abs().max()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_is_small_and_trains_every_parameter(name: str):
-    network = build(name, 7, {}).train()
-    assert 50_000 < sum(parameter.numel() for parameter in network.parameters()) < 400_000
-    network(torch.randn(4, 7, 64, 64)).sum().backward()
-    assert all(parameter.grad is not None for parameter in network.parameters())
+    network, channels, size = fresh(name)
+    assert 50_000 < sum(parameter.numel() for parameter in network.parameters()) < 1_500_000
+    network.train()(torch.randn(4, channels, size, size)).sum().backward()
+    without = [key for key, value in network.named_parameters() if value.grad is None or not value.grad.any()]
+    assert without == []
+    encoder, head = encoder_and_head(network)
+    assert encoder
+    assert head
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_travels_through_a_package(name: str, tmp_path: Path):
+    network, channels, size = fresh(name)
+    card = ModelCard.model_validate(
+        {
+            "name": "contract",
+            "architecture": name,
+            "arguments": SHAPES[name].sizes[0][1],
+            "output": "log-odds",
+            "bands": [f"b{index}" for index in range(channels)],
+            "pixel_scale": "0.3 arcsec",
+            "size_pix": size,
+            "normalisation": {"kind": "min_max"},
+            "training": "none",
+            "training_fingerprint": "0",
+            "licence": "BSD-3-Clause",
+            "reference": "none",
+        }
+    )
+    unfitted = Calibration(slope=1, offset=0, prior=0.5, n_lenses=0, n_others=0, fitted_on="nothing")
+    save_package(tmp_path / "contract", card, network, unfitted)
+    package = load_package(tmp_path / "contract")
+    assert package.card == card
+    x = torch.randn(2, channels, size, size)
+    with torch.inference_mode():
+        assert torch.allclose(package.network(x), network(x), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

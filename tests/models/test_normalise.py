@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter
 
-from pipeline.models.normalise import NormalisationConfig, normalise
+from pipeline.config import StrictModel, validate
+from pipeline.errors import ConfigError
+from pipeline.models.normalise import MinMaxConfig, Normalisation, NormalisationConfig, normalise
 
 CONFIG = NormalisationConfig()
 
@@ -92,3 +95,56 @@ def test_neighbours_in_the_batch_do_not_matter():
     together = normalise(image, valid, CONFIG, 0.3)
     alone = torch.cat([normalise(image[i : i + 1], valid[i : i + 1], CONFIG, 0.3) for i in range(4)])
     assert torch.equal(together, alone)
+
+
+def test_min_max_takes_each_band_of_each_stamp_to_its_own_extremes():
+    image = stamps(2)
+    channels = normalise(image, everywhere(image), MinMaxConfig(kind="min_max"), 0.3)
+    assert channels.shape == image.shape
+    for stamp in range(2):
+        for band in range(3):
+            values = image[stamp, band].numpy().astype(np.float64)
+            expected = (values - values.min()) / (values.max() - values.min())
+            np.testing.assert_allclose(channels[stamp, band].numpy(), expected, atol=1e-6)
+
+
+def test_min_max_looks_at_valid_pixels_alone_and_gives_zero_elsewhere():
+    image = torch.arange(16.0).reshape(1, 1, 4, 4).repeat(1, 3, 1, 1)
+    valid = everywhere(image)
+    image[0, 0, 3, 3], valid[0, 0, 3, 3] = float("nan"), False
+    image[0, 1] = 7.0
+    valid[0, 2] = False
+    channels = normalise(image, valid, MinMaxConfig(kind="min_max"), 0.3)
+    expected = torch.arange(16.0).reshape(4, 4) / 14
+    expected[3, 3] = 0
+    assert torch.allclose(channels[0, 0], expected)
+    assert torch.equal(channels[0, 1:], torch.zeros(2, 4, 4))
+
+
+def test_the_kind_chooses_the_normalisation_and_none_means_adaptive_asinh():
+    chosen = TypeAdapter(Normalisation)
+    assert chosen.validate_python({}) == CONFIG
+    assert chosen.validate_python({"kind": "adaptive_asinh", "floor_sigma": 4}).floor_sigma == 4
+    assert chosen.validate_python({"kind": "min_max"}) == MinMaxConfig(kind="min_max")
+    with pytest.raises(ValueError, match='"adaptive_asinh" or "min_max"'):
+        chosen.validate_python({"kind": "zscale"})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "min_max", "floor_sigma": 3.0}, "known keys: kind"),
+        ({"floor_sigm": 3.0}, 'did you mean "floor_sigma"'),
+    ],
+)
+def test_a_key_of_another_kind_is_told_the_keys_of_its_own(values: dict[str, object], message: str):
+    class Card(StrictModel):
+        normalisation: Normalisation = CONFIG
+
+    with pytest.raises(ConfigError, match=message):
+        validate(Card, {"normalisation": values}, "card.toml")
+
+
+@pytest.mark.parametrize("config", [CONFIG, MinMaxConfig(kind="min_max")])
+def test_every_channel_has_a_group(config: NormalisationConfig | MinMaxConfig):
+    assert len(config.groups(4)) == config.channels(4)

@@ -114,7 +114,7 @@ def test_a_misspelt_key_names_the_nearest(package: Path):
 
 
 def test_unknown_architecture_and_argument_are_config_errors():
-    with pytest.raises(ConfigError, match="there are: .*cnn"):
+    with pytest.raises(ConfigError, match=r"there are: .*cnn"):
         build("transformer", 7, {})
     with pytest.raises(ConfigError, match="depth"):
         build("cnn", 7, {"depth": 3})
