@@ -14,6 +14,7 @@ import typer
 
 from workflows.catalogue import query, report
 from workflows.console import exit_if, reporting, show
+from workflows.import_ou import import_ou
 from workflows.simulate import simulate
 from workflows.stamps import stamps
 from workflows.train import train
@@ -151,3 +152,4 @@ def _names(fields: str | None) -> list[str] | None:
 
 for command in (query, report, stamps, simulate, train):
     app.command()(command)
+app.command("import-ou")(import_ou)
