@@ -52,7 +52,7 @@ def run_training(config_reference: str, out: str | None = None, *, resume: bool 
     stamps = read_pools(config.data.train, bands, scale)
     validation = read_pools(config.data.validation, bands, scale, config.data.validation_limit)
     folder = Path(out or config.output) / config.name
-    trained = train_network(config, stamps, validation, folder, resume=resume, report=_report)
+    trained = train_network(config, stamps, validation, folder, resume=resume, report=_report, tell=_tell)
     card = finish(config, trained, stamps, validation, folder / "package", f"lensscan train {path.name}")
     metrics = {metric.name: metric.value for metric in card.metrics}
     return TrainResult(str(folder / "package"), len(stamps), metrics)
@@ -73,6 +73,10 @@ def train(
 def _text(result: TrainResult) -> str:
     figures = "\n".join(f"  {name}: {value:.4f}" for name, value in result.metrics.items())
     return f"{result.package}: trained on {result.stamps:,} stamps\n{figures}"
+
+
+def _tell(message: str) -> None:
+    typer.echo(message, err=True)
 
 
 def _report(progress: Progress) -> None:

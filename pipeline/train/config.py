@@ -4,17 +4,39 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.config import Arcsec, StrictModel
-from pipeline.models.normalise import NormalisationConfig
+from pipeline.models.normalise import Normalisation, NormalisationConfig
+from pipeline.train.augment_config import AugmentConfig
+from pipeline.train.method_config import MethodConfig, SupervisedConfig
 
 
 class NetworkConfig(StrictModel):
-    """Which network, and its arguments."""
+    """Which network, its arguments, and what it starts from.
+
+    Attributes
+    ----------
+    architecture : str
+        A name of `pipeline.models.ARCHITECTURES`.
+    arguments : mapping
+        The architecture's own.
+    encoder : str, optional
+        A package (its folder, or a shipped one's name) whose encoder's weights are the start.
+    frozen : "none" or "encoder"
+        What keeps its weights.
+    """
 
     architecture: str
     arguments: dict[str, int | float | str | bool] = Field(default_factory=dict)
+    encoder: str | None = None
+    frozen: Literal["none", "encoder"] = "none"
+
+    @model_validator(mode="after")
+    def _something_to_freeze(self) -> NetworkConfig:
+        if self.frozen == "encoder" and self.encoder is None:
+            raise ValueError('frozen = "encoder" keeps the weights of network.encoder, which is not given')
+        return self
 
 
 class PackageConfig(StrictModel):
@@ -58,41 +80,39 @@ class DataConfig(StrictModel):
         return value
 
 
-class AugmentConfig(StrictModel):
-    """How a batch is varied; every stamp keeps its label.
+class MiningConfig(StrictModel):
+    """Hard negatives: non-lenses that score high are drawn more often in the next epoch.
 
     Attributes
     ----------
-    flips : bool
-        Turns by 90 degrees and mirror images.
-    shift : arcsec
-        Largest shift of the centre in each axis.
-    zoom : float
-        Largest factor by which a stamp is taken for one of larger or smaller pixels and resampled.
-    zoom_share, noise_share, blur_share, gap_share : float
-        Share of the stamps (for zoom and blur, of slices of the batch) that it happens to.
-    noise : float
-        Most noise added to a band, in units of the noise that it has.
-    gain, band_gain : float
-        Standard deviation of the natural logarithm of a factor on all bands, and on each.
-    mask_share : float
-        Share of the stamps whose artefacts are masked; in the others they stand as they are.
-    gap : arcsec
-        Widest synthetic gap; gaps are invalid strips at any place and angle, in one band or all.
+    share : float
+        Share of the scored non-lenses that count as hard; 0 mines nothing.
+    weight : float
+        How much more often a hard one is drawn.
+    sample : int
+        Non-lenses scored after each epoch, drawn anew each time.
     """
 
-    flips: bool = True
-    shift: Arcsec = Field("0.6 arcsec", validate_default=True)
-    zoom: float = Field(1.25, ge=1, le=2)
-    zoom_share: float = Field(0.5, ge=0, le=1)
-    noise: float = Field(1.0, ge=0)
-    noise_share: float = Field(0.3, ge=0, le=1)
-    blur_share: float = Field(0.15, ge=0, le=1)
-    gain: float = Field(0.3, ge=0)
-    band_gain: float = Field(0.1, ge=0)
-    mask_share: float = Field(0.6, ge=0, le=1)
-    gap: Arcsec = Field("4 arcsec", validate_default=True)
-    gap_share: float = Field(0.2, ge=0, le=1)
+    share: float = Field(0.0, ge=0, le=1)
+    weight: float = Field(4.0, ge=1)
+    sample: int = Field(4000, ge=1)
+
+
+class SamplerConfig(StrictModel):
+    """Which stamps a batch is made of, after the weights of `data.mix`.
+
+    Attributes
+    ----------
+    lens_share : float, optional
+        Share of lenses among the stamps drawn, whatever it is in the pools: 0.5 is class-balanced.
+    stratified : bool
+        Every batch has the same number of lenses, to within one.
+    mining : MiningConfig
+    """
+
+    lens_share: float | None = Field(None, gt=0, lt=1)
+    stratified: bool = False
+    mining: MiningConfig = MiningConfig()
 
 
 class OptimiserConfig(StrictModel):
@@ -106,6 +126,8 @@ class OptimiserConfig(StrictModel):
         Stamps a step.
     epochs : float
         How often as many stamps are drawn as the training pools hold.
+    steps : int, optional
+        Steps in all, instead of `epochs`: the same work for pools of any size.
     warmup : float
         Share of the steps in which the rate rises from 0.
     average : float
@@ -118,29 +140,31 @@ class OptimiserConfig(StrictModel):
     weight_decay: float = Field(0.02, ge=0)
     batch: int = Field(128, ge=2)
     epochs: float = Field(6, gt=0)
+    steps: int | None = Field(None, ge=1)
     warmup: float = Field(0.05, ge=0, lt=1)
     average: float = Field(0.998, ge=0, lt=1)
     clip: float = Field(1.0, gt=0)
 
 
-class MethodConfig(StrictModel):
-    """What the losses of a batch are; `name` is one of `pipeline.train.methods.METHODS`."""
-
-    name: str = "supervised"
-    loss: Literal["bce", "focal", "weighted"] = "bce"
-    focal_gamma: float = Field(2.0, ge=0)
-    positive_weight: float = Field(1.0, gt=0)
-    smoothing: float = Field(0.02, ge=0, lt=0.5)
-
-
 class RunConfig(StrictModel):
-    """How it runs; none of it belongs to the science, but threads and dtype move the last digits."""
+    """How it runs; none of it belongs to the science, but threads and dtype move the last digits.
+
+    Attributes
+    ----------
+    threads : int
+    device, dtype : str
+    checkpoint_steps, report_steps : int
+        Steps between checkpoints, and between lines of progress.
+    validation_steps : int, optional
+        Steps between scorings of the validation stamps; an epoch's where it is not given.
+    """
 
     threads: int = Field(1, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     checkpoint_steps: int = Field(200, ge=1)
     report_steps: int = Field(50, ge=1)
+    validation_steps: int | None = Field(None, ge=1)
 
 
 class TrainConfig(StrictModel):
@@ -151,9 +175,10 @@ class TrainConfig(StrictModel):
     output: str = "runs/training"
     network: NetworkConfig
     package: PackageConfig
-    normalisation: NormalisationConfig = NormalisationConfig()
+    normalisation: Normalisation = NormalisationConfig()
     data: DataConfig
+    sampler: SamplerConfig = SamplerConfig()
     augment: AugmentConfig = AugmentConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
-    method: MethodConfig = MethodConfig()
+    method: MethodConfig = SupervisedConfig()
     run: RunConfig = RunConfig()

@@ -117,7 +117,13 @@ def read_pools(patterns: Sequence[str], bands: tuple[str, ...], pixel_scale: flo
     return replace(stamps, digest=digest.hexdigest())
 
 
-def draw_order(stamps: Stamps, mix: Mapping[str, float], seed: int, epoch: int) -> npt.NDArray[np.int64]:
+def draw_order(
+    stamps: Stamps,
+    mix: Mapping[str, float],
+    seed: int,
+    epoch: int,
+    factors: npt.NDArray[np.float64] | None = None,
+) -> npt.NDArray[np.int64]:
     """Rows of one epoch, as many as there are stamps, shuffled.
 
     Systematic resampling: a stamp with weight w among weights of mean 1 is drawn floor(w) or ceil(w)
@@ -127,6 +133,8 @@ def draw_order(stamps: Stamps, mix: Mapping[str, float], seed: int, epoch: int) 
     ----------
     mix : mapping
         Weight of a kind; 1 where a kind is not named.
+    factors : float (n,), optional
+        Times which each stamp's weight is taken.
 
     Raises
     ------
@@ -137,9 +145,9 @@ def draw_order(stamps: Stamps, mix: Mapping[str, float], seed: int, epoch: int) 
     unknown = sorted(set(mix) - present)
     if unknown:
         raise ConfigError(f"data.mix names {', '.join(unknown)}; the pools hold {', '.join(sorted(present))}.")
-    weights = np.ones(len(stamps))
+    weights = np.ones(len(stamps)) if factors is None else factors.copy()
     for kind, weight in mix.items():
-        weights[stamps.kind == kind] = weight
+        weights[stamps.kind == kind] *= weight
     if weights.sum() <= 0:
         raise ConfigError("data.mix leaves no stamp to train on; give some kind a positive weight.")
     rng = np.random.default_rng([seed, epoch])

@@ -18,7 +18,14 @@ from pipeline.train.loop import Trained
 
 
 def finish(
-    config: TrainConfig, trained: Trained, stamps: Stamps, validation: Stamps, folder: Path, command: str
+    config: TrainConfig,
+    trained: Trained,
+    stamps: Stamps,
+    validation: Stamps,
+    folder: Path,
+    command: str,
+    *,
+    unlabelled: Stamps | None = None,
 ) -> ModelCard:
     """Calibrate on a random half of the validation stamps, measure on the other, and write the package.
 
@@ -33,6 +40,8 @@ def finish(
         The package's folder.
     command : str
         That made it, for the card.
+    unlabelled : Stamps, optional
+        That it read, too.
 
     Raises
     ------
@@ -43,9 +52,10 @@ def finish(
     calibration = fit_platt(
         trained.logits[fitted],
         validation.lens[fitted],
-        f"a random half of {len(validation):,} validation stamps of {', '.join(config.data.validation)}",
+        f"a random half of {len(validation):,} validation stamps of {', '.join(map(str, config.data.validation))}",
     )
     sample = f"the other validation stamps ({int((~fitted).sum()):,}, {int(validation.lens[~fitted].sum()):,} lenses)"
+    digests = [part.digest for part in (stamps, unlabelled) if part is not None]
     card = ModelCard(
         name=config.name,
         architecture=config.network.architecture,
@@ -56,11 +66,11 @@ def finish(
         size_pix=config.package.size_pix,
         normalisation=config.normalisation,
         training=(
-            f"{command}: {config.optimiser.epochs:g} epochs of {len(stamps):,} stamps "
-            f"({int(stamps.lens.sum()):,} lenses), seed {config.seed}, method {config.method.name}, "
-            f"loss {config.method.loss}; the weights are a moving average."
+            f"{command}: {_length(config)} over {len(stamps):,} stamps ({int(stamps.lens.sum()):,} lenses)"
+            f"{'' if unlabelled is None else f' and {len(unlabelled):,} without labels'}, seed {config.seed}, "
+            f"method {config.method.name}, loss {config.method.loss}; the weights are a moving average."
         ),
-        training_fingerprint=fingerprint([config.model_dump(exclude={"run", "output"}), stamps.digest]),
+        training_fingerprint=fingerprint([config.model_dump(mode="json", exclude={"run", "output"}), *digests]),
         licence=config.package.licence,
         reference=config.package.reference,
         metrics=_measure(trained, validation, ~fitted, calibration, sample),
@@ -68,6 +78,11 @@ def finish(
     )
     save_package(folder, card, trained.network, calibration)
     return card
+
+
+def _length(config: TrainConfig) -> str:
+    wanted = config.optimiser
+    return f"{wanted.epochs:g} epochs" if wanted.steps is None else f"{wanted.steps:,} steps of {wanted.batch}"
 
 
 def _measure(

@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipeline.errors import ConfigError, ProductMismatch
+from pipeline.errors import ConfigError
 from pipeline.evaluate.metrics import auroc, completeness_at_fpr
-from pipeline.models import build
 from pipeline.models.normalise import normalise
-from pipeline.models.package import channels_last
 from pipeline.models.resample import resample
-from pipeline.provenance import fingerprint
-from pipeline.scan.score import choose_device
 from pipeline.train.augment import augment
 from pipeline.train.config import TrainConfig
-from pipeline.train.data import Stamps, draw_order
-from pipeline.train.methods import Batch, build_method
+from pipeline.train.data import Stamps
+from pipeline.train.history import History
+from pipeline.train.methods import Batch, Context
+from pipeline.train.mining import hard_factors
+from pipeline.train.run import Run
+from pipeline.train.stream import Stream
 
-CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
+CHECKPOINT, COMPANION = "checkpoint.pt", "companion.safetensors"
 
 _SCORING_BATCH = 256
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is; `rate` in stamps/s, `left` in seconds."""
+    """Where a run is; `rate` in labelled stamps/s, `left` in seconds of training."""
 
     step: int
     steps: int
@@ -59,8 +57,10 @@ def train(
     validation: Stamps,
     folder: Path,
     *,
+    unlabelled: Stamps | None = None,
     resume: bool = False,
     report: Callable[[Progress], None] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Trained:
     """Train a network.
 
@@ -72,166 +72,79 @@ def train(
     config : TrainConfig
     stamps, validation : Stamps
     folder : Path
-        Gets `checkpoint.pt` and `metrics.jsonl` (one object a line: `step`, `loss` and `rate` of the
-        steps since the last, and after each epoch `auroc` and `completeness_fpr_1pc` of the validation).
+        Gets `checkpoint.pt`, `companion.safetensors` where the method trains a second network, and what
+        `pipeline.train.history.History` writes: the mean losses of the steps since the last line, and after each
+        epoch (or `run.validation_steps`) `auroc` and `completeness_fpr_1pc` of the validation.
+    unlabelled : Stamps, optional
+        For the methods that read any; what `lens` says of them is not read.
     resume : bool
         Go on from the folder's checkpoint if there is one; otherwise start again.
     report : callable, optional
         Told every `run.report_steps` steps.
+    tell : callable, optional
+        Told in a sentence what else is worth knowing.
 
     Raises
     ------
     ProductMismatch
-        If the checkpoint belongs to another configuration or other pools.
+        If the checkpoint belongs to another configuration, architecture or method, or to other pools.
     ConfigError
-        If the loss is no longer finite.
+        If the training or validation stamps are all of one class, a method lacks its unlabelled stamps, or the loss is
+        no longer finite.
+    ModelMismatch
+        If the encoder to start from doesn't fit.
     """
     torch.set_num_threads(config.run.threads)
+    _has_both_classes(stamps, "training")
+    _has_both_classes(validation, "validation")
+    stream = Stream(stamps, config.optimiser.batch, config.seed, config.data.mix, config.sampler)
+    pools = {"training": stamps.digest, "validation": validation.digest}
+    if unlabelled is not None:
+        pools["unlabelled"] = unlabelled.digest
+    run = Run.fresh(config, stream, pools, tell)
+    others = _unlabelled_stream(run, unlabelled)
     folder.mkdir(parents=True, exist_ok=True)
-    state = _State.fresh(config, stamps)
     if resume and (folder / CHECKPOINT).is_file():
-        state.load(folder / CHECKPOINT)
-    else:
-        (folder / METRICS).unlink(missing_ok=True)
-    _run_steps(state, stamps, validation, folder, report)
-    logits = score(state.average, validation, config)
-    return Trained(state.average.cpu().eval(), logits)
+        run.load(folder / CHECKPOINT)
+    with History(folder, run.step, tell) as history:
+        _run_steps(run, others, validation, folder, history, report)
+    if run.method.companion is not None:
+        state = run.method.companion.state_dict()
+        save_file({name: value.cpu().contiguous() for name, value in state.items()}, folder / COMPANION)
+    logits = score(run.average, validation, config)
+    return Trained(run.average.cpu().eval(), logits)
 
 
-def steps_of(config: TrainConfig, n: int) -> tuple[int, int]:
-    """Steps an epoch and steps in all, for n stamps."""
-    per_epoch = max(1, n // config.optimiser.batch)
-    return per_epoch, max(1, round(per_epoch * config.optimiser.epochs))
+def score(
+    network: nn.Module, stamps: Stamps, config: TrainConfig, rows: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.float32]:
+    """Logits of stamps, unvaried, cropped to what the network reads; those of even number know their mask.
 
-
-def score(network: nn.Module, stamps: Stamps, config: TrainConfig) -> npt.NDArray[np.float32]:
-    """Logits (n,) of stamps, unvaried, cropped to what the network reads; every second one knows its mask."""
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In training mode again afterwards if it was before.
+    stamps : Stamps
+    config : TrainConfig
+    rows : int64 (m,), optional
+        Which stamps; all (n,) if None.
+    """
+    rows = np.arange(len(stamps)) if rows is None else rows
     place = next(network.parameters()).device
     was_training = network.training
     network.eval()
-    logits = np.empty(len(stamps), dtype=np.float32)
+    logits = np.empty(len(rows), dtype=np.float32)
+    scale = config.package.pixel_scale
     with torch.inference_mode(), _autocast(config, place):
-        for start in range(0, len(stamps), _SCORING_BATCH):
-            rows = np.arange(start, min(start + _SCORING_BATCH, len(stamps)))
-            image, valid, _ = stamps.take(rows, rows % 2 == 0)
-            scale = config.package.pixel_scale
+        for start in range(0, len(rows), _SCORING_BATCH):
+            part = rows[start : start + _SCORING_BATCH]
+            image, valid, _ = stamps.take(part, part % 2 == 0)
             image, valid, _ = resample(image, valid, scale, config.package.size_pix, scale)
             channels = normalise(image, valid, config.normalisation, scale).to(place)
-            logits[rows] = network(channels.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
+            answers = network(channels.contiguous(memory_format=torch.channels_last))
+            logits[start : start + len(part)] = answers.float().cpu().numpy()
     network.train(was_training)
     return logits
-
-
-@dataclass
-class _State:
-    """Everything that a checkpoint holds, and the configuration it belongs to."""
-
-    config: TrainConfig
-    identity: str
-    place: torch.device
-    network: nn.Module
-    average: nn.Module
-    optimiser: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LambdaLR
-    steps: int
-    step: int = 0
-
-    @classmethod
-    def fresh(cls, config: TrainConfig, stamps: Stamps) -> _State:
-        torch.manual_seed(config.seed)
-        place = choose_device(config.run.device)
-        channels = config.normalisation.channels(len(config.package.bands))
-        network = build(config.network.architecture, channels, config.network.arguments)
-        network = channels_last(network.to(place)).train()
-        wanted = config.optimiser
-        optimiser = torch.optim.AdamW(
-            build_method(config.method).parameters(network), lr=wanted.learning_rate, weight_decay=wanted.weight_decay
-        )
-        steps = steps_of(config, len(stamps))[1]
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps, wanted.warmup))
-        average = copy.deepcopy(network).requires_grad_(False)
-        science = config.model_dump(exclude={"run", "output"})
-        return cls(config, fingerprint([science, stamps.digest]), place, network, average, optimiser, schedule, steps)
-
-    def load(self, path: Path) -> None:
-        saved = torch.load(path, map_location=self.place, weights_only=True)
-        if saved["identity"] != self.identity:
-            raise ProductMismatch(
-                f"{path} belongs to another configuration or other pools; train to another --out, or without --resume."
-            )
-        for name in ("network", "average", "optimiser", "schedule"):
-            getattr(self, name).load_state_dict(saved[name])
-        self.step = int(saved["step"])
-
-    def save(self, path: Path) -> None:
-        part = path.with_name(path.name + ".part")
-        parts = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimiser", "schedule")}
-        torch.save({"identity": self.identity, "step": self.step, **parts}, part)
-        part.replace(path)
-
-    def follow(self) -> None:
-        """Move the average towards the network; a short memory at first, so that early weights are forgotten."""
-        decay = min(self.config.optimiser.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for mean, value in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
-                if mean.dtype.is_floating_point:
-                    mean.lerp_(value, 1 - decay)
-                else:
-                    mean.copy_(value)
-
-
-def _run_steps(
-    state: _State, stamps: Stamps, validation: Stamps, folder: Path, report: Callable[[Progress], None] | None
-) -> None:
-    config = state.config
-    per_epoch = steps_of(config, len(stamps))[0]
-    losses: list[float] = []
-    since, order, order_epoch = time.monotonic(), np.empty(0, np.int64), -1
-    while state.step < state.steps:
-        epoch, place = divmod(state.step, per_epoch)
-        if epoch != order_epoch:
-            order, order_epoch = draw_order(stamps, config.data.mix, config.seed, epoch), epoch
-        rows = order[place * config.optimiser.batch : (place + 1) * config.optimiser.batch]
-        losses.append(_one_step(state, stamps, rows))
-        state.step += 1
-        last = state.step == state.steps
-        if state.step % config.run.report_steps == 0 or last:
-            rate = len(losses) * config.optimiser.batch / max(time.monotonic() - since, 1e-9)
-            mean = float(np.mean(losses))
-            if not math.isfinite(mean):
-                raise ConfigError(f"the loss is {mean} at step {state.step}; lower optimiser.learning_rate.")
-            left = (state.steps - state.step) * config.optimiser.batch / rate
-            if report is not None:
-                report(Progress(state.step, state.steps, mean, rate, left))
-            _record(folder, {"step": state.step, "loss": mean, "rate": round(rate, 1)})
-            losses, since = [], time.monotonic()
-        if state.step % per_epoch == 0 or last:
-            _record(folder, {"step": state.step, **_validate(state, validation)})
-            since = time.monotonic()
-        if state.step % config.run.checkpoint_steps == 0 or last:
-            state.save(folder / CHECKPOINT)
-
-
-def _one_step(state: _State, stamps: Stamps, rows: npt.NDArray[np.int64]) -> float:
-    config = state.config
-    torch.manual_seed(fingerprint_seed(config.seed, state.step))
-    chance = torch.Generator().manual_seed(fingerprint_seed(config.seed, state.step))
-    told = torch.rand(len(rows), generator=chance).numpy() < config.augment.mask_share
-    image, valid, labels = stamps.take(rows, told)
-    scale = config.package.pixel_scale
-    image, valid = augment(image, valid, config.augment, chance, size=config.package.size_pix, pixel_scale=scale)
-    channels = normalise(image.to(state.place), valid.to(state.place), config.normalisation, scale)
-    batch = Batch(channels.contiguous(memory_format=torch.channels_last), labels.to(state.place))
-    with _autocast(config, state.place):
-        losses: Mapping[str, Tensor] = build_method(config.method).losses(state.network, batch)
-        loss = torch.stack(list(losses.values())).sum()
-    state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(state.network.parameters(), config.optimiser.clip)
-    state.optimiser.step()
-    state.schedule.step()
-    state.follow()
-    return float(loss.detach())
 
 
 def fingerprint_seed(seed: int, step: int) -> int:
@@ -239,25 +152,113 @@ def fingerprint_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _rate(step: int, steps: int, warmup: float) -> float:
-    rise = max(1, round(warmup * steps))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+def _has_both_classes(stamps: Stamps, which: str) -> None:
+    lenses = int(stamps.lens.sum())
+    if lenses in (0, len(stamps)):
+        only = "lenses" if lenses else "non-lenses"
+        raise ConfigError(
+            f"the {which} stamps are {only} alone ({len(stamps):,}); data.{which.removesuffix('ing')} needs both."
+        )
 
 
-def _validate(state: _State, validation: Stamps) -> dict[str, float]:
-    logits = score(state.average, validation, state.config)
+def _unlabelled_stream(run: Run, unlabelled: Stamps | None) -> Stream | None:
+    if run.method.views == 0:
+        return None
+    if unlabelled is None or not len(unlabelled):
+        raise ConfigError(f"method {run.config.method.name!r} reads unlabelled stamps; name some in data.unlabelled.")
+    batch = max(1, round(run.method.ratio * run.config.optimiser.batch))
+    return Stream(unlabelled, batch, run.config.seed)
+
+
+def _run_steps(
+    run: Run,
+    others: Stream | None,
+    validation: Stamps,
+    folder: Path,
+    history: History,
+    report: Callable[[Progress], None] | None,
+) -> None:
+    config, per_epoch = run.config, run.stream.per_epoch
+    validation_steps = config.run.validation_steps or per_epoch
+    seconds, since = 0.0, run.step
+    while run.step < run.steps:
+        started = time.perf_counter()
+        run.tally.add(_one_step(run, others))
+        run.step += 1
+        seconds += time.perf_counter() - started
+        last = run.step == run.steps
+        if run.step % config.run.report_steps == 0 or last:
+            means = run.tally.means()
+            rate = (run.step - since) * config.optimiser.batch / max(seconds, 1e-9)
+            left = (run.steps - run.step) * config.optimiser.batch / rate
+            history.metrics(run.step, means)
+            history.speed(run.step, {"rate": round(rate, 1), "left": round(left, 1)})
+            if report is not None:
+                report(Progress(run.step, run.steps, means["loss"], rate, left))
+            seconds, since = 0.0, run.step
+        if run.step % validation_steps == 0 or last:
+            history.metrics(run.step, _validate(run, validation))
+        if run.step % per_epoch == 0:
+            run.stream.hard = _mined(run)
+        if run.step % config.run.checkpoint_steps == 0 or last:
+            run.save(folder / CHECKPOINT)
+
+
+def _one_step(run: Run, others: Stream | None) -> dict[str, float]:
+    """Move every parameter once; the losses by name, and their sum as `loss`."""
+    config, seed = run.config, fingerprint_seed(run.config.seed, run.step)
+    torch.manual_seed(seed)
+    chance = torch.Generator().manual_seed(seed)
+    (channels,), labels = _varied(run, run.stream, 1, chance)
+    views = () if others is None else _varied(run, others, run.method.views, chance)[0]
+    context = Context(run.step, run.steps, run.average, chance)
+    with _autocast(config, run.place):
+        losses = run.method.losses(run.network, Batch(channels, labels, views), context)
+        loss = torch.stack(list(losses.values())).sum()
+    values = {"loss": float(loss.detach())}
+    if not math.isfinite(values["loss"]):
+        named = ", ".join(f"{name} {float(value.detach()):g}" for name, value in losses.items())
+        raise ConfigError(f"the loss is {named} at step {run.step + 1}; lower optimiser.learning_rate.")
+    run.optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(run.network.parameters(), config.optimiser.clip)
+    run.optimiser.step()
+    run.schedule.step()
+    run.follow()
+    if len(losses) > 1:
+        values |= {name: float(value.detach()) for name, value in losses.items()}
+    return values
+
+
+def _varied(run: Run, stream: Stream, views: int, chance: torch.Generator) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Channels of a step's stamps in independent variations, and their labels."""
+    config, scale = run.config, run.config.package.pixel_scale
+    rows = stream.rows(run.step)
+    told = torch.rand(len(rows), generator=chance).numpy() < config.augment.mask_share
+    image, valid, labels = stream.stamps.take(rows, told)
+    looks = []
+    for _ in range(views):
+        seen, known = augment(image, valid, config.augment, chance, size=config.package.size_pix, pixel_scale=scale)
+        channels = normalise(seen.to(run.place), known.to(run.place), config.normalisation, scale)
+        looks.append(channels.contiguous(memory_format=torch.channels_last))
+    return tuple(looks), labels.to(run.place)
+
+
+def _validate(run: Run, validation: Stamps) -> dict[str, float]:
+    logits = score(run.average, validation, run.config)
     return {
         "auroc": round(auroc(logits, validation.lens).value, 5),
         "completeness_fpr_1pc": round(completeness_at_fpr(logits, validation.lens, 0.01).value, 5),
     }
 
 
+def _mined(run: Run) -> npt.NDArray[np.float64]:
+    config, stamps = run.config, run.stream.stamps
+    epoch = run.step // run.stream.per_epoch
+    return hard_factors(
+        stamps, config.sampler.mining, config.seed, epoch, lambda rows: score(run.average, stamps, config, rows)
+    )
+
+
 def _autocast(config: TrainConfig, place: torch.device) -> torch.autocast:
     return torch.autocast(place.type, dtype=torch.bfloat16, enabled=config.run.dtype == "bfloat16")
-
-
-def _record(folder: Path, values: Mapping[str, Any]) -> None:
-    with (folder / METRICS).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(values) + "\n")

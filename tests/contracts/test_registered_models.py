@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from pipeline.config import config_root, load, shipped
 from pipeline.models import ARCHITECTURES, build
@@ -20,8 +21,9 @@ from pipeline.models.publish import save_package
 from pipeline.models.transfer import encoder_and_head
 from pipeline.scan.score import score_cutouts
 from pipeline.scan_config import ScoreConfig
-from pipeline.train.config import MethodConfig, TrainConfig
-from pipeline.train.methods import METHODS, Batch, build_method
+from pipeline.train.config import TrainConfig
+from pipeline.train.method_config import MethodConfig
+from pipeline.train.methods import METHODS, Batch, Context, build_method
 
 NETWORKS = sorted(ARCHITECTURES)
 PACKAGES = shipped_packages()
@@ -145,13 +147,18 @@ def test_a_network_travels_through_a_package(name: str, tmp_path: Path):
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_a_method_gives_losses_that_train_its_parameters(name: str):
-    method = build_method(MethodConfig(name=name))
+    given = {"name": name, **({"target": "pi-model"} if name == "consistency" else {})}
+    method = build_method(TypeAdapter(MethodConfig).validate_python(given), channels=7, size=32)
     network = build("cnn", 7, {"width": 8})
-    losses = method.losses(network, Batch(torch.randn(4, 7, 32, 32), torch.tensor([0.0, 1.0, 0.0, 1.0])))
-    total = sum(losses.values())
+    views = tuple(torch.randn(4, 7, 32, 32) for _ in range(method.views))
+    assert (method.ratio > 0) == bool(views)
+    context = Context(0, 10, network, torch.Generator().manual_seed(1))
+    batch = Batch(torch.randn(4, 7, 32, 32), torch.tensor([0.0, 1.0, 0.0, 1.0]), views)
+    total = sum(method.losses(network, batch, context).values())
     assert math.isfinite(total.item())
     total.backward()
-    assert any(parameter.grad is not None for parameter in method.parameters(network))
+    for group in method.parameters(network):
+        assert all(parameter.grad is not None for parameter in group["params"])
 
 
 @pytest.mark.parametrize("name", PACKAGES)

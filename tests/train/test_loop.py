@@ -55,7 +55,9 @@ def test_it_learns_rings(tmp_path: Path):
     assert auroc(trained.logits, rings(100, 2).lens).value > 0.9
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["auroc"] > 0.9
-    assert {"step", "loss", "rate"} <= set(lines[0])
+    assert {"step", "loss"} <= set(lines[0])
+    speed = [json.loads(line) for line in (tmp_path / "speed.jsonl").read_text().splitlines()]
+    assert all(line["rate"] > 0 and line["left"] >= 0 for line in speed)
 
 
 def test_a_stopped_run_resumes_to_the_same_numbers(tmp_path: Path):
@@ -70,6 +72,7 @@ def test_a_stopped_run_resumes_to_the_same_numbers(tmp_path: Path):
         train(config(), stamps, validation, tmp_path / "stopped", report=stop)
     resumed = train(config(), stamps, validation, tmp_path / "stopped", resume=True)
     assert np.array_equal(whole.logits, resumed.logits)
+    assert (tmp_path / "whole/metrics.jsonl").read_bytes() == (tmp_path / "stopped/metrics.jsonl").read_bytes()
     for one, other in zip(whole.network.state_dict().values(), resumed.network.state_dict().values(), strict=True):
         assert torch.equal(one, other)
 

@@ -4,38 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from pipeline.train.config import MethodConfig
-from pipeline.train.methods import Batch
+from pipeline.train.method_config import SupervisedConfig
+from pipeline.train.methods import Batch, Context, Method
+from pipeline.train.methods.label_loss import label_loss
+from pipeline.train.methods.mixup import mixup
 
 
-class Supervised:
-    """Cross-entropy of the labels, plain (`bce`), with weight on lenses (`weighted`) or focal.
+class Supervised(Method):
+    """One loss of the labels, by name (`pipeline.train.methods.label_loss`), of mixed stamps if so asked for."""
 
-    The focal loss is that of Lin et al. 2017 (ICCV, equation 4): each stamp's cross-entropy times
-    (1 - probability of its label) ** gamma.
-    """
-
-    def __init__(self, config: MethodConfig) -> None:
+    def __init__(self, config: SupervisedConfig, channels: int, size: int) -> None:
         self.config = config
 
-    def parameters(self, network: nn.Module) -> list[nn.Parameter]:
-        """All that require a gradient."""
-        return [parameter for parameter in network.parameters() if parameter.requires_grad]
-
-    def losses(self, network: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """One loss, under its own name; labels are smoothed towards a half."""
-        config = self.config
-        logits = network(batch.channels)
-        target = batch.labels * (1 - 2 * config.smoothing) + config.smoothing
-        each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        if config.loss == "focal":
-            probability = torch.sigmoid(logits)
-            agreed = probability * batch.labels + (1 - probability) * (1 - batch.labels)
-            each = each * (1 - agreed) ** config.focal_gamma
-        if config.loss == "weighted":
-            each = each * (1 + (config.positive_weight - 1) * batch.labels)
-        return {config.loss: each.mean()}
+    def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
+        """The loss of the labels, under its own name."""
+        channels, labels = mixup(batch.channels, batch.labels, self.config.mixup, context.chance)
+        return {self.config.loss: label_loss(network(channels), labels, self.config).mean()}

@@ -1,0 +1,135 @@
+"""Where a stamp's object stands on the grid: turns, shifts, zoom, and the seeing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from pipeline.models.resample import resample
+from pipeline.train.augment_config import AugmentConfig
+
+_SLICES = 8
+"""Slices of a batch that share one turn, zoom, shift and blur; stamps are drawn in random order anyway."""
+
+
+def place(
+    image: Tensor, valid: Tensor, config: AugmentConfig, generator: torch.Generator, *, size: int, pixel_scale: float
+) -> tuple[Tensor, Tensor]:
+    """Blur, zoom, shift and turn; new tensors (n, band, size, size), 0 at invalid pixels.
+
+    Parameters
+    ----------
+    image, valid, config, generator, size, pixel_scale
+        As for `pipeline.train.augment.augment`.
+    """
+    image = torch.where(valid, image, 0.0)
+    parts = [
+        _place(some, known, config, draws, size=size, pixel_scale=pixel_scale)
+        for some, known, draws in zip(
+            image.chunk(_SLICES),
+            valid.chunk(_SLICES),
+            torch.rand((_SLICES, 7), generator=generator, dtype=torch.float64).tolist(),
+            strict=False,
+        )
+    ]
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def blurred(
+    image: Tensor, valid: Tensor, fwhm: float, profile: str = "gaussian", beta: float = 3.0
+) -> tuple[Tensor, Tensor]:
+    """Convolve with a round kernel, weighted by validity, so that invalid pixels and edges spread nothing.
+
+    Parameters
+    ----------
+    image : float32 (n, band, y, x)
+        0 at invalid pixels.
+    valid : bool (n, band, y, x), or (1, 1, y, x) for all
+    fwhm : float, pixels
+        Of the kernel; seeing and kernel add in quadrature where both are Gaussian.
+    profile : "gaussian" or "moffat"
+    beta : float
+        Exponent of a Moffat profile (Moffat 1969, A&A 3, 455).
+    """
+    kernel = _kernel(fwhm, profile, beta).to(image.device)
+    reach = kernel.shape[-1] // 2
+    height, width = image.shape[-2:]
+    shape = (next_fast_len(height + 2 * reach, real=True), next_fast_len(width + 2 * reach, real=True))
+    transfer = torch.fft.rfft2(kernel, s=shape)
+
+    def convolved(planes: Tensor) -> Tensor:
+        full: Tensor = torch.fft.irfft2(torch.fft.rfft2(planes, s=shape) * transfer, s=shape)
+        return full[..., reach : reach + height, reach : reach + width]
+
+    light = convolved(image).div_(convolved(valid.float()).clamp_min_(0.2))
+    return light.masked_fill_(~valid, 0.0), valid
+
+
+def _place(
+    image: Tensor, valid: Tensor, config: AugmentConfig, draws: list[float], *, size: int, pixel_scale: float
+) -> tuple[Tensor, Tensor]:
+    """One slice, by seven uniform numbers."""
+    blur, fwhm, zoom, factor, y_share, x_share, turn = draws
+    if blur < config.blur_share:
+        width = fwhm * config.blur / pixel_scale
+        image, valid = _sparing(
+            image, valid, lambda light, known: blurred(light, known, width, config.blur_profile, config.blur_beta)
+        )
+    reach = math.floor(config.shift / pixel_scale)
+    if zoom < config.zoom_share and config.zoom > 1:
+        apparent = pixel_scale * config.zoom ** (2 * factor - 1)
+        image, valid = _sparing(
+            image, valid, lambda light, known: resample(light, known, apparent, size + 2 * reach, pixel_scale)[:2]
+        )
+    elif image.shape[-1] != size + 2 * reach or image.shape[-2] != size + 2 * reach:
+        image, valid = _centre(image, size + 2 * reach), _centre(valid, size + 2 * reach)
+    y, x = (min(2 * reach, int(share * (2 * reach + 1))) for share in (y_share, x_share))
+    image, valid = image[..., y : y + size, x : x + size], valid[..., y : y + size, x : x + size]
+    if config.flips:
+        turns = int(turn * 8)
+        image, valid = (torch.rot90(plane, turns % 4, (-2, -1)) for plane in (image, valid))
+        if turns >= 4:
+            image, valid = image.flip(-1), valid.flip(-1)
+    return image, valid
+
+
+def _sparing(
+    image: Tensor, valid: Tensor, change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """What `change` makes of a slice, with one plane of validity for all stamps that miss nothing."""
+    broken = (~valid.flatten(1).all(1)).nonzero()[:, 0]
+    if 2 * len(broken) > len(image):
+        return change(image, valid)
+    light, known = change(image, torch.ones_like(valid[:1, :1]))
+    known = known.expand(light.shape)
+    if len(broken):
+        known = known.clone()
+        light[broken], known[broken] = change(image[broken], valid[broken])
+    return light, known
+
+
+def _centre(values: Tensor, size: int) -> Tensor:
+    """Crop or pad (0 or False) about the centre; where the difference is odd, the first side gets less."""
+    pads = []
+    for length in (values.shape[-1], values.shape[-2]):
+        first = (size - length) // 2
+        pads += [first, size - length - first]
+    return torch.nn.functional.pad(values, pads)
+
+
+def _kernel(fwhm: float, profile: str, beta: float) -> Tensor:
+    """A normalised kernel (k, k), k odd, averaged over each pixel from three samples an axis."""
+    reach = max(1, math.ceil(1.5 * fwhm))
+    line = (torch.arange(3 * (2 * reach + 1)) - 3 * reach - 1) / 3
+    squared = line[:, None].square() + line[None, :].square()
+    half = max(fwhm, 1e-3) / 2
+    if profile == "moffat":
+        values = (1 + squared / half**2 * (2 ** (1 / beta) - 1)) ** -beta
+    else:
+        values = torch.exp2(-squared / half**2)
+    kernel = torch.nn.functional.avg_pool2d(values[None, None], 3)[0, 0]
+    return kernel / kernel.sum()

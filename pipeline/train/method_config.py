@@ -1,0 +1,166 @@
+"""Which method trains, and its numbers: the section `[method]` of a training config.
+
+Each method has its own keys; a key of another method is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.config import StrictModel
+
+
+class LabelConfig(StrictModel):
+    """What every method does with the labels that there are.
+
+    Attributes
+    ----------
+    loss : str
+        See `pipeline.train.methods.label_loss`.
+    focal_gamma : float
+        Of the focal loss.
+    positive_weight : float
+        Weight on lenses of the weighted loss.
+    gamma_lens, gamma_other, margin : float
+        Of the asymmetric loss: focusing of lenses and of the rest, and the probability below which an easy
+        non-lens counts nothing.
+    smoothing : float
+        Labels are this far from 0 and 1.
+    mixup : float
+        Parameter of the beta distribution by which pairs of stamps are mixed; 0 mixes none.
+    """
+
+    loss: Literal["bce", "focal", "weighted", "asymmetric"] = "bce"
+    focal_gamma: float = Field(2.0, ge=0)
+    positive_weight: float = Field(1.0, gt=0)
+    gamma_lens: float = Field(0.0, ge=0)
+    gamma_other: float = Field(2.0, ge=0)
+    margin: float = Field(0.05, ge=0, lt=1)
+    smoothing: float = Field(0.02, ge=0, lt=0.5)
+    mixup: float = Field(0.0, ge=0)
+
+
+class SupervisedConfig(LabelConfig):
+    """Labels alone."""
+
+    name: Literal["supervised"] = "supervised"
+
+
+class UnlabelledConfig(LabelConfig):
+    """What methods that read unlabelled stamps share.
+
+    Attributes
+    ----------
+    ratio : float
+        Unlabelled stamps in a step for each labelled one.
+    weight : float
+        Of the loss of the unlabelled stamps, once it has risen.
+    ramp : float
+        Share of the steps in which the weight rises from 0.
+    """
+
+    ratio: float = Field(1.0, gt=0)
+    weight: float = Field(1.0, ge=0)
+    ramp: float = Field(0.3, ge=0, le=1)
+
+
+class AsymmetricConfig(UnlabelledConfig):
+    """Unlabelled stamps taken for non-lenses; no ramp unless asked for."""
+
+    name: Literal["asymmetric"]
+    ramp: float = Field(0.0, ge=0, le=1)
+
+
+class ConsistencyConfig(UnlabelledConfig):
+    """Two looks at a stamp must agree.
+
+    Attributes
+    ----------
+    target : str
+        What the network is compared with: itself on another view ("pi-model"), the average of its weights
+        there ("mean-teacher"), or itself before the perturbation that changes it most ("vat").
+    distance : "mse" or "kl"
+        Squared difference of the probabilities, or Kullback-Leibler divergence from the target's.
+    radius : float
+        VAT: length of the perturbation, root mean square over a stamp's pixels and channels.
+    probe : float
+        VAT: length, likewise, of the trial step that finds its direction; bfloat16 resolves nothing below
+        a hundredth.
+    """
+
+    name: Literal["consistency"]
+    target: Literal["pi-model", "mean-teacher", "vat"]
+    distance: Literal["mse", "kl"] = "mse"
+    weight: float = Field(10.0, ge=0)
+    radius: float = Field(0.1, gt=0)
+    probe: float = Field(0.03, gt=0)
+
+
+class PseudoLabelConfig(UnlabelledConfig):
+    """The network's own confident answers as labels; `threshold` is the probability of the likelier class."""
+
+    name: Literal["pseudo_label"]
+    threshold: float = Field(0.95, ge=0.5, lt=1)
+
+
+class MixMatchConfig(UnlabelledConfig):
+    """Guessed, sharpened labels and mixup of everything with everything.
+
+    Attributes
+    ----------
+    augmentations : int
+        Views of an unlabelled stamp that its guess is averaged over.
+    temperature : float
+        Of the sharpening; 1 leaves a guess as it is.
+    alpha : float
+        Of the beta distribution of the mixup.
+    """
+
+    name: Literal["mixmatch"]
+    augmentations: int = Field(2, ge=1, le=8)
+    temperature: float = Field(0.5, gt=0, le=1)
+    alpha: float = Field(0.75, gt=0)
+    weight: float = Field(10.0, ge=0)
+
+
+class AdversarialConfig(LabelConfig):
+    """Lenses made by a generator, as more examples.
+
+    Attributes
+    ----------
+    latent : int
+        Random numbers that a stamp is generated of.
+    width : int
+        Features of the generator's last and the critic's first layer.
+    penalty : float
+        Weight of the critic's gradient penalty.
+    critic_steps : int
+        Steps of the critic for each of the generator.
+    learning_rate : float
+        Of generator and critic.
+    start : float
+        Share of the steps after which the classifier is shown generated lenses.
+    share : float
+        Generated lenses for each stamp of a batch.
+    weight : float
+        Of their loss.
+    """
+
+    name: Literal["adversarial"]
+    latent: int = Field(64, ge=1)
+    width: int = Field(16, ge=4)
+    penalty: float = Field(10.0, ge=0)
+    critic_steps: int = Field(5, ge=1)
+    learning_rate: float = Field(2e-4, gt=0)
+    start: float = Field(0.5, ge=0, le=1)
+    share: float = Field(0.1, gt=0, le=1)
+    weight: float = Field(0.5, ge=0)
+
+
+MethodConfig = Annotated[
+    SupervisedConfig | AsymmetricConfig | ConsistencyConfig | PseudoLabelConfig | MixMatchConfig | AdversarialConfig,
+    Field(discriminator="name"),
+]
+"""Any of them, told apart by `name`."""

@@ -1,0 +1,44 @@
+"""Unlabelled survey stamps taken for non-lenses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.train.method_config import AsymmetricConfig
+from pipeline.train.methods import Batch, Context, Method
+from pipeline.train.methods.label_loss import label_loss
+from pipeline.train.methods.mixup import mixup
+from pipeline.train.methods.unlabelled import ramp
+
+
+class Asymmetric(Method):
+    """Labels as they are, and fresh unlabelled stamps in every step as non-lenses.
+
+    The two classes are treated differently on purpose: lenses are few and simulated, while non-lenses are as many
+    as the survey has galaxies, and one of thousands that is a lens after all does little harm. So it was with the
+    asymmetric training of the Deep Lens Survey's search (Keerthi Vasan et al. 2023, MNRAS; Sheng et al. 2022,
+    AISTATS), which draws other non-lenses from a large pool in each epoch and keeps the lenses. What our form adds
+    is a weight, for a pool in which lenses are not as rare, and, by `loss = "asymmetric"`, a loss that forgives
+    easy non-lenses.
+    """
+
+    views = 1
+
+    def __init__(self, config: AsymmetricConfig, channels: int, size: int) -> None:
+        self.config = config
+        self.ratio = config.ratio
+
+    def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
+        """The loss of the labels, and `taken_for_others`."""
+        config = self.config
+        channels, labels = mixup(batch.channels, batch.labels, config.mixup, context.chance)
+        logits = network(torch.cat([channels, batch.views[0]]))
+        known, others = logits[: len(labels)], logits[len(labels) :]
+        weight = config.weight * ramp(context, config.ramp)
+        return {
+            config.loss: label_loss(known, labels, config).mean(),
+            "taken_for_others": weight * label_loss(others, torch.zeros_like(others), config).mean(),
+        }

@@ -1,0 +1,50 @@
+"""The network's own confident answers as labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.train.method_config import PseudoLabelConfig
+from pipeline.train.methods import Batch, Context, Method
+from pipeline.train.methods.label_loss import label_loss
+from pipeline.train.methods.mixup import mixup
+from pipeline.train.methods.unlabelled import ramp
+
+
+class PseudoLabel(Method):
+    """The loss of the labels, and cross-entropy of unlabelled stamps with the likelier class as their label.
+
+    Lee 2013 (ICML workshop on challenges in representation learning), with a threshold: a stamp whose likelier class
+    has less probability counts nothing. The mean is over all stamps, so that few confident ones weigh little.
+    """
+
+    views = 1
+
+    def __init__(self, config: PseudoLabelConfig, channels: int, size: int) -> None:
+        self.config = config
+        self.ratio = config.ratio
+
+    def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
+        """The loss of the labels, and `pseudo_label`."""
+        config = self.config
+        channels, labels = mixup(batch.channels, batch.labels, config.mixup, context.chance)
+        logits = network(torch.cat([channels, batch.views[0]]))
+        known, others = logits[: len(labels)], logits[len(labels) :]
+        weight = config.weight * ramp(context, config.ramp)
+        return {
+            config.loss: label_loss(known, labels, config).mean(),
+            "pseudo_label": weight * own_label_loss(others, config.threshold),
+        }
+
+
+def own_label_loss(logits: Tensor, threshold: float) -> Tensor:
+    """Cross-entropy with the likelier class, 0 where that is less likely than `threshold`; a mean over (m,)."""
+    answer = (logits.detach() > 0).float()
+    sure = logits.detach().abs() >= math.log(threshold / (1 - threshold))
+    each = functional.binary_cross_entropy_with_logits(logits, answer, reduction="none")
+    return torch.where(sure, each, 0.0).mean()

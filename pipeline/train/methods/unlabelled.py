@@ -1,0 +1,33 @@
+"""What the methods that read unlabelled stamps share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pipeline.train.methods import Context
+
+
+def ramp(context: Context, share: float) -> float:
+    """How far a weight has risen, in [0, 1]: exp(-5 (1 - t)^2) over a share of the steps (Laine & Aila 2017, ICLR)."""
+    length = share * context.steps
+    if context.step >= length:
+        return 1.0
+    return math.exp(-5.0 * (1.0 - context.step / length) ** 2)
+
+
+@contextmanager
+def still_norms(network: nn.Module) -> Iterator[None]:
+    """Within it, a pass in training mode leaves the running means of batch normalisation as they are."""
+    norms = [(module, module.momentum) for module in network.modules() if isinstance(module, _BatchNorm)]
+    for norm, _ in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in norms:
+            norm.momentum = momentum
