@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
 from pipeline.train.augment import augment
-from pipeline.train.config import AugmentConfig
+from pipeline.train.augment_config import AugmentConfig
+from pipeline.train.augment_picture import through_picture
+from pipeline.train.augment_place import blurred
 
 NOTHING = AugmentConfig(
     flips=False,
@@ -49,7 +54,8 @@ def test_the_same_seed_gives_the_same_stamps_and_another_seed_others():
 
 
 def test_everything_at_once_stays_finite_and_zero_where_invalid():
-    answer, kept = vary(AugmentConfig(gap_share=1, noise_share=1, blur_share=1, zoom_share=1), n=40)
+    shares = ("gap", "noise", "blur", "zoom", "shuffle", "background", "picture", "dropout", "jpeg")
+    answer, kept = vary(AugmentConfig.model_validate({f"{name}_share": 1.0 for name in shares}), n=40)
     assert answer.shape == kept.shape == (40, 3, 64, 64)
     assert torch.isfinite(answer).all()
     assert (answer[~kept] == 0).all()
@@ -85,3 +91,130 @@ def test_added_noise_is_in_units_of_the_noise_there():
     added = (answer - torch.where(valid, image, 0.0))[:, 0].flatten(1).std(1)
     assert 0.2 < added.mean() / 10 < 0.8
     assert added.max() / 10 < 1.2
+
+
+def test_the_input_is_left_as_it_was():
+    image, valid = batch()
+    before, known = image.clone(), valid.clone()
+    everything = AugmentConfig(gap_share=1, noise_share=1, shuffle_share=1, picture_share=1, dropout_share=1)
+    augment(image, valid, everything, torch.Generator().manual_seed(1), size=64, pixel_scale=0.3)
+    assert torch.equal(image.nan_to_num(), before.nan_to_num())
+    assert torch.equal(valid, known)
+
+
+def star(fwhm: float, size: int = 65) -> torch.Tensor:
+    """A round Gaussian of flux 1 in the centre."""
+    axis = torch.arange(size) - size // 2
+    squared = (axis[:, None].square() + axis[None, :].square()).float()
+    image = torch.exp2(-squared / (fwhm / 2) ** 2)
+    return (image / image.sum())[None, None]
+
+
+@pytest.mark.parametrize("profile", ["gaussian", "moffat"])
+def test_a_worse_seeing_keeps_the_flux(profile: str):
+    image = star(3.0)
+    answer, _ = blurred(image, torch.ones_like(image, dtype=torch.bool), 2.5, profile)
+    assert answer.sum().item() == pytest.approx(1, abs=1e-3)
+    assert answer.max() < image.max()
+
+
+def test_widths_of_seeing_and_gaussian_kernel_add_in_quadrature():
+    image = star(4.0)
+    answer, _ = blurred(image, torch.ones_like(image, dtype=torch.bool), 3.0)
+    torch.testing.assert_close(answer, star(5.0), atol=3e-4, rtol=0)
+
+
+def test_nothing_spreads_out_of_invalid_pixels_or_in_from_the_edge():
+    image = torch.full((1, 1, 24, 24), 7.0)
+    valid = torch.ones_like(image, dtype=torch.bool)
+    valid[..., 10:13, 5:20] = False
+    answer, kept = blurred(image.masked_fill(~valid, 0.0), valid, 3.0)
+    assert torch.equal(kept, valid)
+    torch.testing.assert_close(answer[valid], image[valid])
+    assert (answer[~valid] == 0).all()
+
+
+def test_shuffled_bands_are_the_same_bands_in_another_order():
+    image, valid = batch(60)
+    answer, kept = vary(NOTHING.model_copy(update={"shuffle_share": 1.0}), n=60)
+    before = torch.where(valid, image, 0.0)
+    assert not torch.equal(answer, before)
+    assert torch.equal(answer.flatten(2).sum(-1).sort(1).values, before.flatten(2).sum(-1).sort(1).values)
+    assert torch.equal(kept.flatten(2).sum(-1).sort(1).values, valid.flatten(2).sum(-1).sort(1).values)
+
+
+def test_a_missing_band_is_invalid_everywhere_and_the_others_untouched():
+    _, valid = batch(60)
+    _, kept = vary(NOTHING.model_copy(update={"dropout_share": 1.0}), n=60)
+    gone = ~kept.flatten(2).any(-1)
+    assert (gone.sum(1) == 1).all()
+    assert gone.any(0).all()
+    assert torch.equal(kept[~gone], valid[~gone])
+
+
+def test_the_only_band_is_never_missing():
+    image = torch.ones(8, 1, 64, 64)
+    config = NOTHING.model_copy(update={"dropout_share": 1.0, "shuffle_share": 1.0})
+    keys = {"size": 64, "pixel_scale": 0.3}
+    _, kept = augment(image, image > 0, config, torch.Generator().manual_seed(1), **keys)
+    assert kept.all()
+
+
+def test_a_background_is_a_plane_of_at_most_so_many_sigma():
+    image, valid = batch(60)
+    answer, _ = vary(NOTHING.model_copy(update={"background_share": 1.0, "background": 2.0}), n=60)
+    added = (answer - torch.where(valid, image, 0.0))[:, 0].numpy()
+    y, x = np.mgrid[:64, :64] / 31.5 - 1
+    terms = np.stack([np.ones_like(y), y, x], -1).reshape(-1, 3)
+    fitted, residual, *_ = np.linalg.lstsq(terms, added.reshape(60, -1).T, rcond=None)
+    assert np.sqrt(residual / 4096).max() < 1e-3
+    assert 10 < np.abs(fitted).max() < 2 * 10 * 1.5
+
+
+def test_a_picture_without_variation_is_the_stamp_to_within_its_stretch():
+    radius = star(9.0, 64)
+    image = (3000 * radius / radius.max()).expand(4, 3, 64, 64) * torch.tensor([0.5, 0.8, 1.0])[:, None, None]
+    image = image + torch.randn(image.shape, generator=torch.Generator().manual_seed(1))
+    config = NOTHING.model_copy(
+        update={"picture_share": 1.0, "jpeg_share": 0.0, "picture_gamma": 0.0, "picture_brightness": 0.0}
+    )
+    answer = through_picture(image.clone(), image > -1e9, config, torch.Generator().manual_seed(3))
+    assert torch.isfinite(answer).all()
+    # The order of the pixels' values survives where the picture is neither black nor white.
+    for before, after in zip(image, answer, strict=True):
+        between = (after > 0.1 * after.max()) & (after < 0.9 * after.max())
+        assert between.sum() > 100
+        assert np.corrcoef(before[between], after[between])[0, 1] > 0.9
+
+
+def test_jpeg_moves_pixels_by_little():
+    image, valid = batch(12)
+    image = torch.where(valid, image, 0.0) + 2000 * star(9.0, 64) / star(9.0, 64).max()
+    keep = {"picture_share": 1.0, "picture_gamma": 0.0, "picture_brightness": 0.0}
+
+    def answer(jpeg: float) -> torch.Tensor:
+        config = NOTHING.model_copy(update={**keep, "jpeg_share": jpeg, "jpeg_quality": (90, 95)})
+        return through_picture(image.clone(), valid, config, torch.Generator().manual_seed(3))
+
+    plain, compressed = answer(0.0), answer(1.0)
+    assert not torch.equal(plain, compressed)
+    assert (plain - compressed).abs().mean() < 0.1 * plain.std()
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+def test_any_number_of_bands_goes_through_a_picture(bands: int):
+    noise = torch.rand((6, bands, 32, 32), generator=torch.Generator().manual_seed(1))
+    image = noise + 200 * star(9.0, 32) / star(9.0, 32).max()
+    config = NOTHING.model_copy(update={"picture_share": 1.0, "jpeg_share": 1.0})
+    answer = through_picture(image.clone(), image > -1, config, torch.Generator().manual_seed(2))
+    assert answer.shape == image.shape
+    assert torch.isfinite(answer).all()
+    for band in range(bands):
+        assert np.corrcoef(image[:, band].flatten(), answer[:, band].flatten())[0, 1] > 0.8
+
+
+def test_edges_of_gaps_are_told_apart_by_band_or_hit_all():
+    _, kept = vary(NOTHING.model_copy(update={"gap_share": 1.0, "gap": 6.0}), n=300)
+    lost = (~kept[:, 0] | ~kept[:, 2]).flatten(1).sum(1)
+    assert lost.max() <= 64 * 64
+    assert math.isclose((lost > 0).float().mean().item(), 0.8, abs_tol=0.15)
