@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, Tag
 from torch import Tensor
 
 from pipeline.config import Arcsec, StrictModel
+from pipeline.models.difference import colour_difference
 
 _LOWER_SIGMA = 0.15865525393145707
 """Share of a normal distribution below mean minus one sigma."""
@@ -26,7 +27,9 @@ class NormalisationConfig(StrictModel):
        its own noise, so that the gain of a band drops out;
     2. bright: asinh(x / (peak_softening * peak)) / asinh(1 / peak_softening), with one peak for all bands,
        that of the object in the centre, so that its colours stay and a bright elliptical doesn't swamp its
-       arc (after Lupton et al. 2004, PASP 116, 133).
+       arc (after Lupton et al. 2004, PASP 116, 133);
+    3. where asked for, difference: each band but the last minus the last at the core's colour, stretched like the
+       faint one (`colour_difference`), in which a galaxy of one colour vanishes and bluer arcs stay.
 
     Attributes
     ----------
@@ -40,6 +43,10 @@ class NormalisationConfig(StrictModel):
         Width of the frame at the edge of the stamp that background and noise are measured in.
     floor_sigma : float
         The peak is at least this many times the noise.
+    difference : bool
+        Whether there are channels of colour differences; bands then run from blue to red.
+    core : arcsec
+        Half the side of the square that the core's colour is measured in.
     """
 
     kind: Literal["adaptive_asinh"] = "adaptive_asinh"
@@ -48,14 +55,16 @@ class NormalisationConfig(StrictModel):
     peak_radius: Arcsec = Field("1.5 arcsec", validate_default=True)
     frame: Arcsec = Field("2.4 arcsec", validate_default=True)
     floor_sigma: float = Field(10.0, gt=0)
+    difference: bool = False
+    core: Arcsec = Field("0.9 arcsec", validate_default=True)
 
     def channels(self, bands: int) -> int:
         """How many channels `normalise` makes of a number of bands."""
-        return 2 * bands + 1
+        return len(self.groups(bands))
 
     def groups(self, bands: int) -> tuple[int, ...]:
-        """What each channel is: 0 a faint stretch, 1 a bright one, 2 validity."""
-        return (*[0] * bands, *[1] * bands, 2)
+        """What each channel is: 0 a faint stretch, 1 a bright one, 2 validity, 3 a colour difference."""
+        return (*[0] * bands, *[1] * bands, *[3] * (bands - 1 if self.difference else 0), 2)
 
 
 class MinMaxConfig(StrictModel):
@@ -145,9 +154,9 @@ def adaptive_asinh(image: Tensor, valid: Tensor, config: NormalisationConfig, pi
 
     Returns
     -------
-    float32 (n, 2 band + 1, y, x)
-        Faint stretch of each band, bright stretch of each band (both 0 at invalid pixels), share of bands
-        that are valid at the pixel. A stamp without a valid pixel is all 0.
+    float32 (n, config.channels(band), y, x)
+        Faint stretch of each band, bright stretch of each band, colour differences where asked for (all 0 at
+        invalid pixels), share of bands that are valid at the pixel. A stamp without a valid pixel is all 0.
     """
     known = torch.where(valid, image, 0.0)
     background, sigma = _frame_statistics(known, valid, max(2, round(config.frame / pixel_scale)))
@@ -156,7 +165,13 @@ def adaptive_asinh(image: Tensor, valid: Tensor, config: NormalisationConfig, pi
     peak = torch.maximum(peak, config.floor_sigma * sigma.mean(1, keepdim=True))
     faint = _asinh(known / (config.noise_softening * sigma)).div_(10 * math.asinh(1.0 / config.noise_softening))
     bright = _asinh(known / (config.peak_softening * peak)).div_(math.asinh(1.0 / config.peak_softening))
-    return torch.cat([faint, bright, valid.float().mean(1, keepdim=True)], dim=1)
+    stretched = [faint, bright]
+    if config.difference:
+        left, noise = colour_difference(known, valid, sigma, max(1, round(config.core / pixel_scale)))
+        stretched.append(
+            _asinh(left / (config.noise_softening * noise)).div_(10 * math.asinh(1 / config.noise_softening))
+        )
+    return torch.cat([*stretched, valid.float().mean(1, keepdim=True)], dim=1)
 
 
 def _frame_statistics(known: Tensor, valid: Tensor, width: int) -> tuple[Tensor, Tensor]:

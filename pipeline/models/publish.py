@@ -15,7 +15,7 @@ from torch import nn
 from pipeline.models.calibration import Calibration
 from pipeline.models.package import CALIBRATION, CARD, WEIGHTS, ModelCard
 
-_ANGLES = ("peak_radius", "frame")
+_ANGLES = ("peak_radius", "frame", "core")
 """Keys of a normalisation that are in arcsec."""
 
 _BARE_KEY = re.compile(r"^[A-Za-z0-9_-]+$")

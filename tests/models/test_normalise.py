@@ -148,3 +148,30 @@ def test_a_key_of_another_kind_is_told_the_keys_of_its_own(values: dict[str, obj
 @pytest.mark.parametrize("config", [CONFIG, MinMaxConfig(kind="min_max")])
 def test_every_channel_has_a_group(config: NormalisationConfig | MinMaxConfig):
     assert len(config.groups(4)) == config.channels(4)
+
+
+def test_a_galaxy_of_one_colour_vanishes_from_the_differences_and_a_blue_arc_stays():
+    config = NormalisationConfig(difference=True)
+    image = stamps(n=2, seed=3)
+    y, x = np.mgrid[:64, :64] - 31.5
+    arc = torch.from_numpy((80 * np.exp(-(((np.hypot(x, y) - 12) / 1.5) ** 2)) * (x > 6)).astype(np.float32))
+    image[1, 0] += arc
+    left = normalise(image, everywhere(image), config, 0.3)[:, 6:8]
+    ring = torch.from_numpy((np.hypot(x, y) < 8) & (np.hypot(x, y) > 4))
+    assert float(left[0, 0][ring].mean().abs()) < 0.02
+    assert float(left[1, 0][arc > 40].mean()) > 5 * float(left[0, 0][arc > 40].mean().abs())
+
+
+def test_differences_do_not_depend_on_the_gains_of_the_bands():
+    config = NormalisationConfig(difference=True)
+    image = stamps(seed=4)
+    louder = image * torch.tensor([0.5, 1.3, 2.0])[:, None, None]
+    before, after = (normalise(i, everywhere(i), config, 0.3)[:, 6:8] for i in (image, louder))
+    assert torch.allclose(before, after, atol=2e-4)
+
+
+def test_a_difference_with_an_invalid_band_is_zero():
+    config = NormalisationConfig(difference=True)
+    image, valid = stamps(), everywhere(stamps())
+    valid[:, 2, :, :20] = False
+    assert float(normalise(image, valid, config, 0.3)[:, 6:8, :, :20].abs().max()) == 0

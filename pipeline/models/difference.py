@@ -1,0 +1,40 @@
+"""What is left of each band after the central galaxy, seen in the reddest band, is taken away."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_LARGEST_RATIO = 3.0
+"""A band is at most this many times the reddest one; beyond, the core is noise."""
+
+
+def colour_difference(known: Tensor, valid: Tensor, sigma: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Each band minus the last one scaled to the core's colour, and the noise of that.
+
+    An old galaxy has one colour, so its light goes, whatever its shape, and what is bluer stays: RingFinder's
+    g - alpha i (Gavazzi et al. 2014, ApJ 785, 144, equation 1), here with alpha from the flux ratio of the
+    core. It doesn't depend on the gains of the bands. Where seeing differs between bands a ring is left about
+    a bright core.
+
+    Parameters
+    ----------
+    known : float32 (n, band, y, x)
+        Without background; 0 at invalid pixels.
+    valid : bool (n, band, y, x)
+    sigma : float32 (n, band, 1, 1)
+        Noise of a pixel.
+    radius : int
+        Half the side in pixels of the square that is the core.
+
+    Returns
+    -------
+    left : float32 (n, band - 1, y, x)
+        0 where either band is invalid.
+    noise : float32 (n, band - 1, 1, 1)
+    """
+    y, x = known.shape[-2] // 2, known.shape[-1] // 2
+    core = known[..., max(y - radius, 0) : y + radius, max(x - radius, 0) : x + radius].sum((-2, -1), keepdim=True)
+    ratio = (core[:, :-1] / core[:, -1:].clamp_min(1e-12)).clamp(0.0, _LARGEST_RATIO)
+    left = torch.where(valid[:, :-1] & valid[:, -1:], known[:, :-1] - ratio * known[:, -1:], 0.0)
+    return left, (sigma[:, :-1].square() + (ratio * sigma[:, -1:]).square()).sqrt()
