@@ -52,6 +52,8 @@ def _in_unit(unit: str, *, positive: bool, zero: bool = False) -> BeforeValidato
 Arcsec = Annotated[float, _in_unit("arcsec", positive=True)]
 ArcsecOrZero = Annotated[float, _in_unit("arcsec", positive=True, zero=True)]
 Degrees = Annotated[float, _in_unit("deg", positive=False)]
+KmPerSecond = Annotated[float, _in_unit("km/s", positive=True)]
+KmPerSecondPerMpc = Annotated[float, _in_unit("km/(s Mpc)", positive=True)]
 Magnitude = Annotated[float, _in_unit("mag", positive=False)]
 Megabytes = Annotated[float, _in_unit("Mbyte", positive=True)]
 PerArcmin2 = Annotated[float, _in_unit("arcmin-2", positive=True)]

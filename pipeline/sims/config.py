@@ -18,10 +18,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config import Arcsec, ArcsecOrZero, Degrees, Magnitude, StrictModel, expand, find, read_toml, validate
 from pipeline.errors import ConfigError
-from pipeline.sims.population_config import ArcsecRange, Population, Range, Share
+from pipeline.sims.population_config import Population
+from pipeline.sims.ranges import ArcsecRange, Range, Share
 
-BANDS = ("g", "r", "i", "z")
-"""Bands that the populations have colours for, from blue to red."""
+BANDS = ("g", "r", "i", "z", "VIS")
+"""Bands that the populations have colours for: from blue to red, and Euclid's, which spans r, i and z."""
 
 KINDS = (
     "lens",
@@ -36,6 +37,13 @@ KINDS = (
     "star_pair",
     "group",
     "empty",
+    "blue_disc",
+    "red_blend",
+    "compact_group",
+    "bright_core",
+    "star_galaxy",
+    "blue_point",
+    "faint_field",
 )
 """What stands in the middle of a stamp; a stamp's `kind` is an index into this tuple, and 0 is a lens."""
 
@@ -90,7 +98,8 @@ class SimsConfig(StrictModel):
     off_centre_share, off_centre : share, arcsec
         Share of stamps that are centred on anything within that distance of the object, and the distance.
     centre_scatter : arcsec
-    lens_share : share
+    lens_share, quasar_share : share
+        Of the stamps, lenses; of these, lensed quasars.
     negatives : kind -> weight
     artefact_share, artefact_weights : share of stamps with at least one artefact; class -> weight
     """
@@ -112,6 +121,7 @@ class SimsConfig(StrictModel):
     off_centre: ArcsecOrZero
     centre_scatter: ArcsecOrZero
     lens_share: Share
+    quasar_share: Share
     negatives: dict[str, float]
     artefact_share: Share
     artefact_weights: dict[str, float]

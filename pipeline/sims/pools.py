@@ -10,13 +10,18 @@ import numpy as np
 
 from pipeline.errors import ProductMismatch
 from pipeline.sims.config import KINDS, SimsConfig
-from pipeline.sims.stamps import SimulatedStamps, simulate_stamps
+from pipeline.sims.stamp_truth import SimulatedStamps
+from pipeline.sims.stamps import simulate_stamps
 
 
 def pool_shards(config: SimsConfig, n: int | None = None) -> list[int]:
     """Number of stamps of each shard of a pool of `n` stamps, or of the config's number."""
-    total = config.stamps if n is None else n
-    return [min(config.shard, total - first) for first in range(0, total, config.shard)]
+    return shard_counts(config.stamps if n is None else n, config.shard)
+
+
+def shard_counts(total: int, shard: int) -> list[int]:
+    """Number of stamps of each shard of a pool of `total` stamps, `shard` in each but the last."""
+    return [min(shard, total - first) for first in range(0, total, shard)]
 
 
 def check_folder(folder: Path) -> None:

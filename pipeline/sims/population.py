@@ -1,24 +1,23 @@
-"""Draws of galaxies, stars and lenses: magnitudes, colours, sizes and shapes."""
+"""Draws of galaxies and stars: magnitudes, colours, sizes and shapes."""
 
 from __future__ import annotations
+
+import math
+from bisect import bisect
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
 
-from pipeline.sims.config import BANDS
 from pipeline.sims.light import Float64, Light, Point, Sersic
-from pipeline.sims.population_config import (
-    ArcsecRange,
-    Colours,
-    GalaxyPopulation,
-    LensPopulation,
-    Population,
-    StarPopulation,
-)
-from pipeline.sims.render import Deflector, LensedSource
+from pipeline.sims.population_config import GalaxyPopulation, Population, RedSequence, StarPopulation
+from pipeline.sims.ranges import ArcsecRange, Colours
 
 AB_NANOJANSKY = 31.4
 """AB magnitude of 1 nJy."""
+VIS_SHARES = {"r": 0.48, "i": 0.36, "z": 0.16}
+"""Flux in Euclid's VIS as a sum of those in r, i and z: the parts that the bands' ranges, 550-690, 690-820 and
+820-900 nm, have of its response to a flat spectrum, integral of T d(ln wavelength), T falling towards 900 nm."""
 
 
 def flux_of(magnitude: float | Float64) -> Float64:
@@ -29,8 +28,10 @@ def flux_of(magnitude: float | Float64) -> Float64:
 def fluxes(magnitude: float, colours: tuple[float, float, float], bands: tuple[str, ...]) -> Float64:
     """Fluxes in nJy of an object of r magnitude and colours (g - r, r - i, i - z), float64 (band,)."""
     g_r, r_i, i_z = colours
-    offsets = dict(zip(BANDS, (g_r, 0.0, -r_i, -r_i - i_z), strict=True))
-    return flux_of(magnitude + np.array([offsets[band] for band in bands]))
+    offsets = {"g": g_r, "r": 0.0, "i": -r_i, "z": -r_i - i_z}
+    if "VIS" in bands:
+        offsets["VIS"] = -2.5 * math.log10(sum(w * 10 ** (-0.4 * offsets[band]) for band, w in VIS_SHARES.items()))
+    return flux_of(np.array([magnitude + offsets[band] for band in bands]))
 
 
 def colours_of(rng: Generator, colours: Colours) -> tuple[float, float, float]:
@@ -42,10 +43,30 @@ def colours_of(rng: Generator, colours: Colours) -> tuple[float, float, float]:
 
 def red_colours(rng: Generator, galaxies: GalaxyPopulation, redshift: float) -> tuple[float, float, float]:
     """Colours of an old galaxy at a redshift, with the red sequence's scatter."""
+    shift = rng.normal(0.0, galaxies.red_sequence.scatter)
+    g_r, r_i, i_z = _sequence_at(galaxies.red_sequence, redshift)
+    return g_r + shift, r_i + shift, i_z + shift
+
+
+def red_redshift(galaxies: GalaxyPopulation, g_r: float, r_i: float) -> float:
+    """The redshift at which the red sequence comes nearest to two colours, to 0.01; for galaxies that are given."""
     sequence = galaxies.red_sequence
-    shift = rng.normal(0.0, sequence.scatter)
+    low, high = sequence.redshift[0], sequence.redshift[-1]
+    trials = np.linspace(low, high, round((high - low) / 0.01) + 1)
+    away = np.hypot(
+        np.interp(trials, sequence.redshift, sequence.g_r) - g_r,
+        np.interp(trials, sequence.redshift, sequence.r_i) - r_i,
+    )
+    return float(trials[np.argmin(away)])
+
+
+def _sequence_at(sequence: RedSequence, redshift: float) -> tuple[float, float, float]:
+    """The red sequence's colours at a redshift, linear in it; those of the ends beyond them."""
+    above = min(max(bisect(sequence.redshift, redshift), 1), len(sequence.redshift) - 1)
+    low, high = sequence.redshift[above - 1], sequence.redshift[above]
+    along = min(max((redshift - low) / (high - low), 0.0), 1.0)
     g_r, r_i, i_z = (
-        float(np.interp(redshift, sequence.redshift, values)) + shift
+        values[above - 1] + along * (values[above] - values[above - 1])
         for values in (sequence.g_r, sequence.r_i, sequence.i_z)
     )
     return g_r, r_i, i_z
@@ -149,109 +170,23 @@ def field_light(rng: Generator, population: Population, side: float, bands: tupl
     return Light(tuple(sersics), (), tuple(points))
 
 
+@dataclass(frozen=True)
+class Member:
+    """A galaxy of a group: its light about the group's centre, and its r magnitude."""
+
+    light: Sersic
+    magnitude: float
+
+
 def members(
     rng: Generator, population: Population, central: float, redshift: float, bands: tuple[str, ...]
-) -> tuple[Sersic, ...]:
+) -> tuple[Member, ...]:
     """Fainter red galaxies of the same redshift around a red galaxy of r magnitude `central`."""
     lenses = population.lenses
     drawn = []
     for _ in range(rng.poisson(lenses.group_members)):
         distance, angle = rng.uniform(*lenses.group_distance), rng.uniform(0, 2 * np.pi)
         at = (distance * np.cos(angle), distance * np.sin(angle))
-        drawn.append(elliptical(rng, population, central + rng.uniform(*lenses.group_contrast), bands, redshift, at))
+        magnitude = central + float(rng.uniform(*lenses.group_contrast))
+        drawn.append(Member(elliptical(rng, population, magnitude, bands, redshift, at), magnitude))
     return tuple(drawn)
-
-
-def lens_system(
-    rng: Generator,
-    population: Population,
-    bands: tuple[str, ...],
-    at: tuple[float, float],
-    theta_e: float | None = None,
-) -> tuple[Light, LensedSource, Float64, float, bool]:
-    """A deflector with its group, and a source behind it.
-
-    Parameters
-    ----------
-    at : (x, y), arcsec
-        The deflector's place.
-    theta_e : float, optional
-        Einstein radius in arcsec, instead of a draw.
-
-    Returns
-    -------
-    light : Light
-        The deflector (first) and its group.
-    source : LensedSource
-    colour : float64 (band,)
-        The source's flux in each band over that in r.
-    magnitude : float
-        Of the deflector, r.
-    red : bool
-        Whether the source is a red one.
-    """
-    lenses = population.lenses
-    theta = draw_theta_e(rng, lenses) if theta_e is None else theta_e
-    redshift = rng.uniform(*lenses.redshift)
-    magnitude = deflector_magnitude(rng, lenses, theta)
-    galaxy = elliptical(rng, population, magnitude, bands, redshift, at)
-    group = Light(members(rng, population, magnitude, redshift, bands)).moved(*at)
-    deflector = Deflector(
-        at[0],
-        at[1],
-        theta,
-        float(np.clip(rng.normal(galaxy.q, 0.1), *lenses.axis_ratio)),
-        galaxy.angle + np.deg2rad(rng.normal(0, lenses.mass_light_angle_scatter)),
-        rng.normal(0, lenses.shear_scatter),
-        rng.normal(0, lenses.shear_scatter),
-    )
-    red = bool(rng.random() < lenses.red_source_share)
-    colour = fluxes(0.0, colours_of(rng, lenses.red_source if red else lenses.blue_source), bands) / flux_of(0.0)
-    components = _source(rng, lenses, deflector)
-    return Light((galaxy,)) + group, LensedSource(deflector, components), colour, magnitude, red
-
-
-def draw_theta_e(rng: Generator, lenses: LensPopulation) -> float:
-    """An Einstein radius in arcsec: log-normal, drawn again outside the range."""
-    while True:
-        theta = lenses.theta_E_median * np.exp(rng.normal(0, lenses.theta_E_scatter))
-        if lenses.theta_E[0] <= theta <= lenses.theta_E[1]:
-            return float(theta)
-
-
-def deflector_magnitude(rng: Generator, lenses: LensPopulation, theta_e: float) -> float:
-    """R magnitude of a deflector of an Einstein radius in arcsec."""
-    mean = lenses.magnitude + lenses.magnitude_per_dex * np.log10(theta_e / lenses.theta_E_median)
-    return float(rng.normal(mean, lenses.magnitude_scatter))
-
-
-def _source(rng: Generator, lenses: LensPopulation, deflector: Deflector) -> tuple[Sersic, ...]:
-    """A galaxy behind the deflector, uniform over a disc, with clumps of star formation."""
-    distance = lenses.source_offset * deflector.theta_E * np.sqrt(rng.random())
-    angle = rng.uniform(0, 2 * np.pi)
-    x, y = deflector.x + distance * np.cos(angle), deflector.y + distance * np.sin(angle)
-    radius = float(np.exp(rng.uniform(*np.log(lenses.source_radius))))
-    clumps = int(rng.integers(0, lenses.source_clumps + 1))
-    share = rng.uniform(0.1, 0.5) if clumps else 0.0
-    body = Sersic(
-        x,
-        y,
-        radius,
-        float(np.round(rng.uniform(*lenses.source_sersic), 2)),
-        float(rng.uniform(*lenses.source_axis_ratio)),
-        float(rng.uniform(0, np.pi)),
-        np.array([1 - share]),
-    )
-    spots = [
-        Sersic(
-            x + rng.normal(0, radius),
-            y + rng.normal(0, radius),
-            between(rng, lenses.source_clump_radius),
-            1.0,
-            float(rng.uniform(0.6, 1.0)),
-            float(rng.uniform(0, np.pi)),
-            np.array([share / clumps]),
-        )
-        for _ in range(clumps)
-    ]
-    return (body, *spots)

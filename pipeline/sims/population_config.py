@@ -1,39 +1,15 @@
-"""Populations as a person writes them: lenses, galaxies, stars and artefacts, with units."""
+"""Populations as a person writes them: galaxies, stars and artefacts, with units; lenses and negatives beside."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from pipeline.config import Arcsec, ArcsecOrZero, Degrees, Magnitude, StrictModel
-
-
-def _ordered(value: tuple[float, float]) -> tuple[float, float]:
-    if value[0] > value[1]:
-        raise ValueError(f"the lower end {value[0]} is above the upper end {value[1]}")
-    return value
-
-
-ArcsecRange = Annotated[tuple[ArcsecOrZero, ArcsecOrZero], AfterValidator(_ordered)]
-MagnitudeRange = Annotated[tuple[Magnitude, Magnitude], AfterValidator(_ordered)]
-Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Spread(StrictModel):
-    """A normal distribution of magnitudes."""
-
-    mean: Magnitude
-    scatter: Magnitude
-
-
-class Colours(StrictModel):
-    """Colours of a population, each drawn on its own."""
-
-    g_r: Spread
-    r_i: Spread
-    i_z: Spread
+from pipeline.config import Arcsec, Magnitude, StrictModel
+from pipeline.sims.lens_config import Cosmology, LensPopulation
+from pipeline.sims.negatives_config import NegativePopulation
+from pipeline.sims.ranges import ArcsecRange, Colours, MagnitudeRange, Range, Share
 
 
 class RedSequence(StrictModel):
@@ -50,49 +26,6 @@ class RedSequence(StrictModel):
         if not len(self.redshift) == len(self.g_r) == len(self.r_i) == len(self.i_z):
             raise ValueError("redshift, g_r, r_i and i_z need one value for each redshift")
         return self
-
-
-class LensPopulation(StrictModel):
-    """Deflectors, sources, and which of the systems are clear enough to be called lenses.
-
-    The arc's S/N is sqrt(sum(arc^2 ivar)) of the noiseless arc over the stamp, with the sky's inverse variance,
-    in the band where that is largest; the source's flux is set from it. `visible_share` is the share of the arc's
-    flux in pixels where the arc is above both `visible_sigma` times the sky noise and `visible_contrast` times
-    all other light; systems below it are drawn again, and so are those whose theta_E is below
-    `theta_E_over_seeing` times the seeing. The `faint_` keys hold for the `faint_share` of the systems.
-    """
-
-    theta_E_median: Arcsec
-    theta_E_scatter: float = Field(gt=0)
-    theta_E: ArcsecRange
-    axis_ratio: Range
-    shear_scatter: float = Field(ge=0)
-    mass_light_angle_scatter: Degrees
-    redshift: Range
-    magnitude: Magnitude
-    magnitude_per_dex: float
-    magnitude_scatter: Magnitude
-    arc_snr: Range
-    faint_share: Share
-    faint_arc_snr: Range
-    visible_share: Share
-    faint_visible_share: Share
-    theta_E_over_seeing: float = Field(ge=0)
-    faint_theta_E_over_seeing: float = Field(ge=0)
-    visible_sigma: float = Field(gt=0)
-    visible_contrast: float = Field(ge=0)
-    source_offset: float = Field(gt=0)
-    source_radius: ArcsecRange
-    source_sersic: Range
-    source_axis_ratio: Range
-    source_clumps: int = Field(ge=0)
-    source_clump_radius: ArcsecRange
-    red_source_share: Share
-    blue_source: Colours
-    red_source: Colours
-    group_members: float = Field(ge=0)
-    group_distance: ArcsecRange
-    group_contrast: MagnitudeRange
 
 
 class GalaxyPopulation(StrictModel):
@@ -177,7 +110,9 @@ class ArtefactPopulation(StrictModel):
 class Population(StrictModel):
     """Everything that can be in an image."""
 
+    cosmology: Cosmology
     lenses: LensPopulation
     galaxies: GalaxyPopulation
+    negatives: NegativePopulation
     stars: StarPopulation
     artefacts: ArtefactPopulation

@@ -1,4 +1,4 @@
-"""From light to an image: lensing with caustics, Moffat PSFs by Fourier transform, and arc S/N."""
+"""From light to an image: lensing, Moffat PSFs by Fourier transform, and arc S/N."""
 
 from __future__ import annotations
 
@@ -9,34 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from caustics.lenses.func import reduced_deflection_angle_external_shear, reduced_deflection_angle_sie
 
 from pipeline.sims.light import Float32, Float64, Grid, Light, Sersic, draw, sersic_b, sersic_peak
-
-_SOFTENING = 1e-4
-"""Core radius (arcsec) that keeps the deflection finite where a pixel is exactly at the lens's centre."""
-
-
-@dataclass(frozen=True)
-class Deflector:
-    """A singular isothermal ellipsoid with external shear.
-
-    Attributes
-    ----------
-    x, y : arcsec
-    theta_E : arcsec
-        Of the circle that encloses the same mass (the intermediate-axis convention).
-    q, angle : axis ratio, radians
-    shear_1, shear_2 : float
-    """
-
-    x: float
-    y: float
-    theta_E: float
-    q: float
-    angle: float
-    shear_1: float
-    shear_2: float
+from pipeline.sims.mass import Deflector, deflection
 
 
 @dataclass(frozen=True)
@@ -96,14 +71,8 @@ def lensed(sources: Sequence[LensedSource], grids: Sequence[Grid]) -> Float32:
         return image.numpy()
     axis = torch.from_numpy(np.stack([grid.axis() for grid in grids]))
     x, y = axis[:, None, :], axis[:, :, None]
-    deflectors = np.array(
-        [(d.x, d.y, d.q, d.angle, d.theta_E, d.shear_1, d.shear_2) for d in (source.deflector for source in sources)],
-        np.float32,
-    )
-    x0, y0, q, angle, theta_e, shear_1, shear_2 = (torch.from_numpy(column)[:, None, None] for column in deflectors.T)
-    ax, ay = reduced_deflection_angle_sie(x0, y0, q, angle, theta_e, x, y, _SOFTENING)
-    sx, sy = reduced_deflection_angle_external_shear(x0, y0, shear_1, shear_2, x, y)
-    beta_x, beta_y = x - ax - sx, y - ay - sy
+    ax, ay = deflection([source.deflector for source in sources], x, y)
+    beta_x, beta_y = x - ax, y - ay
     for rank in range(max(len(source.components) for source in sources)):
         chosen = [index for index, source in enumerate(sources) if len(source.components) > rank]
         components = [sources[index].components[rank] for index in chosen]

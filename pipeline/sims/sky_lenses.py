@@ -9,8 +9,8 @@ from numpy.random import Generator
 
 from pipeline.errors import ConfigError
 from pipeline.sims.config import SkyConfig
+from pipeline.sims.lens_population import draw_theta_e, lens_system
 from pipeline.sims.light import Float32, Float64, Grid
-from pipeline.sims.population import draw_theta_e, lens_system
 from pipeline.sims.render import Psf, convolved, lensed, render, scale_arc, single_thread, transfer
 
 _MOST_DRAWS = 500
@@ -104,14 +104,14 @@ def _lens(
             snr = float(np.exp(rng.uniform(*np.log(lenses.arc_snr if clear else lenses.faint_arc_snr))))
             if clear and (theta <= config.lens_clear_theta_E or snr <= config.lens_clear_snr):
                 continue
-            light, source, colour, magnitude, red = lens_system(rng, population, config.bands, at, theta)
-            scene = render([light], [grid], transfers, bands, faintest)[0]
-            unit = convolved(lensed([source], [grid])[:, None], transfers, grid)[0]
-            scaled = scale_arc(unit, scene, colour, sigma, snr, lenses.visible_sigma, lenses.visible_contrast)
+            system = lens_system(rng, population, config.bands, at, theta)
+            scene = render([system.light], [grid], transfers, bands, faintest)[0]
+            unit = convolved(lensed([system.source], [grid])[:, None], transfers, grid)[0]
+            scaled = scale_arc(unit, scene, system.colour, sigma, snr, lenses.visible_sigma, lenses.visible_contrast)
             if scaled.share >= (lenses.visible_share if clear else lenses.faint_visible_share):
                 x, y = column + at[0] / config.pixel_scale, row + at[1] / config.pixel_scale
                 stamp = scene + scaled.arc
-                figures = (theta, snr, scaled.share, magnitude, scaled.source_mag, red, clear)
+                figures = (theta, snr, scaled.share, system.magnitude, scaled.source_mag, system.red, clear)
                 return PlantedLens(x, y, column, row, stamp, *figures)
     raise ConfigError(
         f"no lens clear enough in {_MOST_DRAWS} draws: lower lens_clear_theta_E, lens_clear_snr or visible_share."

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from numpy.random import Generator
 
 from pipeline.errors import ConfigError
 from pipeline.sims.artefact_population import Scene, bright_star, draw_artefacts
-from pipeline.sims.artefacts import Artefact, Mask, Window, put_all
+from pipeline.sims.artefacts import Artefact, Window, put_all
 from pipeline.sims.conditions import correlated_noise, sky_level, sky_sigma
 from pipeline.sims.config import KINDS, SimsConfig
+from pipeline.sims.lens_population import LensSystem, lens_system
 from pipeline.sims.light import Float32, Float64, Grid, Light, Point
 from pipeline.sims.negatives import NEGATIVES
-from pipeline.sims.population import AB_NANOJANSKY, field_light, flux_of, lens_system
-from pipeline.sims.render import LensedSource, Psf, convolved, lensed, render, scale_arc, single_thread, transfer
+from pipeline.sims.population import AB_NANOJANSKY, field_light, flux_of
+from pipeline.sims.render import Psf, arc_snr, convolved, lensed, render, scale_arc, single_thread, transfer
+from pipeline.sims.stamp_truth import SimulatedStamps, StampTruth, empty_stamps
 
 _BATCH = 16
 """Scenes rendered at once: few enough that a batch's arrays stay in the cache."""
@@ -24,68 +25,6 @@ _FAINTEST = 0.03
 """Profiles are cut off below this share of a pixel's noise."""
 _MOST_DRAWS = 60
 """Draws a stamp, on average, after which a population is taken to hold no visible lens."""
-
-
-@dataclass(frozen=True)
-class StampTruth:
-    """What was put into stamps, one element a stamp; NaN where a stamp has no lens.
-
-    Attributes
-    ----------
-    kind : int8
-        Index into `config.KINDS`.
-    theta_E, arc_snr, arc_share : float32
-        Arcsec; S/N of the arc in its best band; share of its flux that is visible (`render.visible_share`).
-    lens_mag, source_mag : float32
-        r magnitude of the deflector, and of the source before lensing.
-    red_source : bool
-    x, y : float32, arcsec
-        Where the central object is from the stamp's centre.
-    pixel_scale : float32, arcsec
-        True scale; the stamp is labelled with the nominal one.
-    seeing : float32 (n, band), arcsec
-    artefacts : uint32
-        PixelFlags of artefacts anywhere in the stamp.
-    """
-
-    kind: npt.NDArray[np.int8]
-    theta_E: Float32
-    arc_snr: Float32
-    arc_share: Float32
-    lens_mag: Float32
-    source_mag: Float32
-    red_source: npt.NDArray[np.bool_]
-    x: Float32
-    y: Float32
-    pixel_scale: Float32
-    seeing: Float32
-    artefacts: Mask
-
-
-@dataclass(frozen=True)
-class SimulatedStamps:
-    """Stamps with their labels and truth.
-
-    Attributes
-    ----------
-    image : float32 (n, band, y, x), nJy
-        NaN where there is no data.
-    ivar : float32 (n, band, y, x), nJy^-2
-    mask : uint32 (n, band, y, x)
-        Truth about artefacts, PixelFlag bits 0-15, found by the survey or not.
-    label : int8 (n,)
-        1 for a lens, 0 for none.
-    arc : float32 (n, y, x), nJy
-        Light of the lensed source in the detection band, without noise; 0 where there is no lens.
-    truth : StampTruth
-    """
-
-    image: Float32
-    ivar: Float32
-    mask: Mask
-    label: npt.NDArray[np.int8]
-    arc: Float32
-    truth: StampTruth
 
 
 @dataclass(frozen=True)
@@ -99,23 +38,31 @@ class _Sky:
     gain: Float64
     correlation: float
 
+    @property
+    def point_noise(self) -> Float64:
+        """Noise of a point source's flux in nJy by optimal photometry, float64 (band,); see `sky_sigma`."""
+        return np.asarray(self.sigma * np.sqrt(4 * np.pi) * self.psf.fwhm / 2.3548 / self.grid.scale)
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """How bright a source is to be, by its arc's S/N or its own flux in r (nJy), and the share of it to be visible."""
+
+    least_share: float
+    arc_snr: float | None = None
+    flux: float = np.nan
+
 
 @dataclass(frozen=True)
 class _Drawn:
-    """One stamp before rendering."""
+    """One stamp before rendering; `system` and `goal` are those of a lens."""
 
     kind: int
     sky: _Sky
     light: Light
     at: tuple[float, float]
-    source: LensedSource | None = None
-    colour: Float64 | None = None
-    lens_mag: float = np.nan
-    red: bool = False
-    snr: float = np.nan
-    least_share: float = 0.0
-    visible_sigma: float = 0.0
-    visible_contrast: float = 0.0
+    system: LensSystem | None = None
+    goal: _Goal | None = None
     saturated: tuple[tuple[float, float, float], ...] = ()
 
 
@@ -126,9 +73,14 @@ class _Rendered:
     drawn: _Drawn
     scene: Float32
     arc: Float32
-    snr: float
-    share: float
-    source_mag: float
+    snr: float = np.nan
+    share: float = np.nan
+    source_mag: float = np.nan
+
+    @property
+    def visible(self) -> bool:
+        """Whether what is labelled a lens looks like one; True for other stamps."""
+        return self.drawn.goal is None or self.share >= self.drawn.goal.least_share
 
 
 def simulate_stamps(config: SimsConfig, n: int, seed: int) -> SimulatedStamps:
@@ -157,9 +109,10 @@ def simulate_stamps(config: SimsConfig, n: int, seed: int) -> SimulatedStamps:
     names = list(config.negatives)
     weights = np.array([config.negatives[name] for name in names])
     is_lens = rng.random(n) < config.lens_share
+    is_quasar = is_lens & (rng.random(n) < config.quasar_share)
     chosen = rng.choice(len(names), n, p=weights / weights.sum())
     kinds = np.where(is_lens, 0, np.array([KINDS.index(name) for name in names])[chosen])
-    stamps = _empty(config, n)
+    stamps = empty_stamps(config, n)
     waiting = list(range(n))
     draws = 0
     with single_thread():
@@ -171,16 +124,16 @@ def simulate_stamps(config: SimsConfig, n: int, seed: int) -> SimulatedStamps:
                     f"after {draws} draws {len(batch) + len(waiting)} of {n} stamps still have no visible arc; "
                     "lower visible_share or raise arc_snr in the population."
                 )
-            drawn = [_draw(config, int(kinds[index]), rng) for index in batch]
+            drawn = [_draw(config, int(kinds[index]), bool(is_quasar[index]), rng) for index in batch]
             for index, rendered in zip(batch, _render(drawn, config), strict=True):
-                if rendered.drawn.kind == 0 and rendered.share < rendered.drawn.least_share:
-                    waiting.append(index)
-                else:
+                if rendered.visible:
                     _finish(stamps, index, rendered, config, rng)
+                else:
+                    waiting.append(index)
     return stamps
 
 
-def _draw(config: SimsConfig, kind: int, rng: Generator) -> _Drawn:
+def _draw(config: SimsConfig, kind: int, quasar: bool, rng: Generator) -> _Drawn:
     sky, population, bands = _draw_sky(config, rng), config.population, config.bands
     at = _place(config, rng)
     neighbours = field_light(rng, population, (config.size + 2 * sky.grid.margin) * sky.grid.scale, bands)
@@ -188,29 +141,43 @@ def _draw(config: SimsConfig, kind: int, rng: Generator) -> _Drawn:
         light = NEGATIVES[KINDS[kind]](rng, population, bands).moved(*at) + neighbours
         points, saturated = _saturated(light, config)
         return _Drawn(kind, sky, replace(light, points=points), at, saturated=saturated)
-    light, source, colour, magnitude, red = lens_system(rng, population, bands, at)
-    lenses = population.lenses
+    system, goal = _quasar(config, sky, at, rng) if quasar else _lensed_galaxy(config, sky, at, rng)
+    points, saturated = _saturated(neighbours, config)
+    light = system.light + replace(neighbours, points=points)
+    return _Drawn(kind, sky, light, at, system=system, goal=goal, saturated=saturated)
+
+
+def _lensed_galaxy(config: SimsConfig, sky: _Sky, at: tuple[float, float], rng: Generator) -> tuple[LensSystem, _Goal]:
+    """A lensed galaxy that the seeing resolves, with the S/N of its arc."""
+    lenses = config.population.lenses
     faint = rng.random() < lenses.faint_share
     snr = float(np.exp(rng.uniform(*np.log(lenses.faint_arc_snr if faint else lenses.arc_snr))))
     least = lenses.faint_visible_share if faint else lenses.visible_share
     resolved = lenses.faint_theta_E_over_seeing if faint else lenses.theta_E_over_seeing
-    while source.deflector.theta_E < resolved * float(np.median(sky.psf.fwhm)):
-        light, source, colour, magnitude, red = lens_system(rng, population, bands, at)
-    points, saturated = _saturated(neighbours, config)
-    return _Drawn(
-        kind=kind,
-        sky=sky,
-        light=light + replace(neighbours, points=points),
-        at=at,
-        source=source,
-        colour=colour,
-        lens_mag=magnitude,
-        red=red,
-        snr=snr,
-        least_share=least,
-        visible_sigma=lenses.visible_sigma,
-        visible_contrast=lenses.visible_contrast,
-        saturated=saturated,
+    seeing = float(np.median(sky.psf.fwhm))
+    for _ in range(_MOST_DRAWS):
+        system = lens_system(rng, config.population, config.bands, at)
+        if system.source.deflector.theta_E >= resolved * seeing:
+            return system, _Goal(least, arc_snr=snr)
+    raise ConfigError(
+        f"no theta_E above {resolved} times the seeing of {seeing:.2f} arcsec in {_MOST_DRAWS} draws; "
+        "lower theta_E_over_seeing or raise theta_E."
+    )
+
+
+def _quasar(config: SimsConfig, sky: _Sky, at: tuple[float, float], rng: Generator) -> tuple[LensSystem, _Goal]:
+    """A lensed quasar whose images the seeing parts, with the flux that its second image needs."""
+    quasars = config.population.lenses.quasars
+    snr = float(np.exp(rng.uniform(*np.log(quasars.second_image_snr))))
+    seeing = float(np.median(sky.psf.fwhm))
+    for _ in range(_MOST_DRAWS):
+        system = lens_system(rng, config.population, config.bands, at, quasar=True)
+        if system.quasar is not None and system.quasar.separation >= quasars.separation_over_seeing * seeing:
+            flux = snr * float((sky.point_noise / system.quasar.points[1].flux).min())
+            return system, _Goal(quasars.visible_share, flux=flux)
+    raise ConfigError(
+        f"no quasar images {quasars.separation_over_seeing} times the seeing of {seeing:.2f} arcsec apart in "
+        f"{_MOST_DRAWS} draws; lower separation_over_seeing or raise quasars.theta_E."
     )
 
 
@@ -244,20 +211,30 @@ def _render(drawn: list[_Drawn], config: SimsConfig) -> list[_Rendered]:
     faintest = np.array([_FAINTEST * item.sky.sigma.min() / item.sky.grid.oversampling**2 for item in drawn])
     scenes = render([item.light for item in drawn], grids, transfers, bands, faintest)
     arcs = np.zeros_like(scenes)
-    lenses = [index for index, item in enumerate(drawn) if item.source is not None]
+    lenses = [index for index, item in enumerate(drawn) if item.system is not None]
+    systems = [item.system for item in drawn if item.system is not None]
     if lenses:
-        unit = lensed([item.source for item in drawn if item.source is not None], [grids[index] for index in lenses])
-        arcs[lenses] = convolved(unit[:, None], transfers[lenses], grids[0])
-    return [_with_arc(*items) for items in zip(drawn, scenes, arcs, strict=True)]
+        unit = lensed([system.source for system in systems], [grids[index] for index in lenses])
+        colours = np.array([system.colour for system in systems], np.float32)[:, :, None, None]
+        arcs[lenses] = convolved(unit[:, None], transfers[lenses], grids[0]) * colours
+    for index, system in zip(lenses, systems, strict=True):
+        if system.quasar is not None:
+            points = Light((), (), system.quasar.points)
+            arcs[index] += render([points], [grids[index]], transfers[[index]], bands, faintest[[index]])[0]
+    return [_with_arc(*items, config) for items in zip(drawn, scenes, arcs, strict=True)]
 
 
-def _with_arc(drawn: _Drawn, scene: Float32, unit: Float32) -> _Rendered:
-    """Scale the arc to the S/N that was drawn for it in its best band."""
-    if drawn.colour is None:
-        return _Rendered(drawn, scene, unit, np.nan, np.nan, np.nan)
-    limits = drawn.visible_sigma, drawn.visible_contrast
-    scaled = scale_arc(unit, scene, drawn.colour, drawn.sky.sigma, drawn.snr, *limits)
-    return _Rendered(drawn, scene, scaled.arc, drawn.snr, scaled.share, scaled.source_mag)
+def _with_arc(drawn: _Drawn, scene: Float32, unit: Float32, config: SimsConfig) -> _Rendered:
+    """Give the source of flux 1 in r the brightness that was drawn for it."""
+    if drawn.goal is None:
+        return _Rendered(drawn, scene, unit)
+    lenses = config.population.lenses
+    limits = lenses.visible_sigma, lenses.visible_contrast
+    snr = drawn.goal.arc_snr
+    if snr is None:
+        snr = drawn.goal.flux * float(arc_snr(unit, drawn.sky.sigma).max())
+    scaled = scale_arc(unit, scene, np.ones(len(unit)), drawn.sky.sigma, snr, *limits)
+    return _Rendered(drawn, scene, scaled.arc, snr, scaled.share, scaled.source_mag)
 
 
 def _finish(stamps: SimulatedStamps, index: int, rendered: _Rendered, config: SimsConfig, rng: Generator) -> None:
@@ -279,13 +256,22 @@ def _finish(stamps: SimulatedStamps, index: int, rendered: _Rendered, config: Si
     stamps.arc[index] = rendered.arc[band] * gain[band]
     truth = stamps.truth
     truth.kind[index] = drawn.kind
-    truth.theta_E[index] = drawn.source.deflector.theta_E if drawn.source is not None else np.nan
-    truth.arc_snr[index], truth.arc_share[index] = rendered.snr, rendered.share
-    truth.lens_mag[index], truth.source_mag[index] = drawn.lens_mag, rendered.source_mag
-    truth.red_source[index] = drawn.red
     truth.x[index], truth.y[index] = drawn.at
     truth.pixel_scale[index], truth.seeing[index] = sky.grid.scale, sky.psf.fwhm
     truth.artefacts[index] = np.bitwise_or.reduce(mask, axis=None)
+    if drawn.system is not None:
+        _lens_truth(truth, index, drawn.system, rendered)
+
+
+def _lens_truth(truth: StampTruth, index: int, system: LensSystem, rendered: _Rendered) -> None:
+    truth.theta_E[index] = system.source.deflector.theta_E
+    truth.arc_snr[index], truth.arc_share[index] = rendered.snr, rendered.share
+    truth.lens_mag[index], truth.source_mag[index] = system.magnitude, rendered.source_mag
+    truth.lens_redshift[index], truth.source_redshift[index] = system.redshift, system.source_redshift
+    truth.dispersion[index] = system.dispersion
+    truth.red_source[index] = system.red
+    if system.quasar is not None:
+        truth.quasar_images[index], truth.separation[index] = len(system.quasar.points), system.quasar.separation
 
 
 def _draw_artefacts(drawn: _Drawn, config: SimsConfig, rng: Generator) -> list[Artefact]:
@@ -308,36 +294,6 @@ def _draw_artefacts(drawn: _Drawn, config: SimsConfig, rng: Generator) -> list[A
         for name in rng.choice(names, count, p=weights / weights.sum()):
             artefacts.extend(draw_artefacts(rng, str(name), config.population, scene))
     return artefacts
-
-
-def _empty(config: SimsConfig, n: int) -> SimulatedStamps:
-    shape = (n, len(config.bands), config.size, config.size)
-
-    def missing() -> Float32:
-        return np.full(n, np.nan, np.float32)
-
-    truth = StampTruth(
-        kind=np.zeros(n, np.int8),
-        theta_E=missing(),
-        arc_snr=missing(),
-        arc_share=missing(),
-        lens_mag=missing(),
-        source_mag=missing(),
-        red_source=np.zeros(n, np.bool_),
-        x=missing(),
-        y=missing(),
-        pixel_scale=missing(),
-        seeing=np.full((n, len(config.bands)), np.nan, np.float32),
-        artefacts=np.zeros(n, np.uint32),
-    )
-    return SimulatedStamps(
-        image=np.empty(shape, np.float32),
-        ivar=np.empty(shape, np.float32),
-        mask=np.empty(shape, np.uint32),
-        label=np.zeros(n, np.int8),
-        arc=np.empty((n, config.size, config.size), np.float32),
-        truth=truth,
-    )
 
 
 def _draw_sky(config: SimsConfig, rng: Generator) -> _Sky:

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.sims.config import SimsConfig, load_sims
 from pipeline.sims.negatives import NEGATIVES
-from pipeline.sims.population import counted_magnitude, draw_theta_e, field_light, flux_of, fluxes, lens_system
+from pipeline.sims.population import counted_magnitude, field_light, flux_of, fluxes, red_colours, red_redshift
 
 BANDS = ("g", "r", "i", "z")
 
@@ -48,22 +48,27 @@ def test_field_galaxies_have_the_density_of_the_population(config: SimsConfig) -
     assert len(light.sersics) == pytest.approx(25 * config.population.galaxies.density, rel=0.1)
 
 
-def test_einstein_radii_stay_in_their_range(config: SimsConfig) -> None:
-    rng = np.random.default_rng(1)
-    drawn = np.array([draw_theta_e(rng, config.population.lenses) for _ in range(2000)])
-    assert drawn.min() >= 0.8
-    assert drawn.max() <= 5.0
-    assert np.median(drawn) == pytest.approx(1.9, rel=0.08)
+def test_vis_is_the_documented_sum_of_r_i_and_z() -> None:
+    r, i, z, vis = fluxes(20.0, (0.7, 0.4, 0.3), ("r", "i", "z", "VIS"))
+    assert vis == pytest.approx(0.48 * r + 0.36 * i + 0.16 * z)
+    assert fluxes(20.0, (0.7, 0.4, 0.3), ("VIS",)) == pytest.approx(vis)
 
 
-def test_deflectors_are_red_and_most_sources_blue(config: SimsConfig) -> None:
+def test_redshift_of_a_galaxy_on_the_red_sequence_is_found_from_its_colours(config: SimsConfig) -> None:
+    galaxies = config.population.galaxies
+    for index, redshift in enumerate(galaxies.red_sequence.redshift):
+        colours = galaxies.red_sequence.g_r[index], galaxies.red_sequence.r_i[index]
+        assert red_redshift(galaxies, *colours) == pytest.approx(redshift, abs=0.006)
+
+
+def test_red_colours_are_linear_between_the_redshifts_of_the_table(config: SimsConfig) -> None:
+    galaxies = config.population.galaxies
+    narrow = galaxies.model_copy(update={"red_sequence": galaxies.red_sequence.model_copy(update={"scatter": 0.0})})
     rng = np.random.default_rng(1)
-    systems = [lens_system(rng, config.population, BANDS, (0.0, 0.0)) for _ in range(300)]
-    deflector = np.array([light.sersics[0].flux for light, *_ in systems])
-    source = np.array([colour for _, _, colour, *_ in systems])
-    assert np.median(-2.5 * np.log10(deflector[:, 0] / deflector[:, 1])) > 1.2
-    assert np.median(-2.5 * np.log10(source[:, 0] / source[:, 1])) < 0.5
-    assert np.mean([red for *_, red in systems]) == pytest.approx(0.13, abs=0.06)
+    # 1.22 at 0.2 and 1.48 at 0.3 in g - r.
+    assert red_colours(rng, narrow, 0.25)[0] == pytest.approx(1.35)
+    assert red_colours(rng, narrow, 0.02)[0] == pytest.approx(0.95)
+    assert red_colours(rng, narrow, 1.5)[2] == pytest.approx(0.64)
 
 
 @pytest.mark.parametrize("kind", list(NEGATIVES))

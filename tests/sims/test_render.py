@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pipeline.sims.light import Grid, Light, Point, Sersic, draw
+from pipeline.sims.mass import Deflector
 from pipeline.sims.render import (
-    Deflector,
     LensedSource,
     Psf,
     arc_snr,
