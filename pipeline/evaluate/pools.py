@@ -1,0 +1,187 @@
+"""A sample from pools of simulated or injected stamps, read a shard at a time."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue.stamps import Stamp
+from pipeline.errors import ConfigError
+from pipeline.evaluate.config import PoolsConfig
+from pipeline.evaluate.samples import Part, Sample
+
+_PIXELS = frozenset({"image", "ivar", "mask", "arc"})
+_ABOUT = frozenset({"label", "bands", "pixel_scale", "kinds", "seed"})
+
+
+@dataclass(frozen=True)
+class PoolHead:
+    """What a shard says of itself, without its pixels.
+
+    Attributes
+    ----------
+    path : Path
+    lens : bool (n,)
+    truth : dict of str to (n,)
+        Its columns of truth; a column (n, band) is the median over bands; `kind` as names.
+    bands : tuple of str
+    pixel_scale : float, arcsec
+    seed : int or None
+    """
+
+    path: Path
+    lens: npt.NDArray[np.bool_]
+    truth: dict[str, npt.NDArray[Any]]
+    bands: tuple[str, ...]
+    pixel_scale: float
+    seed: int | None
+
+
+def open_pools(config: PoolsConfig) -> Sample:
+    """The sample of some pools.
+
+    Raises
+    ------
+    ConfigError
+        If nothing matches; a shard can't be read, lacks labels, bands or pixel scale; shards differ in bands or scale,
+        or a column asked for is in none; or the sample has one class only.
+    """
+    heads = read_heads(config.pools, config.limit)
+    first = heads[0]
+    for head in heads:
+        if (head.bands, head.pixel_scale) != (first.bands, first.pixel_scale):
+            raise ConfigError(
+                f"{head.path}: bands {', '.join(head.bands)} at {head.pixel_scale:g} arcsec; {first.path} has "
+                f"{', '.join(first.bands)} at {first.pixel_scale:g}. Make them two samples."
+            )
+    truth = _joined(heads)
+    wanted = (*config.against, *((config.clearest,) if config.clearest else ()))
+    missing = [name for name in wanted if name not in truth]
+    if missing:
+        raise ConfigError(
+            f"sample {config.name!r}: no column {', '.join(missing)} in {first.path}; "
+            f"it has {', '.join(sorted(truth))}."
+        )
+    lens = np.concatenate([head.lens for head in heads])
+    if lens.all() or not lens.any():
+        one = "lenses" if lens.all() else "others"
+        raise ConfigError(f"sample {config.name!r}: all {len(lens):,} stamps are {one}; figures need both classes.")
+
+    def parts() -> Iterator[Part]:
+        for head in heads:
+            yield _pixels(head, config.masks)
+
+    def stamp(row: int) -> Stamp:
+        for head in heads:
+            if row < len(head.lens):
+                with np.load(head.path, allow_pickle=False) as shard:
+                    image = np.asarray(shard["image"][row], dtype=np.float32)
+                    mask = shard["mask"][row] if "mask" in shard else np.zeros(image.shape, np.uint32)
+                return Stamp(image, mask.astype(np.uint32), head.bands, head.pixel_scale)
+            row -= len(head.lens)
+        raise IndexError(row)
+
+    seeds = tuple(sorted({head.seed for head in heads if head.seed is not None}))
+    told = "told of masks and inverse variance" if config.masks else "without masks"
+    return Sample(
+        name=config.name,
+        column=config.column,
+        bands=first.bands,
+        pixel_scale=first.pixel_scale,
+        lens=lens,
+        truth=truth,
+        parts=parts,
+        stamp=stamp,
+        against=config.against,
+        clearest=config.clearest,
+        seeds=seeds,
+        notes=(f"{len(heads)} shards of {', '.join(config.pools)}, {told}",),
+    )
+
+
+def read_heads(patterns: tuple[str, ...], limit: int | None = None) -> list[PoolHead]:
+    """Labels and truth of every shard that the patterns match, in sorted order, without pixels.
+
+    Parameters
+    ----------
+    patterns : tuple of str
+    limit : int, optional
+        Stop after so many stamps; the last shard is cut.
+
+    Raises
+    ------
+    ConfigError
+        If a pattern matches nothing or a shard is damaged.
+    """
+    paths: list[Path] = []
+    for pattern in patterns:
+        found = matching(pattern)
+        if not found:
+            raise ConfigError(f"no pool matches {pattern}; make it with `lensscan simulate CONFIG --out FOLDER`.")
+        paths.extend(found)
+    heads: list[PoolHead] = []
+    left = limit
+    for path in paths:
+        if left is not None and left <= 0:
+            break
+        heads.append(_head(path, left))
+        left = None if left is None else left - len(heads[-1].lens)
+    return heads
+
+
+def matching(pattern: str) -> list[Path]:
+    """Files that a glob pattern matches, sorted."""
+    return sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+
+
+def _head(path: Path, limit: int | None) -> PoolHead:
+    try:
+        with np.load(path, allow_pickle=False) as shard:
+            missing = [name for name in ("image", "label", "bands", "pixel_scale") if name not in shard]
+            if missing:
+                raise ConfigError(f"{path}: no {', '.join(missing)} in it; a pool to evaluate on needs them.")
+            label = np.asarray(shard["label"])
+            n = len(label) if limit is None else min(limit, len(label))
+            if label.ndim != 1 or not np.isin(label, (0, 1)).all():
+                raise ConfigError(f"{path}: label must be 0 or 1, one a stamp; got {np.unique(label)[:5].tolist()}.")
+            columns = {name: shard[name] for name in shard.files if name not in _PIXELS | _ABOUT}
+            kinds = shard["kinds"] if "kinds" in shard.files else None
+            scale = float(shard["pixel_scale"])
+            bands = tuple(str(band) for band in np.atleast_1d(shard["bands"]))
+            seed = int(shard["seed"]) if "seed" in shard else None
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise ConfigError(f"{path}: not a pool of stamps that can be read ({error}).") from error
+    truth: dict[str, npt.NDArray[Any]] = {}
+    for name, values in columns.items():
+        if values.ndim == 0 or len(values) != len(label):
+            continue
+        flat = np.median(values, axis=tuple(range(1, values.ndim))) if values.ndim > 1 else values
+        truth[name] = (kinds[flat] if name == "kind" and kinds is not None and flat.dtype.kind in "iu" else flat)[:n]
+    return PoolHead(path, label[:n].astype(bool), truth, bands, scale, seed)
+
+
+def _joined(heads: list[PoolHead]) -> dict[str, npt.NDArray[Any]]:
+    """Columns that every shard has."""
+    shared = set.intersection(*(set(head.truth) for head in heads))
+    return {name: np.concatenate([head.truth[name] for head in heads]) for name in heads[0].truth if name in shared}
+
+
+def _pixels(head: PoolHead, masks: bool) -> Part:
+    n = len(head.lens)
+    try:
+        with np.load(head.path, allow_pickle=False) as shard:
+            image = np.asarray(shard["image"][:n], dtype=np.float32)
+            ivar = shard["ivar"][:n] if masks and "ivar" in shard else None
+            mask = shard["mask"][:n] if masks and "mask" in shard else None
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise ConfigError(f"{head.path}: pixels can't be read ({error}).") from error
+    if image.ndim != 4 or image.shape[:2] != (n, len(head.bands)):
+        raise ConfigError(f"{head.path}: image has shape {image.shape}; expected ({n}, {len(head.bands)}, y, x).")
+    return Part(image, ivar, mask)

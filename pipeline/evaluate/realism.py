@@ -1,0 +1,175 @@
+"""Can a line through a network's embedding tell one sample's lenses from another's?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.evaluate.config import ProbeConfig
+from pipeline.evaluate.figures import HIGH, LOW, Bootstrap, Figure, rank_figures
+from pipeline.evaluate.samples import Part
+from pipeline.evaluate.tally import tally
+from pipeline.flags import FATAL_MASK
+from pipeline.models.normalise import normalise
+from pipeline.models.package import ModelPackage
+from pipeline.models.resample import resample
+
+Float64 = npt.NDArray[np.float64]
+
+_STEPS, _AT_ONCE, _HALVINGS = 50, 64, 10
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How well a member's embedding tells the lenses of two samples apart: 0.5 not at all, 1 always.
+
+    Attributes
+    ----------
+    member, first, second : str
+        The network; the two samples. `n_lenses` of `auc` counts the first's lenses, `n_others` the second's.
+    auc : Figure
+    control : Figure
+        The same probe between two random halves of the first sample: 0.5 but for noise.
+    """
+
+    member: str
+    first: str
+    second: str
+    auc: Figure
+    control: Figure
+
+
+def embeddings(
+    part: Part, member: ModelPackage, *, bands: tuple[str, ...], pixel_scale: float
+) -> npt.NDArray[np.float32]:
+    """What a member's last layer sees of some stamps.
+
+    Parameters
+    ----------
+    part : Part
+    member : ModelPackage
+        Its network has `embed`.
+    bands : tuple of str
+        Of the stamps.
+    pixel_scale : float, arcsec
+
+    Returns
+    -------
+    float32 (n, d)
+    """
+    card = member.card
+    order = [bands.index(band) for band in card.bands]
+    answer = []
+    with torch.inference_mode():
+        for start in range(0, len(part.image), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            image = np.ascontiguousarray(part.image[rows][:, order])
+            known = np.isfinite(image)
+            if part.ivar is not None:
+                known &= part.ivar[rows][:, order] > 0
+            if part.mask is not None:
+                known &= (part.mask[rows][:, order] & FATAL_MASK) == 0
+            pixels, kept, _ = resample(
+                torch.from_numpy(image), torch.from_numpy(known), pixel_scale, card.size_pix, card.pixel_scale
+            )
+            channels = normalise(pixels, kept, card.normalisation, card.pixel_scale)
+            place = next(member.network.parameters()).device
+            network: Any = member.network
+            answer.append(network.embed(channels.to(place)).float().cpu().numpy())
+    return np.concatenate(answer)
+
+
+def probe(
+    first: npt.NDArray[Any],
+    second: npt.NDArray[Any],
+    groups: tuple[npt.NDArray[Any], npt.NDArray[Any]],
+    config: ProbeConfig,
+    *,
+    replicates: int,
+    seed: int,
+) -> Figure:
+    """Cross-validated AUC of a ridge-penalised logistic regression between two sets of embeddings.
+
+    The classes weigh the same. Folds are made of groups, so that two stamps of one source never stand on both sides;
+    the AUC is that of all held-out log-odds together, with a stratified bootstrap interval.
+
+    Parameters
+    ----------
+    first, second : (n, d), (m, d)
+    groups : ((n,), (m,))
+        What belongs together, in each set.
+    config : ProbeConfig
+    replicates, seed : int
+
+    Returns
+    -------
+    Figure
+        `n_lenses` counts the first set, `n_others` the second; no value with fewer than two groups a fold in either.
+    """
+    n, m = len(first), len(second)
+    rng = np.random.default_rng(seed)
+    folds = [_folds(part, config.folds, rng) for part in groups]
+    if min(len(np.unique(part)) for part in groups) < 2 * config.folds:
+        reason = f"fewer than {2 * config.folds} groups of lenses in one of the samples"
+        return Figure("probe AUC", None, None, None, n, m, reason)
+    x = np.concatenate([first, second]).astype(np.float64)
+    truth, fold = np.arange(n + m) < n, np.concatenate(folds)
+    answers = np.empty(n + m)
+    for number in range(config.folds):
+        held = fold == number
+        centre, scale = x[~held].mean(axis=0), x[~held].std(axis=0) + 1e-9
+        weights = logistic((x[~held] - centre) / scale, truth[~held], config.ridge)
+        answers[held] = np.column_stack([(x[held] - centre) / scale, np.ones(held.sum())]) @ weights
+    found = rank_figures(Bootstrap.of(tally(answers, truth), replicates, seed), ())[0]
+    return Figure("probe AUC", found.value, found.low, found.high, n, m, found.reason)
+
+
+def control(embedded: npt.NDArray[Any], groups: npt.NDArray[Any], config: ProbeConfig, *, seed: int) -> Figure:
+    """The same probe between random halves of one sample, group by group: mean and 68 % range of ten halvings.
+
+    Parameters as `probe`. The range holds the luck of the halving, which the bootstrap of one halving does not.
+    """
+    values = []
+    n = 0
+    for number in range(_HALVINGS):
+        half = _folds(groups, 2, np.random.default_rng([seed, number])) == 0
+        n = int(half.sum())
+        pair = groups[half], groups[~half]
+        found = probe(embedded[half], embedded[~half], pair, config, replicates=2, seed=seed)
+        if found.value is None:
+            return found
+        values.append(found.value)
+    low, high = np.quantile(values, [LOW, HIGH])
+    return Figure("probe AUC", float(np.mean(values)), float(low), float(high), n, len(embedded) - n)
+
+
+def logistic(x: Float64, truth: npt.NDArray[np.bool_], ridge: float) -> Float64:
+    """Weights (d + 1,) of a logistic regression, the constant last, by Newton's method.
+
+    Minimises the cross-entropy, classes weighted to equal mass, plus ridge / 2 times the squared weights; the constant
+    is not penalised.
+    """
+    design = np.column_stack([x, np.ones(len(x))])
+    balance = np.where(truth, 0.5 / truth.mean(), 0.5 / (1 - truth.mean()))
+    penalty = np.append(np.full(x.shape[1], ridge), 1e-9)
+    weights = np.zeros(design.shape[1])
+    for _ in range(_STEPS):
+        p = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
+        gradient = design.T @ (balance * (p - truth)) + penalty * weights
+        curvature = (design * (balance * p * (1 - p))[:, None]).T @ design + np.diag(penalty)
+        step = np.linalg.solve(curvature, gradient)
+        weights = weights - step * min(1.0, 10.0 / (np.abs(step).max() + 1e-12))
+        if np.abs(step).max() < 1e-6:
+            break
+    return weights
+
+
+def _folds(groups: npt.NDArray[Any], folds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """A fold for each row, the same for a group's rows, groups dealt out in random order."""
+    _, number = np.unique(groups, return_inverse=True)
+    dealt: npt.NDArray[np.int64] = np.arange(int(number.max(initial=-1)) + 1) % folds
+    return rng.permutation(dealt)[number]

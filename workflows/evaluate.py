@@ -1,0 +1,141 @@
+"""The command `evaluate`: an ensemble on simulations, on injections into real pixels and on real lenses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workflows.console import reporting, show
+
+if TYPE_CHECKING:
+    from pipeline.evaluate.config import EvaluationConfig
+    from pipeline.evaluate.measure import Scores
+    from pipeline.evaluate.result import Evaluation
+    from pipeline.evaluate.samples import Sample
+
+RESULT, SCORES, REPORT = "evaluation.json", "scores.parquet", "report.html"
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What was found, and the folder that holds `evaluation.json`, `scores.parquet` and `report.html`."""
+
+    evaluation: Evaluation
+    output: Path
+
+
+def run_evaluation(reference: str, *, ensemble: str | None = None, out: Path | None = None) -> EvaluateResult:
+    """Evaluate by a config and write result, scores and report.
+
+    A sample whose place an unset environment variable names, or whose files are not there, is "not measured": its
+    reason goes to standard error, into the result and the report, and the other samples are measured.
+
+    Parameters
+    ----------
+    reference : str
+        Path of an evaluation TOML or name of a shipped one.
+    ensemble : str, optional
+        Path or name of another ensemble than the config's.
+    out : Path, optional
+        Folder of the results; `runs/evaluations/<name>-<ensemble>` if None.
+
+    Raises
+    ------
+    ConfigError
+        For a wrong configuration or sample, samples that share with the training pools, or nothing to measure.
+    ModelMismatch
+        If a member can't read a sample.
+    """
+    from pipeline.config import find
+    from pipeline.errors import ConfigError
+    from pipeline.evaluate.config import load_evaluation
+    from pipeline.evaluate.measure import evaluate as measured
+    from pipeline.evaluate.measure import score_sample
+    from pipeline.evaluate.splits import check_splits, identity, training_identity
+    from pipeline.models.ensemble import load_ensemble
+    from pipeline.provenance import software
+
+    path = find(reference, "evaluations")
+    config, absent = load_evaluation(path)
+    if ensemble is not None:
+        config = config.model_copy(update={"ensemble": ensemble})
+    loaded = load_ensemble(config.ensemble, path.parent if ensemble is None else None)
+    samples = _open(config, absent)
+    if not samples:
+        told = "\n".join(f"  {name}: {reason}" for name, reason in absent.items())
+        raise ConfigError(f"{path}: no sample can be measured:\n{told}")
+    for name, reason in absent.items():
+        _report(f"NOT MEASURED: {name}: {reason}")
+    splits = check_splits([identity(sample) for sample in samples], training_identity(config.training))
+    scored = [score_sample(sample, loaded, config, _report) for sample in samples]
+    version = " ".join(software().values())
+    result = measured(config, loaded, scored, not_measured=absent, splits=splits, version=version)
+    folder = out or Path("runs/evaluations") / f"{config.name}-{loaded.name}"
+    _write(folder, result, scored, config)
+    return EvaluateResult(result, folder)
+
+
+def evaluate(
+    config: Annotated[str, typer.Argument(metavar="EVALUATION.toml", help="Samples: a path, or a shipped name.")],
+    ensemble: Annotated[
+        str | None, typer.Option("--ensemble", help="Another ensemble than the config's: a path, or a shipped name.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the results.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+) -> None:
+    """Measure an ensemble on simulations, injections and real lenses, side by side, and write a report."""
+    from pipeline.evaluate.result import plain
+    from workflows.evaluate_text import evaluation_text
+
+    with reporting(as_json):
+        result = run_evaluation(config, ensemble=ensemble, out=out)
+        values: dict[str, Any] = {**plain(result.evaluation), "output": str(result.output)}
+        show(as_json, values, lambda: evaluation_text(result.evaluation, result.output))
+
+
+def _open(config: EvaluationConfig, absent: dict[str, str]) -> list[Sample]:
+    """The samples that are there; why the others are not is added to `absent`."""
+    from pipeline.evaluate.config import PoolsConfig
+    from pipeline.evaluate.lenses import open_real_lenses
+    from pipeline.evaluate.pools import matching, open_pools
+
+    samples = []
+    for sample in config.samples:
+        if sample.name in absent:
+            continue
+        if isinstance(sample, PoolsConfig):
+            missing = [pattern for pattern in sample.pools if not matching(pattern)]
+            if missing:
+                absent[sample.name] = f"no file matches {', '.join(missing)}; make it with `lensscan simulate`"
+            else:
+                samples.append(open_pools(sample))
+        elif not Path(sample.stamps).is_dir():
+            absent[sample.name] = f"no folder {sample.stamps}"
+        else:
+            samples.append(open_real_lenses(sample, config.baselines, config.seed))
+    return samples
+
+
+def _write(folder: Path, result: Evaluation, scored: list[Scores], config: EvaluationConfig) -> None:
+    from pipeline.evaluate.gallery import gallery
+    from pipeline.evaluate.histories import read_histories
+    from pipeline.evaluate.report_page import page
+    from pipeline.evaluate.result import plain
+    from pipeline.evaluate.tables import scores_table
+    from pipeline.io import products
+    from pipeline.io.tables import write_table
+
+    folder.mkdir(parents=True, exist_ok=True)
+    names = tuple(result.members)
+    write_table(folder / SCORES, scores_table(scored, names))
+    pictures = tuple(part for scores in scored for part in gallery(scores, names, config))
+    html = page(result, pictures, read_histories(config.runs))
+    products.atomic_write(folder / REPORT, html.encode())
+    products.write_json(folder / RESULT, plain(result))
+
+
+def _report(message: str) -> None:
+    typer.echo(message, err=True)

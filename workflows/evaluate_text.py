@@ -1,0 +1,107 @@
+"""What `evaluate` says to a person: one table, a column a sample, in the three columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+
+from pipeline.evaluate.config import COLUMNS
+from pipeline.evaluate.figures import Figure
+from pipeline.evaluate.result import Evaluation, SampleResult
+
+_COMPLETENESS = "completeness at FPR"
+_OF_EACH = ("AUROC", _COMPLETENESS)
+"""Figures that members and baselines have a line of, too."""
+
+
+def evaluation_text(evaluation: Evaluation, output: Path) -> Group:
+    """Figures of the ensemble, then of members and baselines; the probe; thresholds on other samples; the rest."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column(evaluation.name)
+    for column, title in COLUMNS.items():
+        samples = [sample for sample in evaluation.samples if sample.column == column]
+        for sample in samples:
+            table.add_column(
+                f"{title}\n{sample.name}\n{sample.n_lenses:,} lenses, {sample.n_others:,} others",
+                justify="right",
+                no_wrap=True,
+            )
+        if not samples:
+            table.add_column(f"{title}\nNOT MEASURED", justify="right", no_wrap=True)
+    ordered = [[sample for sample in evaluation.samples if sample.column == column] or [None] for column in COLUMNS]
+    places = [sample for part in ordered for sample in part]
+    for index, scorer in enumerate(evaluation.samples[0].scorers):
+        table.add_row(f"{scorer.kind}: {scorer.name}", *("" for _ in places))
+        for figure in scorer.figures:
+            if scorer.kind == "ensemble" or figure.name.startswith(_OF_EACH):
+                table.add_row(f"  {figure.name}", *(_cell(sample, index, figure.name) for sample in places))
+                if figure.name.startswith(_COMPLETENESS) and scorer.kind != "baseline":
+                    member = scorer.name if scorer.kind == "member" else None
+                    table.add_row("    realism probe", *(_probe(evaluation, sample, member) for sample in places))
+    return Group(table, "", *_probe_lines(evaluation), *_drift_lines(evaluation), *_rest(evaluation, output))
+
+
+def _cell(sample: SampleResult | None, index: int, name: str) -> str:
+    return "–" if sample is None else figure_text(sample.scorers[index].figure(name))
+
+
+def _probe(evaluation: Evaluation, sample: SampleResult | None, member: str | None) -> str:
+    """The probe beside a completeness; real lenses need none."""
+    if sample is None or sample.column == "real":
+        return ""
+    found = evaluation.probe_of(sample.name, member)
+    return "none" if found is None else figure_text(found)
+
+
+def figure_text(figure: Figure) -> str:
+    """A figure with its interval; a dash where it was not measured."""
+    if figure.value is None or figure.low is None or figure.high is None:
+        return "–"
+    if abs(figure.value) >= 10:
+        return f"{figure.value:.1f} [{figure.low:.1f}, {figure.high:.1f}]"
+    if 0 < abs(figure.value) < 0.005:
+        return f"{figure.value:.1e} [{figure.low:.0e}, {figure.high:.0e}]"
+    return f"{figure.value:.3f} [{figure.low:.2f}, {figure.high:.2f}]"
+
+
+def _probe_lines(evaluation: Evaluation) -> list[str]:
+    if evaluation.no_probe is not None:
+        return [f"realism probe: none: {evaluation.no_probe}"]
+    return [
+        f"realism probe, {probe.member}: {probe.first} against {probe.second}: AUC {_or_reason(probe.auc)} "
+        f"({probe.auc.n_lenses:,} and {probe.auc.n_others:,} lenses); control {_or_reason(probe.control)}"
+        for probe in evaluation.probes
+    ]
+
+
+def _drift_lines(evaluation: Evaluation) -> list[str]:
+    return [
+        f"threshold of {row.threshold_from} at {row.rate:.2g}: {_or_reason(row.share)} of the {row.share.n_others:,} "
+        f"others of {row.measured_on} pass"
+        for row in evaluation.drift
+        if row.scorer == evaluation.ensemble
+    ]
+
+
+def _rest(evaluation: Evaluation, output: Path) -> list[str]:
+    unmeasured = {
+        f"{figure.name}, {sample.name}: {figure.reason}"
+        for sample in evaluation.samples
+        for figure in sample.ensemble.figures
+        if figure.reason is not None and figure.name.startswith(_COMPLETENESS)
+    }
+    checks = [
+        f"split: {check.first} and {check.second} share {check.shared:,} of {check.what} ({check.note})"
+        if check.shared is not None
+        else f"split: {check.first} and {check.second}: {check.what} not checked: {check.note}"
+        for check in evaluation.splits
+    ]
+    titles = {str(column): title for column, title in COLUMNS.items()}
+    missing = [f"NOT MEASURED: {titles.get(name, name)}: {why}" for name, why in evaluation.not_measured.items()]
+    return [*(f"– {text}" for text in sorted(unmeasured)), *checks, *missing, f"{output}/report.html"]
+
+
+def _or_reason(figure: Figure) -> str:
+    return figure_text(figure) if figure.reason is None else f"not measured ({figure.reason})"
