@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-WORDS = {"schema", "flags", "errors", "config", "scan_config", "field", "geometry", "provenance"}
+WORDS = {"schema", "flags", "errors", "config", "scan_config", "field", "geometry", "provenance", "splits"}
 MAY_IMPORT = {
     "words": {"words"},
     "io": {"words", "io"},
@@ -18,8 +18,8 @@ MAY_IMPORT = {
     "models": {"words", "models"},
     "scan": {"words", "models", "scan"},
     "catalogue": {"words", "io", "catalogue"},
-    "evaluate": {"words", "models", "evaluate"},
-    "sims": {"words", "io", "scan", "sims"},
+    "evaluate": {"words", "io", "models", "scan", "catalogue", "evaluate"},
+    "sims": {"words", "io", "models", "scan", "sims"},
     "train": {"words", "io", "models", "scan", "evaluate", "train"},
     "workflows": {"words", "io", "surveys", "models", "scan", "catalogue", "evaluate", "sims", "train", "workflows"},
 }

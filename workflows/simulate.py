@@ -1,11 +1,13 @@
-"""The command `simulate`: a pool of stamps for training, or a synthetic survey."""
+"""The command `simulate`: a pool of stamps for training, lenses injected into a scan, or a synthetic survey."""
 
 from __future__ import annotations
 
 import gc
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +17,8 @@ import typer
 from workflows.console import reporting, show
 
 if TYPE_CHECKING:
-    from pipeline.sims.config import SimsConfig
+    from pipeline.sims.config import SimsConfig, SkyConfig
+    from pipeline.sims.inject_config import InjectionConfig
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,13 @@ class SimulateResult:
 
 
 def run_simulation(
-    config_reference: str, out: str | Path, seed: int = 1, *, n: int | None = None, workers: int = 2
+    config_reference: str,
+    out: str | Path,
+    seed: int = 1,
+    *,
+    n: int | None = None,
+    workers: int = 2,
+    split: str | None = None,
 ) -> SimulateResult:
     """Simulate by a config.
 
@@ -45,19 +54,26 @@ def run_simulation(
         Number of stamps instead of the config's; ignored for a survey.
     workers : int
         Processes that write shards of a pool; what is written doesn't depend on it.
+    split : {"train", "validation", "test", "all"}, optional
+        Of the sky and of the source galaxies, instead of the config's.
 
     Raises
     ------
     ConfigError, ProductMismatch
         For a wrong configuration, or a folder that holds a pool already.
     """
-    from pipeline.sims.config import SimsConfig, load_sims
+    from pipeline.sims.config import SkyConfig, load_sims
+    from pipeline.sims.inject_config import InjectionConfig
 
     started = perf_counter()
     config = load_sims(config_reference)
+    if split is not None:
+        config = _with_split(config, split)
     folder = Path(out)
-    if isinstance(config, SimsConfig):
-        count, files = _write_pool(config, folder, seed, n, workers)
+    if isinstance(config, InjectionConfig):
+        count, files = _inject_pool(config, folder, seed, n, workers)
+    elif not isinstance(config, SkyConfig):
+        count, files = _simulate_pool(config, folder, seed, n, workers)
     else:
         from pipeline.sims.sky import write_survey
 
@@ -67,16 +83,54 @@ def run_simulation(
     return SimulateResult(config.kind, str(folder), files, count, round(perf_counter() - started, 2))
 
 
-def _write_pool(config: SimsConfig, folder: Path, seed: int, n: int | None, workers: int) -> tuple[int, int]:
-    """Numbers of stamps and of shards written."""
+def _with_split(
+    config: SimsConfig | SkyConfig | InjectionConfig, split: str
+) -> SimsConfig | SkyConfig | InjectionConfig:
+    """The config with another split of everything that it splits."""
+    from pipeline.errors import ConfigError
+
+    sources, sky = getattr(config, "sources", None), getattr(config, "sky", None)
+    if split not in ("train", "validation", "test", "all"):
+        raise ConfigError(f"--split {split!r}: there are train, validation, test and all.")
+    if sources is None:
+        raise ConfigError(f"--split {split}: the config has neither sky nor sources that are split; leave it out.")
+    changes = {"sources": sources.model_copy(update={"split": split})}
+    if sky is not None:
+        changes["sky"] = sky.model_copy(update={"split": split})
+    return config.model_copy(update=changes)
+
+
+def _simulate_pool(config: SimsConfig, folder: Path, seed: int, n: int | None, workers: int) -> tuple[int, int]:
     from pipeline.sims.pools import check_folder, pool_shards, write_shard
 
     check_folder(folder)
-    counts = pool_shards(config, n)
+    return _write_shards(partial(write_shard, config, folder, seed), pool_shards(config, n), workers)
+
+
+def _inject_pool(config: InjectionConfig, folder: Path, seed: int, n: int | None, workers: int) -> tuple[int, int]:
+    from pipeline.config import find
+    from pipeline.scan_config import load_scan
+    from pipeline.sims.inject_plan import prepare
+    from pipeline.sims.inject_pools import write_injected_shard
+    from pipeline.sims.pools import check_folder, shard_counts
+
+    places = [scan if Path(scan).is_dir() else load_scan(find(scan, "scans"))[0].output for scan in config.scans]
+    plan = prepare(config, [Path(place) for place in places])
+    check_folder(folder)
+    _report(
+        f"{len(plan.objects):,} detections, {len(plan.deflectors):,} galaxies for lenses, {len(plan.sources):,} HST "
+        f"sources in split {config.sky.split}"
+    )
+    counts = shard_counts(config.stamps if n is None else n, config.shard)
+    return _write_shards(partial(write_injected_shard, plan, folder, seed), counts, workers)
+
+
+def _write_shards(write: Callable[[int, int], Path], counts: list[int], workers: int) -> tuple[int, int]:
+    """Numbers of stamps and of shards written; `write` takes a shard's number and its count."""
     done = 0
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(counts)), mp_context=spawn, initializer=_start_worker) as pool:
-        jobs = [pool.submit(write_shard, config, folder, seed, number, count) for number, count in enumerate(counts)]
+        jobs = [pool.submit(write, number, count) for number, count in enumerate(counts)]
         for job, count in zip(jobs, counts, strict=True):
             job.result()
             done += count
@@ -97,11 +151,14 @@ def simulate(
     seed: Annotated[int, typer.Option(help="The same seed gives the same sky.")] = 1,
     n: Annotated[int | None, typer.Option("--n", min=1, help="Number of stamps, instead of the config's.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write a pool.")] = 2,
+    split: Annotated[
+        str | None, typer.Option("--split", help="train, validation, test or all, instead of the config's.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Simulate stamps for training, or a synthetic survey, by a config."""
     with reporting(as_json):
-        result = run_simulation(config, out, seed, n=n, workers=workers)
+        result = run_simulation(config, out, seed, n=n, workers=workers, split=split)
         show(as_json, asdict(result), lambda: f"{result.n} in {result.files} files, {result.output}")
 
 

@@ -1,7 +1,8 @@
 """What a simulation is told: populations, observing conditions, artefacts and the layout of a synthetic sky.
 
-A simulation's TOML has `kind = "stamps"` or `kind = "sky"`, and `population` names a second file with the
-galaxies, lenses and artefacts, so that stamps for training and skies for tests share one population:
+A simulation's TOML has `kind = "stamps"`, `kind = "sky"` or `kind = "injection"` (`inject_config`), and `population`
+names a second file with the galaxies, lenses and artefacts, so that stamps for training and skies for tests share one
+population:
 `population = "population.toml"`, or a table with what differs from the file::
 
     [population]
@@ -12,7 +13,7 @@ galaxies, lenses and artefacts, so that stamps for training and skies for tests 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -20,6 +21,9 @@ from pipeline.config import Arcsec, ArcsecOrZero, Degrees, Magnitude, StrictMode
 from pipeline.errors import ConfigError
 from pipeline.sims.population_config import Population
 from pipeline.sims.ranges import ArcsecRange, Range, Share
+
+if TYPE_CHECKING:
+    from pipeline.sims.inject_config import InjectionConfig
 
 BANDS = ("g", "r", "i", "z", "VIS")
 """Bands that the populations have colours for: from blue to red, and Euclid's, which spans r, i and z."""
@@ -211,7 +215,7 @@ class SkyConfig(StrictModel):
         return self
 
 
-def load_sims(reference: str | Path) -> SimsConfig | SkyConfig:
+def load_sims(reference: str | Path) -> SimsConfig | SkyConfig | InjectionConfig:
     """A simulation's config, with its population read from the file that it names.
 
     Parameters
@@ -233,8 +237,14 @@ def load_sims(reference: str | Path) -> SimsConfig | SkyConfig:
             return validate(SimsConfig, values, str(path))
         case "sky":
             return validate(SkyConfig, values, str(path))
+        case "injection":
+            from pipeline.sims.inject_config import InjectionConfig
+
+            return validate(InjectionConfig, values, str(path))
         case other:
-            raise ConfigError(f'{path}: kind is {other!r}; a simulation has kind = "stamps" or kind = "sky".')
+            raise ConfigError(
+                f'{path}: kind is {other!r}; a simulation has kind = "stamps", kind = "sky" or kind = "injection".'
+            )
 
 
 def _read_population(given: Any, path: Path) -> Population:

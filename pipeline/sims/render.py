@@ -12,17 +12,19 @@ import torch
 
 from pipeline.sims.light import Float32, Float64, Grid, Light, Sersic, draw, sersic_b, sersic_peak
 from pipeline.sims.mass import Deflector, deflection
+from pipeline.sims.source_images import PlacedGalaxy, image_brightness
 
 
 @dataclass(frozen=True)
 class LensedSource:
     """Source-plane light of one colour behind a deflector; positions in arcsec from the stamp's centre.
 
-    The components' `flux` has one element, their share of the source's light.
+    The components' `flux` has one element, their share of the source's light; so is that of `images`.
     """
 
     deflector: Deflector
-    components: tuple[Sersic, ...]
+    components: tuple[Sersic, ...] = ()
+    images: tuple[PlacedGalaxy, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ def lensed(sources: Sequence[LensedSource], grids: Sequence[Grid]) -> Float32:
             image += scale * _source_brightness(components, beta_x, beta_y)
         else:
             image[chosen] += scale * _source_brightness(components, beta_x[chosen], beta_y[chosen])
+    for rank in range(max(len(source.images) for source in sources)):
+        chosen = [index for index, source in enumerate(sources) if len(source.images) > rank]
+        placed = [sources[index].images[rank] for index in chosen]
+        areas = torch.tensor([grids[index].step ** 2 for index in chosen])[:, None, None]
+        image[chosen] += areas * image_brightness(placed, beta_x[chosen], beta_y[chosen])
     return image.numpy()
 
 

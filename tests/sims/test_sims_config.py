@@ -9,11 +9,13 @@ import pytest
 from pipeline.config import config_root, shipped
 from pipeline.errors import ConfigError
 from pipeline.sims.config import SimsConfig, SkyConfig, load_sims
+from pipeline.sims.inject_config import InjectionConfig
 
 
 @pytest.mark.parametrize("name", [name for name in shipped("sims") if name != "population"])
-def test_shipped_configs_are_valid(name: str) -> None:
-    assert isinstance(load_sims(name), SimsConfig | SkyConfig)
+def test_shipped_configs_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LENSSCAN_DATA", "/data")
+    assert isinstance(load_sims(name), SimsConfig | SkyConfig | InjectionConfig)
 
 
 def changed(tmp_path: Path, name: str, old: str, new: str) -> Path:
