@@ -41,18 +41,25 @@ def run_training(config_reference: str, out: str | None = None, *, resume: bool 
         For a wrong configuration or pool, or a checkpoint of another run.
     """
     from pipeline.config import find, load
+    from pipeline.train.apart import check_apart
     from pipeline.train.config import TrainConfig
-    from pipeline.train.data import read_pools
+    from pipeline.train.data import read_stamps, read_unlabelled
     from pipeline.train.finish import finish
     from pipeline.train.loop import train as train_network
 
     path = find(config_reference, "training")
     config = load(TrainConfig, path)
     bands, scale = config.package.bands, config.package.pixel_scale
-    stamps = read_pools(config.data.train, bands, scale)
-    validation = read_pools(config.data.validation, bands, scale, config.data.validation_limit)
+    data = config.data
+    size = data.size_pix or config.package.size_pix
+    stamps = read_stamps(data.train, bands, scale, size)
+    validation = read_stamps(data.validation, bands, scale, size, data.validation_limit)
+    unlabelled = read_unlabelled(data.unlabelled, bands, scale, stamps.size)
+    check_apart(data, stamps, validation)
     folder = Path(out or config.output) / config.name
-    trained = train_network(config, stamps, validation, folder, resume=resume, report=_report, tell=_tell)
+    trained = train_network(
+        config, stamps, validation, folder, unlabelled=unlabelled, resume=resume, report=_report, tell=_tell
+    )
     card = finish(config, trained, stamps, validation, folder / "package", f"lensscan train {path.name}")
     metrics = {metric.name: metric.value for metric in card.metrics}
     return TrainResult(str(folder / "package"), len(stamps), metrics)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.config import Arcsec, StrictModel
 from pipeline.models.normalise import Normalisation, NormalisationConfig
 from pipeline.train.augment_config import AugmentConfig
+from pipeline.train.data_config import DataConfig
 from pipeline.train.method_config import MethodConfig, SupervisedConfig
 
 
@@ -49,35 +50,6 @@ class PackageConfig(StrictModel):
     licence: str = "BSD-3-Clause"
     reference: str
     notes: tuple[str, ...] = ()
-
-
-class DataConfig(StrictModel):
-    """Pools of stamps, as `lensscan simulate` writes them.
-
-    Attributes
-    ----------
-    train, validation : tuple of str
-        Patterns of pool files, relative to the working directory. What a validation pool holds must not
-        come from the seeds of a training pool.
-    mix : mapping
-        How often a kind of stamp is drawn compared with its share of the pools; a kind that is not
-        named counts 1, and 0 leaves it out.
-    validation_limit : int
-        Stamps of the validation pools that are scored after each epoch, the first ones.
-    """
-
-    train: tuple[str, ...] = Field(min_length=1)
-    validation: tuple[str, ...] = Field(min_length=1)
-    mix: dict[str, float] = Field(default_factory=dict)
-    validation_limit: int = Field(6000, ge=20)
-
-    @field_validator("mix")
-    @classmethod
-    def _not_negative(cls, value: dict[str, float]) -> dict[str, float]:
-        negative = [kind for kind, weight in value.items() if weight < 0]
-        if negative:
-            raise ValueError(f"weights of {negative} are negative")
-        return value
 
 
 class MiningConfig(StrictModel):

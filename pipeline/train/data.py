@@ -1,120 +1,107 @@
-"""Pools of labelled stamps, and the order in which a training run draws them."""
+"""Stamps for training, read from sources of any form, and the order in which a run draws them."""
 
 from __future__ import annotations
 
-import glob
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from pipeline.errors import ConfigError
-from pipeline.flags import fatal
+from pipeline.models.resample import resample
+from pipeline.train.data_config import PoolsConfig
+from pipeline.train.held import Stamps, digest_of, packed, room_for
+from pipeline.train.sources import AnyConfig, open_rows
+from pipeline.train.sources.opened import Opened, Part
 
-_KIND = np.dtype("U32")
-
-
-@dataclass(frozen=True)
-class Stamps:
-    """Labelled stamps in memory.
-
-    Attributes
-    ----------
-    image : float32 (n, band, y, x), nJy
-        NaN where there is no data.
-    flagged : uint8 (n, band, y, ceil(x / 8))
-        Pixels with a fatal flag, eight a byte as `numpy.packbits` has them along x.
-    lens : bool (n,)
-    kind : str (n,)
-        What each stamp shows, in the words of the simulation.
-    bands : tuple of str
-    pixel_scale : float, arcsec
-    digest : str
-        Hash of the files' contents, in order.
-    """
-
-    image: npt.NDArray[np.float32]
-    flagged: npt.NDArray[np.uint8]
-    lens: npt.NDArray[np.bool_]
-    kind: npt.NDArray[np.str_]
-    bands: tuple[str, ...]
-    pixel_scale: float
-    digest: str
-
-    def __len__(self) -> int:
-        return len(self.lens)
-
-    def take(self, rows: npt.NDArray[np.int64], told: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor, Tensor]:
-        """Image, validity and label (float32) of some rows, as tensors of their own.
-
-        Parameters
-        ----------
-        rows : (m,)
-        told : bool (m,)
-            Where the mask is told of: flagged pixels are invalid. Elsewhere artefacts stand unmasked in the
-            stamp, as they do where no finder has caught them.
-        """
-        image = torch.from_numpy(self.image[rows])
-        flagged = np.unpackbits(self.flagged[rows], axis=-1, count=self.image.shape[-1]).astype(np.bool_)
-        hidden = torch.from_numpy(flagged & told[:, None, None, None])
-        labels = torch.from_numpy(self.lens[rows].astype(np.float32))
-        return image, torch.isfinite(image) & ~hidden, labels
+__all__ = ["Stamps", "draw_order", "read_stamps", "read_unlabelled"]
 
 
-def read_pools(patterns: Sequence[str], bands: tuple[str, ...], pixel_scale: float, limit: int | None = None) -> Stamps:
-    """Every pool that the patterns match, in sorted order, as one.
+def read_stamps(
+    sources: Sequence[AnyConfig | str],
+    bands: tuple[str, ...],
+    pixel_scale: float,
+    size: int | None = None,
+    limit: int | None = None,
+    *,
+    both_classes: bool = True,
+) -> Stamps:
+    """Every stamp of some sources, on one grid, in the order of the sources.
 
-    A pool is an `.npz` with `image` (n, band, y, x) in nJy, `label` (n,), and, where there are any, `mask`
-    (uint32, PixelFlag bits), `kind` (n,; names, or indices into `kinds`), `bands` and
-    `pixel_scale` (arcsec).
+    Pools are held as they are and must be of one size and `pixel_scale`; stamps of other sources are resampled
+    about their centres (`pipeline.models.resample`), cropped or padded with NaN. No more than some hundred stamps
+    are in memory beside those that are held.
 
     Parameters
     ----------
-    patterns : sequence of str
-        Glob patterns, relative to the working directory.
+    sources : sequence of source configs, or of patterns of pools
     bands : tuple of str
-        Wanted, in order; a pool may hold more.
+        Wanted, in order.
     pixel_scale : float, arcsec
-        That every pool must have.
+    size : int, optional
+        Side in pixels of stamps that don't come from pools; where there are pools theirs counts.
     limit : int, optional
-        Stop after this many stamps.
+        No more stamps than this, of each source in proportion to what it holds.
+    both_classes : bool
+        Refuse stamps that are all lenses, or all not.
 
     Raises
     ------
     ConfigError
-        If a pattern matches nothing, or a pool is damaged or of other bands, size or pixel scale.
+        If a source is missing, damaged or doesn't match, a stamp has no valid pixel, or there is but one class.
     """
-    paths = _matching(patterns)
-    counts = [_count(path) for path in paths]
-    total = sum(counts) if limit is None else min(limit, sum(counts))
-    stamps: Stamps | None = None
-    digest = hashlib.sha256()
+    opened, counts = _open(sources, bands, pixel_scale)
+    chosen = [(source, source.some(n)) for source, n in zip(opened, allotted(counts, limit), strict=True)]
+    lenses = sum(int(source.lens[rows].sum()) for source, rows in chosen)
+    number = sum(len(rows) for _, rows in chosen)
+    if both_classes and lenses in (0, number):
+        names = ", ".join(source.text for source in opened)
+        raise ConfigError(
+            f"{names}: {number:,} stamps, all of them {'lenses' if lenses else 'non-lenses'}; training and validation "
+            "need both classes, so give a source of the other."
+        )
+    stamps = room_for(number, bands, _side(opened, size), pixel_scale)
     start = 0
-    for path in paths:
-        if start >= total and stamps is not None:
-            break
-        part = _read_pool(path, bands, pixel_scale)
-        if stamps is None:
-            stamps = _room_for(total, part, bands, pixel_scale)
-        if part.image.shape[1:] != stamps.image.shape[1:]:
-            raise ConfigError(f"{path}: stamps of {part.image.shape[1:]}; those before are {stamps.image.shape[1:]}.")
-        rows = slice(start, min(start + len(part.lens), total))
-        for name in ("image", "flagged", "lens", "kind"):
-            values = getattr(part, name)[: rows.stop - rows.start]
-            getattr(stamps, name)[rows] = values
-            if name != "kind":
-                digest.update(np.ascontiguousarray(values).view(np.uint8).data)
-        start = rows.stop
-    if stamps is None:
-        raise ConfigError(f"{', '.join(patterns)}: the pools hold no stamp; write some with `lensscan simulate`.")
-    return replace(stamps, digest=digest.hexdigest())
+    for (source, rows), config in zip(chosen, sources, strict=True):
+        place = slice(start, start + len(rows))
+        stamps.lens[place], stamps.kind[place] = source.lens[rows], source.kind[rows]
+        if stamps.weight is not None:
+            stamps.weight[place] = 1.0 if isinstance(config, str) else config.weight
+        _fill(stamps, start, source, rows)
+        start = place.stop
+    return replace(stamps, digest=digest_of(stamps))
+
+
+def read_unlabelled(
+    sources: Sequence[AnyConfig | str], bands: tuple[str, ...], pixel_scale: float, size: int | None = None
+) -> Stamps | None:
+    """Stamps of some sources without their labels, as `read_stamps` reads them; None where there is no source.
+
+    `lens` is False and `kind` "unlabelled" throughout. Raises ConfigError.
+    """
+    if not sources:
+        return None
+    stamps = read_stamps(sources, bands, pixel_scale, size, both_classes=False)
+    stamps.lens[:] = False
+    stamps.kind[:] = "unlabelled"
+    return replace(stamps, digest=digest_of(stamps))
+
+
+def allotted(counts: Sequence[int], limit: int | None) -> list[int]:
+    """How many of `limit` rows each source gives, in proportion to `counts`; all of them without a limit.
+
+    Shares are rounded down, and what is left over goes to the largest remainders, the earlier source first.
+    """
+    total = sum(counts)
+    if limit is None or limit >= total:
+        return list(counts)
+    given = [limit * count // total for count in counts]
+    order = sorted(range(len(counts)), key=lambda place: -(limit * counts[place] % total))
+    for place in order[: limit - sum(given)]:
+        given[place] += 1
+    return given
 
 
 def draw_order(
@@ -132,7 +119,7 @@ def draw_order(
     Parameters
     ----------
     mix : mapping
-        Weight of a kind; 1 where a kind is not named.
+        Weight of a kind, beside the stamp's own; 1 where a kind is not named.
     factors : float (n,), optional
         Times which each stamp's weight is taken.
 
@@ -145,7 +132,9 @@ def draw_order(
     unknown = sorted(set(mix) - present)
     if unknown:
         raise ConfigError(f"data.mix names {', '.join(unknown)}; the pools hold {', '.join(sorted(present))}.")
-    weights = np.ones(len(stamps)) if factors is None else factors.copy()
+    weights = np.ones(len(stamps)) if stamps.weight is None else stamps.weight.copy()
+    if factors is not None:
+        weights *= factors
     for kind, weight in mix.items():
         weights[stamps.kind == kind] *= weight
     if weights.sum() <= 0:
@@ -158,69 +147,60 @@ def draw_order(
     return answer
 
 
-def _matching(patterns: Sequence[str]) -> list[str]:
-    paths: list[str] = []
-    for pattern in patterns:
-        found = sorted(glob.glob(pattern))
-        if not found:
-            raise ConfigError(f"no pool matches {pattern} (from {Path.cwd()}); write some with `lensscan simulate`.")
-        paths += found
-    return paths
+def _open(
+    sources: Sequence[AnyConfig | str], bands: tuple[str, ...], pixel_scale: float
+) -> tuple[list[Opened], list[int]]:
+    """The sources, and the number of stamps that each gives by its own limit."""
+    opened, counts = [], []
+    for given in sources:
+        config = PoolsConfig(pattern=given) if isinstance(given, str) else given
+        source = open_rows(config, bands, pixel_scale)
+        if len(source) == 0:
+            raise ConfigError(f"{source.text}: no stamp in it; write some with `lensscan simulate`, or take it out.")
+        opened.append(source)
+        counts.append(len(source.some(config.limit)))
+    return opened, counts
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One pool; attributes as in `Stamps`."""
-
-    image: npt.NDArray[np.float32]
-    flagged: npt.NDArray[np.uint8]
-    lens: npt.NDArray[np.bool_]
-    kind: npt.NDArray[np.str_]
-
-
-def _room_for(total: int, part: _Part, bands: tuple[str, ...], pixel_scale: float) -> Stamps:
-    """Arrays for every stamp at once: joining parts would take their memory twice."""
-    return Stamps(
-        image=np.empty((total, *part.image.shape[1:]), np.float32),
-        flagged=np.empty((total, *part.flagged.shape[1:]), np.uint8),
-        lens=np.empty(total, np.bool_),
-        kind=np.empty(total, _KIND),
-        bands=bands,
-        pixel_scale=pixel_scale,
-        digest="",
-    )
+def _side(opened: Sequence[Opened], size: int | None) -> int:
+    sides = {source.side: source.text for source in opened if source.side is not None}
+    if len(sides) > 1:
+        listed = "; ".join(f"{text}: {side} px" for side, text in sides.items())
+        raise ConfigError(f"pools of different size ({listed}); write one of them again.")
+    found = next(iter(sides), size)
+    if found is None:
+        raise ConfigError(f"{opened[0].text}: no size given for its stamps; set data.size_pix.")
+    return found
 
 
-def _count(path: str) -> int:
-    """Stamps in a pool, without reading them; 0 where it is no pool, which reading it says."""
-    try:
-        with np.load(path, allow_pickle=False) as pool:
-            return len(pool["label"]) if "label" in pool.files else 0
-    except (OSError, ValueError, BadZipFile):
-        return 0
+def _fill(stamps: Stamps, start: int, source: Opened, rows: npt.NDArray[np.int64]) -> None:
+    """Read some rows of a source into their place."""
+    done = 0
+    for part in source.read(rows):
+        image, flagged = _on_grid(part, stamps.size, stamps.pixel_scale)
+        blank = np.flatnonzero(~np.isfinite(image).any(axis=(1, 2, 3)))
+        if blank.size:
+            raise ConfigError(
+                f"{source.name(int(rows[done + blank[0]]))}: not one valid pixel in bands {', '.join(stamps.bands)}; "
+                "take it out, or mend it."
+            )
+        place = slice(start + done, start + done + len(image))
+        stamps.image[place], scale = packed(image)
+        if stamps.scale is not None:
+            stamps.scale[place] = scale
+        stamps.flagged[place] = 0 if flagged is None else np.packbits(flagged, axis=-1)
+        done += len(image)
 
 
-def _read_pool(path: str, bands: tuple[str, ...], pixel_scale: float) -> _Part:
-    try:
-        with np.load(path, allow_pickle=False) as pool:
-            arrays: dict[str, npt.NDArray[Any]] = {name: pool[name] for name in pool.files}
-    except (OSError, ValueError, BadZipFile) as error:
-        raise ConfigError(
-            f"{path}: not a pool of stamps ({error}); write it again with `lensscan simulate`."
-        ) from error
-    absent = [name for name in ("image", "label") if name not in arrays]
-    if absent:
-        raise ConfigError(f"{path}: a pool needs {', '.join(absent)}; it has {', '.join(arrays)}.")
-    held = tuple(str(band) for band in arrays["bands"]) if "bands" in arrays else bands
-    if missing := [band for band in bands if band not in held]:
-        raise ConfigError(f"{path}: bands {', '.join(held)}; {', '.join(missing)} is missing.")
-    if "pixel_scale" in arrays and abs(float(arrays["pixel_scale"]) / pixel_scale - 1) > 1e-4:
-        raise ConfigError(f"{path}: pixels of {float(arrays['pixel_scale']):g} arcsec, not {pixel_scale:g}.")
-    order = [held.index(band) for band in bands]
-    image = arrays["image"][:, order].astype(np.float32)
-    mask = arrays.get("mask", np.zeros(arrays["image"].shape, np.uint32))[:, order].astype(np.uint32)
-    lens = arrays["label"].astype(bool)
-    kind = arrays.get("kind", np.where(lens, "lens", "other"))
-    if np.issubdtype(kind.dtype, np.integer) and "kinds" in arrays:
-        kind = arrays["kinds"][kind]
-    return _Part(image, np.packbits(fatal(mask), axis=-1), lens, kind.astype(np.str_))
+def _on_grid(part: Part, size: int, pixel_scale: float) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_] | None]:
+    """Image and flags of a part at the wanted size and pixel scale; NaN where nothing valid lies."""
+    if part.image.shape[2:] == (size, size) and abs(part.pixel_scale / pixel_scale - 1) < 1e-4:
+        return part.image, part.flagged
+    image = torch.from_numpy(np.ascontiguousarray(part.image))
+    valid = torch.isfinite(image)
+    light, kept, _ = resample(image, valid, part.pixel_scale, size, pixel_scale)
+    flagged = None
+    if part.flagged is not None and part.flagged.any():
+        clean = valid & ~torch.from_numpy(part.flagged)
+        flagged = (kept & ~resample(image, clean, part.pixel_scale, size, pixel_scale)[1]).numpy()
+    return light.masked_fill_(~kept, torch.nan).numpy(), flagged

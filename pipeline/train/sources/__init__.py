@@ -1,0 +1,58 @@
+"""The forms in which stamps for training are read; one form a file."""
+
+from __future__ import annotations
+
+from pipeline.train.data_config import (
+    BolognaConfig,
+    CutoutsConfig,
+    FoldersConfig,
+    PoolsConfig,
+    StampsConfig,
+    TableConfig,
+)
+from pipeline.train.sources.opened import Opened
+
+AnyConfig = PoolsConfig | FoldersConfig | StampsConfig | TableConfig | BolognaConfig | CutoutsConfig
+
+
+def open_rows(config: AnyConfig, bands: tuple[str, ...], pixel_scale: float) -> Opened:
+    """Find out what a source holds without reading its pixels.
+
+    Parameters
+    ----------
+    config : source
+    bands : tuple of str
+        Wanted, in order.
+    pixel_scale : float, arcsec
+        Wanted; only a pool must have it.
+
+    Raises
+    ------
+    ConfigError
+        If there is nothing, or it can't be what was asked for.
+    """
+    match config:
+        case PoolsConfig():
+            from pipeline.train.sources.pools import open_pools
+
+            return open_pools([config.pattern], bands, pixel_scale)
+        case FoldersConfig():
+            from pipeline.train.sources.folders import open_folders
+
+            return open_folders(config, bands)
+        case StampsConfig():
+            from pipeline.train.sources.folders import open_unlabelled
+
+            return open_unlabelled(config, bands)
+        case BolognaConfig():
+            from pipeline.train.sources.bologna import open_bologna
+
+            return open_bologna(config, bands)
+        case TableConfig():
+            from pipeline.train.sources.cutout_table import open_table
+
+            return open_table(config, bands)
+        case CutoutsConfig():
+            from pipeline.train.sources.cutouts import open_cutouts
+
+            return open_cutouts(config, bands)

@@ -1,0 +1,143 @@
+"""What every form of training data is read as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import ConfigError
+from pipeline.splits import Split, splits_of
+from pipeline.train.data_config import PartConfig
+
+AT_ONCE = 256
+"""Stamps in memory at a time beside those that are held."""
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some stamps as they were stored, in the wanted bands.
+
+    Attributes
+    ----------
+    image : float32 (n, band, y, x), nJy; NaN where there is no data
+    pixel_scale : float, arcsec
+    flagged : bool (n, band, y, x), optional
+        Pixels with a fatal flag.
+    """
+
+    image: npt.NDArray[np.float32]
+    pixel_scale: float
+    flagged: npt.NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source whose rows are known and whose pixels are not read.
+
+    Attributes
+    ----------
+    text : str
+        What it is called in errors.
+    lens : bool (n,)
+        False throughout where there are no labels.
+    kind : str (n,)
+    read : callable
+        Ascending rows -> their stamps, in order, some at a time.
+    name : callable
+        Row -> what the stamp is called in errors.
+    side : int, optional
+        Pixels along a side of stamps that are held as they are; None where they are resampled.
+    shuffled : bool
+        Whether rows stand in random order already.
+    """
+
+    text: str
+    lens: npt.NDArray[np.bool_]
+    kind: npt.NDArray[np.str_]
+    read: Callable[[Rows], Iterator[Part]]
+    name: Callable[[int], str]
+    side: int | None = None
+    shuffled: bool = False
+
+    def __len__(self) -> int:
+        return len(self.lens)
+
+    def some(self, limit: int | None) -> Rows:
+        """At most `limit` rows, ascending; always the same ones."""
+        if limit is None or limit >= len(self):
+            return np.arange(len(self))
+        if self.shuffled:
+            return np.arange(limit)
+        return np.sort(np.random.default_rng(len(self)).permutation(len(self))[:limit])
+
+
+def plain_kinds(lens: npt.NDArray[np.bool_]) -> npt.NDArray[np.str_]:
+    """Kinds of stamps of which no more than the label is known."""
+    return np.where(lens, "lens", "other")
+
+
+def in_part(
+    config: PartConfig, keys: Sequence[int | str] | Rows, text: str, splits: npt.NDArray[np.str_] | None = None
+) -> Rows:
+    """Rows of the config's part, ascending.
+
+    Parameters
+    ----------
+    config : PartConfig
+    keys : sequence of int or str
+        What names each row.
+    text : str
+        The source, for the error.
+    splits : str (n,), optional
+        The split of each row, where that isn't by `keys`.
+
+    Raises
+    ------
+    ConfigError
+        If the part holds none of the rows.
+    """
+    if config.part is None:
+        return np.arange(len(keys))
+    found = splits_of(keys, config.shares) if splits is None else splits
+    rows = np.flatnonzero(found == config.part)
+    if not rows.size:
+        there = ", ".join(f"{name} {int((found == name).sum())}" for name in _names(config))
+        raise ConfigError(f"{text}: no stamp is in part {config.part!r} ({there}); change shares or give more data.")
+    return rows
+
+
+def indices(held: tuple[str, ...], wanted: tuple[str, ...], text: str) -> list[int]:
+    """Where the wanted bands stand among those that there are.
+
+    Raises
+    ------
+    ConfigError
+        If one is not there.
+    """
+    if missing := [band for band in wanted if band not in held]:
+        raise ConfigError(f"{text}: bands {', '.join(held)}; {', '.join(missing)} is missing.")
+    return [held.index(band) for band in wanted]
+
+
+def label_of(value: object, text: str) -> bool:
+    """A label as written.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither 0 nor 1 (or their like: 0.0, "1", true).
+    """
+    known = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+    found = known.get(str(value).strip().lower())
+    if found is None:
+        raise ConfigError(f"{text}: label {value!r} is neither 0 nor 1; leave out what has no sure label.")
+    return found
+
+
+def _names(config: PartConfig) -> list[Split]:
+    return [name for name in ("train", "validation", "test") if name in config.shares]
