@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -85,7 +87,19 @@ def positions(height: int, width: int, features: int, like: Tensor) -> Tensor:
 
 
 def tokens_of(x: Tensor) -> Tensor:
-    """A feature map (n, features, y, x) as tokens (n, y x, features), row by row, with their positions added."""
+    """A feature map as tokens, row by row, with their positions added.
+
+    Features weigh sqrt(features) times as much as positions (Vaswani et al. 2017, section 3.4): where they weigh
+    the same, the positions drown the features, and training stands still at first.
+
+    Parameters
+    ----------
+    x : (n, features, y, x)
+
+    Returns
+    -------
+    (n, y x, features)
+    """
     height, width = x.shape[-2:]
     tokens = x.flatten(2).transpose(1, 2)
-    return tokens + positions(height, width, x.shape[1], tokens)
+    return tokens + positions(height, width, x.shape[1], tokens) / math.sqrt(x.shape[1])
