@@ -11,6 +11,7 @@ from pipeline.evaluate.config import COLUMNS
 from pipeline.evaluate.figures import Figure
 from pipeline.evaluate.result import Evaluation, SampleResult
 
+_LABEL, _CELL = 58, 30
 _COMPLETENESS = "completeness at FPR"
 _OF_EACH = ("AUROC", _COMPLETENESS)
 """Figures that members and baselines have a line of, too."""
@@ -18,20 +19,22 @@ _OF_EACH = ("AUROC", _COMPLETENESS)
 
 def evaluation_text(evaluation: Evaluation, output: Path) -> Group:
     """Figures of the ensemble, then of members and baselines; the probe; thresholds on other samples; the rest."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column(evaluation.name)
+    # The table is as wide as its columns are, not as the terminal is: a wrapped interval can't be read.
+    places: list[SampleResult | None] = []
+    headings = []
     for column, title in COLUMNS.items():
         samples = [sample for sample in evaluation.samples if sample.column == column]
-        for sample in samples:
-            table.add_column(
-                f"{title}\n{sample.name}\n{sample.n_lenses:,} lenses, {sample.n_others:,} others",
-                justify="right",
-                no_wrap=True,
-            )
-        if not samples:
-            table.add_column(f"{title}\nNOT MEASURED", justify="right", no_wrap=True)
-    ordered = [[sample for sample in evaluation.samples if sample.column == column] or [None] for column in COLUMNS]
-    places = [sample for part in ordered for sample in part]
+        places += samples or [None]
+        headings += [f"{title}\n{sample.name}" for sample in samples] or [f"{title}\nNOT MEASURED"]
+    table = Table(box=None, pad_edge=False, width=_LABEL + _CELL * len(headings))
+    table.add_column(evaluation.name, no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True, min_width=_CELL - 2)
+    for name, counts in (
+        ("lenses", [None if sample is None else sample.n_lenses for sample in places]),
+        ("others", [None if sample is None else sample.n_others for sample in places]),
+    ):
+        table.add_row(name, *("–" if count is None else f"{count:,}" for count in counts))
     for index, scorer in enumerate(evaluation.samples[0].scorers):
         table.add_row(f"{scorer.kind}: {scorer.name}", *("" for _ in places))
         for figure in scorer.figures:

@@ -65,8 +65,8 @@ class _Scale:
         """Values and labels."""
         if self.log:
             span = range(math.ceil(self.low - 1e-9), math.floor(self.high + 1e-9) + 1)
-            step = max(1, math.ceil(len(span) / 7))
-            return [(10.0**power, _power(power)) for power in span if power % step == 0]
+            every = max(1, math.ceil(len(span) / 7))
+            return [(10.0**power, _power(power)) for power in span if power % every == 0]
         step = _step(self.high - self.low)
         first = math.ceil(self.low / step - 1e-9)
         count = math.floor(self.high / step + 1e-9) - first + 1
@@ -112,6 +112,8 @@ def _scale(values: Sequence[float], axis: Axis) -> _Scale:
     high = axis.high if axis.high is not None else max(finite)
     if axis.log:
         low, high = math.log10(low), math.log10(high)
+    margin = 0.04 * (high - low)
+    low, high = low - margin * (axis.low is None), high + margin * (axis.high is None)
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
     return _Scale(low, high, axis.log)

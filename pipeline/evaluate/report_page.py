@@ -177,8 +177,8 @@ def _confusion(evaluation: Evaluation, sample: SampleResult) -> str:
         if matrix is not None:
             tables += (
                 f'<div class="confusion"><table class="grid"><thead><tr><th>{escape(scorer.name)}</th>'
-                f"<th>called lens</th><th>not</th></tr></thead><tbody><tr><th>lens</th><td>{matrix.true_positives:,}</td>"
-                f"<td>{matrix.false_negatives:,}</td></tr><tr><th>other</th><td>{matrix.false_positives:,}</td>"
+                "<th>called lens</th><th>not</th></tr></thead><tbody><tr><th>lens</th>"
+                f"<td>{matrix.true_positives:,}</td><td>{matrix.false_negatives:,}</td></tr><tr><th>other</th><td>{matrix.false_positives:,}</td>"
                 f"<td>{matrix.true_negatives:,}</td></tr></tbody></table></div>"
             )
     told = (
@@ -265,7 +265,7 @@ def _long(figure: Figure) -> str:
 
 
 def _number(value: float) -> str:
-    if value and abs(value) < 0.001:
+    if 1e-9 < abs(value) < 0.001:
         return f"{value:.1e}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
 

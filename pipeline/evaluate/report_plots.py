@@ -12,6 +12,8 @@ from pipeline.evaluate.result import SampleResult, ScorerResult
 
 STYLES = 8
 """Colours that the page has; the ensemble's is the first."""
+UNITS = {"theta_E": "arcsec", "seeing": "arcsec", "image_sep": "arcsec", "lens_mag": "mag", "mag_r": "mag"}
+"""Of the columns that need one."""
 
 
 def curve_plots(sample: SampleResult, prior: float, detections: int) -> str:
@@ -59,6 +61,8 @@ def curve_plots(sample: SampleResult, prior: float, detections: int) -> str:
 def reliability_plots(sample: SampleResult) -> str:
     """Expected against observed share of lenses over the best detections."""
     bins = sample.reliability
+    values = [value for item in bins for value in (item.expected, item.observed) if value > 0]
+    ends = (min(values) / 3, min(1.0, max(values) * 3)) if values else (1e-6, 1.0)
     return chart(
         "Reliability over the best detections, weighted to the prior",
         [
@@ -71,8 +75,8 @@ def reliability_plots(sample: SampleResult) -> str:
                 dots=True,
             )
         ],
-        Axis("expected share of lenses", log=True),
-        Axis("observed share", log=True),
+        Axis("expected share of lenses", log=True, low=ends[0], high=ends[1]),
+        Axis("observed share", log=True, low=ends[0], high=ends[1]),
         diagonal=True,
     )
 
@@ -95,7 +99,7 @@ def breakdown_plots(sample: SampleResult, rate: float) -> str:
                         dots=True,
                     )
                 ],
-                Axis(column),
+                Axis(f"{column} ({UNITS[column]})" if column in UNITS else column),
                 Axis("completeness", low=0.0, high=1.0),
             )
         else:
