@@ -7,8 +7,8 @@ is there, so that pools that are made apart, at different times, still share not
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import astropy.units as u
@@ -18,13 +18,21 @@ import numpy.typing as npt
 from astropy.coordinates import Latitude, Longitude
 from pydantic import AfterValidator
 
-from pipeline.errors import ConfigError
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-_ORDERS = range(30)
-"""Orders that HEALPix has."""
+USUAL_SHARES: Mapping[str, float] = {"train": 0.6, "validation": 0.15, "test": 0.25}
+"""Shares where a config doesn't say; one for all that is split, so that splits of two configs stay apart."""
+
+USUAL_CELL = "1.5 arcmin"
+"""Side of a sky cell where a config doesn't say: small enough for a field of ten arcminutes to have some of each."""
+
+_BASE_SIDE = float(np.degrees(np.sqrt(4 * np.pi / 12)))
+"""Side in degrees of a square of the area of a HEALPix cell of order 0."""
 
 
 def _whole(value: dict[str, float]) -> dict[str, float]:
@@ -38,12 +46,12 @@ Shares = Annotated[dict[str, float], AfterValidator(_whole)]
 
 
 def split_of(key: int | str, shares: Mapping[str, float]) -> Split:
-    """The split of one thing.
+    """The split of one thing, by a hash of its id alone.
 
     Parameters
     ----------
     key : int or str
-        Its id; 7 and "7" are the same.
+        7 and "7" are the same.
     shares : mapping
         Share of each of `SPLITS`. With other shares only the ids between the old edges and the new ones move.
     """
@@ -53,84 +61,71 @@ def split_of(key: int | str, shares: Mapping[str, float]) -> Split:
         edge += shares[name]
         if place < edge:
             return name
-    return max(SPLITS, key=lambda name: shares[name])
+    return SPLITS[-1]
 
 
-def splits_of(keys: Sequence[int | str] | npt.NDArray[np.int64], shares: Mapping[str, float]) -> npt.NDArray[np.str_]:
-    """The split of each of many things, (n,); equal keys have equal splits.
-
-    Integers stay integers: an id that has been through a float is refused.
+def in_split(keys: Sequence[int | str] | Int64, split: Split, shares: Mapping[str, float]) -> Bool:
+    """Which of many things belong to a split, (n,).
 
     Raises
     ------
     TypeError
-        For an array of floats.
+        For an array of floats: ids that have been through one have lost digits.
     """
-    values = np.asarray(keys)
-    if values.size == 0:
-        return np.empty(0, "U10")
-    if values.dtype.kind == "f":
+    values = keys.tolist() if isinstance(keys, np.ndarray) else list(keys)
+    if any(isinstance(key, float) for key in values):
         raise TypeError("ids are integers or text; as floats they have lost digits")
-    unique, place = np.unique(values, return_inverse=True)
-    names = np.array([split_of(key, shares) for key in unique.tolist()], "U10")
-    answer: npt.NDArray[np.str_] = names[place]
-    return answer
+    return np.array([split_of(key, shares) == split for key in values], np.bool_)
 
 
-def cell_order(cell: float) -> int:
-    """HEALPix order whose cells, taken as squares, have the side nearest to `cell` arcmin.
-
-    A cell of order k has the side sqrt(4 pi / 12) / 2**k rad: 55 arcmin at order 6, 27 at 7, 14 at 8.
-
-    Raises
-    ------
-    ConfigError
-        If `cell` is not positive, or larger or smaller than any order's.
-    """
-    if not (math.isfinite(cell) and cell > 0):
-        raise ConfigError(f"a sky cell of {cell!r} arcmin; give a positive angle, such as 30 arcmin.")
-    order = round(math.log2(math.degrees(math.sqrt(math.pi / 3)) * 60 / cell))
-    if order not in _ORDERS:
-        raise ConfigError(f"sky cells of {cell:g} arcmin; HEALPix has them from 0.4 mas to 58 degrees.")
-    return order
+def cell_order(side: float) -> int:
+    """The HEALPix order whose cells are nearest to `side` degrees on a side, 0 to 29."""
+    return int(np.clip(round(np.log2(_BASE_SIDE / side)), 0, 29))
 
 
-def sky_cells(ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64], cell: float) -> npt.NDArray[np.int64]:
-    """Nested HEALPix index (n,) of ICRS degrees at the order that `cell` (arcmin) asks for.
-
-    Raises
-    ------
-    ConfigError
-        For an angle that is no cell's, or a position that is not finite.
-    """
-    order = cell_order(cell)
-    ra_, dec_ = np.asarray(ra, np.float64), np.asarray(dec, np.float64)
-    lost = np.flatnonzero(~(np.isfinite(ra_) & np.isfinite(dec_)))
-    if lost.size:
-        row = int(lost[0])
-        raise ConfigError(f"row {row} is at ra {ra_[row]}, dec {dec_[row]}: no place on the sky; remove it.")
-    if ra_.size == 0:
-        return np.empty(0, np.int64)
-    index = cdshealpix.nested.lonlat_to_healpix(Longitude(ra_, u.deg), Latitude(dec_, u.deg), order)
+def sky_cells(ra: Float64, dec: Float64, order: int) -> Int64:
+    """Nested HEALPix cells of ICRS degrees, int64, same shape."""
+    if np.size(ra) == 0:
+        return np.empty(np.shape(ra), np.int64)
+    flat = cdshealpix.nested.lonlat_to_healpix(
+        Longitude(np.ravel(ra) % 360.0, u.deg), Latitude(np.clip(np.ravel(dec), -90, 90), u.deg), order
+    )
     # cdshealpix answers in uint64; the largest index is below 2**62.
-    return np.asarray(index).astype(np.int64)
+    return np.asarray(flat).astype(np.int64).reshape(np.shape(ra))
 
 
-def sky_splits(
-    ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64], cell: float, shares: Mapping[str, float]
-) -> npt.NDArray[np.str_]:
-    """The split of positions (ICRS degrees) by the sky cell that they lie in, (n,).
+def stamps_in_split(
+    ra: Float64, dec: Float64, reach: float, split: Split, cell: float, shares: Mapping[str, float]
+) -> Bool:
+    """Which square stamps lie wholly in sky cells of a split, so that splits share no pixel.
 
-    A cell belongs to one split as a whole. Objects closer than a stamp's width on both sides of a cell's border
-    still see some of the same pixels: with cells of 27 arcmin and stamps of 20 arcsec that is one in twenty.
+    A cell belongs to one split as a whole; stamps that reach into a cell of another belong to none.
 
-    Raises
-    ------
-    ConfigError
-        As `sky_cells`.
+    Parameters
+    ----------
+    ra, dec : float64 (n,), degrees
+        Of the stamps' centres.
+    reach : degrees
+        Half a stamp's side; asked at its centre, the corners and the middles of the sides. Cells have to be larger
+        than half a stamp, which is the caller's to check.
+    split : str
+    cell : degrees
+        Side of a cell; see `cell_order`.
+    shares : mapping
+        Share of each split among the cells.
     """
-    order, cells = cell_order(cell), sky_cells(ra, dec, cell)
-    unique, place = np.unique(cells, return_inverse=True)
-    names = np.array([split_of(f"healpix/{order}/{index}", shares) for index in unique.tolist()], "U10")
-    answer: npt.NDArray[np.str_] = names[place]
-    return answer
+    steps = np.array([-1.0, 0.0, 1.0]) * reach
+    dx, dy = (part.ravel() for part in np.meshgrid(steps, steps))
+    stretched = dx[None, :] / np.maximum(np.cos(np.radians(dec)), 1e-6)[:, None]
+    order = cell_order(cell)
+    touched = sky_cells(ra[:, None] + stretched, np.broadcast_to(dec[:, None] + dy[None, :], stretched.shape), order)
+    fixed = tuple(shares.items())
+    unique, place = np.unique(touched, return_inverse=True)
+    wanted = np.array([_split_of_cell(number, order, fixed) == split for number in unique.tolist()], np.bool_)
+    whole: Bool = np.all(wanted[place.reshape(touched.shape)], axis=1)
+    return whole
+
+
+@lru_cache(maxsize=65536)
+def _split_of_cell(number: int, order: int, shares: tuple[tuple[str, float], ...]) -> Split:
+    return split_of(f"sky/{order}/{number}", dict(shares))

@@ -7,17 +7,15 @@ which a source is made larger or smaller, which is well below the seeing of a gr
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 from numpy.random import Generator
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from scipy.ndimage import binary_dilation, gaussian_filter, label
 
 from pipeline.config import Magnitude, StrictModel
@@ -25,9 +23,9 @@ from pipeline.errors import ConfigError
 from pipeline.sims.light import Float32, Float64
 from pipeline.sims.ranges import ArcsecRange, Range, Share
 from pipeline.sims.source_images import PlacedGalaxy
+from pipeline.splits import USUAL_SHARES, Shares, split_of
 
 Split = Literal["train", "validation", "test", "all"]
-SPLITS = ("train", "validation", "test")
 
 IMAGES = "real_galaxy_images_extension.fits"
 CATALOGUE = "real_galaxy_catalog_26_extension_example.fits"
@@ -44,15 +42,6 @@ _OUTLINE, _TRUSTED = 2.0, 3.0
 """Noise (of smoothed pixels) that the outline is drawn at; S/N of a pixel at which half of it is kept as it is."""
 _GROWN, _TAPER = 3, 1.5
 """Pixels that the outline is grown by, and the width of the taper at its edge."""
-
-
-def _whole(value: dict[str, float]) -> dict[str, float]:
-    if set(value) != set(SPLITS) or abs(sum(value.values()) - 1) > 1e-6:
-        raise ValueError(f"give shares of {', '.join(SPLITS)} that add up to 1")
-    return value
-
-
-Shares = Annotated[dict[str, Share], AfterValidator(_whole)]
 
 
 class SourcesConfig(StrictModel):
@@ -83,7 +72,7 @@ class SourcesConfig(StrictModel):
     hst: str = ""
     hst_share: Share = 0.5
     split: Split = "all"
-    shares: Shares = Field(default={"train": 0.6, "validation": 0.15, "test": 0.25})
+    shares: Shares = Field(default=dict(USUAL_SHARES))
     redshift: Range = (0.5, 5.0)
     radius: ArcsecRange = Field(default=("0.10 arcsec", "0.45 arcsec"), validate_default=True)
     largest_zoom: float = Field(1.5, gt=0)
@@ -121,23 +110,6 @@ class Galaxy:
     colours: tuple[float, float, float]
     redshift: float
     snr: float
-
-
-def split_of(key: int | str, shares: Mapping[str, float]) -> str:
-    """Which split a thing belongs to, by a hash of its id alone: the same on every machine, for ever.
-
-    Parameters
-    ----------
-    key : int or str
-    shares : split -> share, in the order of `SPLITS`
-    """
-    digest = hashlib.blake2b(str(key).encode(), digest_size=8).digest()
-    place, edge = int.from_bytes(digest, "big") / 2**64, 0.0
-    for name in SPLITS:
-        edge += shares[name]
-        if place < edge:
-            return name
-    return SPLITS[-1]
 
 
 def read_galaxies(config: SourcesConfig) -> tuple[Galaxy, ...]:

@@ -8,10 +8,11 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.config import Arcsec, Degrees, Magnitude, StrictModel
 from pipeline.sims.config import Bands, Rendering
-from pipeline.sims.hst_sources import Shares, SourcesConfig, Split
+from pipeline.sims.hst_sources import SourcesConfig, Split
 from pipeline.sims.population_config import Population
 from pipeline.sims.psf_config import PsfConfig
 from pipeline.sims.ranges import MagnitudeRange, Share
+from pipeline.splits import USUAL_CELL, USUAL_SHARES, Shares
 
 INJECTION_KINDS = ("lens", "deflector", "detection")
 """A galaxy with an injected lensed source; one of the same galaxies as it is; any detection as it is."""
@@ -24,8 +25,8 @@ class SkySplit(StrictModel):
     """
 
     split: Split = "all"
-    cell: Degrees = Field("1.5 arcmin", validate_default=True, gt=0)
-    shares: Shares = Field(default={"train": 0.6, "validation": 0.15, "test": 0.25})
+    cell: Degrees = Field(USUAL_CELL, validate_default=True, gt=0)
+    shares: Shares = Field(default=dict(USUAL_SHARES))
 
 
 class DeflectorChoice(StrictModel):

@@ -20,8 +20,9 @@ from pipeline.io import cutout_store, products
 from pipeline.io.cutout_store import CutoutStore, Stamps
 from pipeline.io.tables import read_table
 from pipeline.sims.inject_config import InjectionConfig
-from pipeline.sims.inject_split import cell_order, in_split
+from pipeline.sims.inject_split import in_split
 from pipeline.sims.light import Float32, Float64
+from pipeline.splits import cell_order
 
 Int64 = npt.NDArray[np.int64]
 

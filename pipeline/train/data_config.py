@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from pipeline.config import Arcsec, Magnitude, StrictModel
-from pipeline.splits import Shares, Split
+from pipeline.config import Arcsec, Degrees, Magnitude, StrictModel
+from pipeline.splits import USUAL_CELL, USUAL_SHARES, Shares, Split
 
 
 class SourceConfig(StrictModel):
@@ -59,7 +59,7 @@ class PartConfig(SourceConfig):
     """
 
     part: Split | None = None
-    shares: Shares = Field(default={"train": 0.8, "validation": 0.1, "test": 0.1})
+    shares: Shares = Field(default=dict(USUAL_SHARES))
 
 
 class GridConfig(PartConfig):
@@ -141,18 +141,20 @@ class BolognaConfig(PartConfig):
 
 
 class SkyConfig(PartConfig):
-    """Cutouts of a scan; split by the sky cell that they lie in.
+    """Cutouts of a scan; split by the sky cells that they lie in, as injections into the same scan are.
+
+    A cutout that reaches into a cell of another split is left out where `part` is given.
 
     Attributes
     ----------
     scan : str
         The scan's output folder.
     cell : angle
-        Side of a sky cell; the HEALPix order nearest to it is taken. In arcsec here, in any unit in the file.
+        Side of a sky cell, in degrees here; the HEALPix order nearest to it is taken.
     """
 
     scan: str
-    cell: Arcsec = Field("30 arcmin", validate_default=True)
+    cell: Degrees = Field(USUAL_CELL, validate_default=True, gt=0)
 
 
 class TableConfig(SkyConfig):

@@ -14,9 +14,9 @@ from pipeline.errors import ConfigError, ProductMismatch
 from pipeline.flags import fatal
 from pipeline.io import cutout_store, products
 from pipeline.io.tables import read_table
-from pipeline.splits import sky_splits
+from pipeline.splits import stamps_in_split
 from pipeline.train.data_config import CutoutsConfig, SkyConfig
-from pipeline.train.sources.opened import AT_ONCE, Opened, Part, Rows, in_part, indices
+from pipeline.train.sources.opened import AT_ONCE, Opened, Part, Rows, indices
 
 
 @dataclass(frozen=True)
@@ -114,15 +114,32 @@ def scan_fields(scan: str, bands: tuple[str, ...], chosen: Sequence[str] = ()) -
 
 
 def rows_of_part(config: SkyConfig, fields: Sequence[FieldCutouts], numbers: Rows, places: Rows) -> Rows:
-    """Which of some cutouts (given by field and place in it) lie in the config's part of the sky."""
+    """Which of some cutouts (given by field and place in it) lie wholly in the config's part of the sky.
+
+    Raises
+    ------
+    ConfigError
+        If none does, or cells are smaller than the cutouts.
+    """
     if config.part is None:
         return np.arange(len(places))
-    ra, dec = np.empty(len(places)), np.empty(len(places))
+    kept = np.zeros(len(places), np.bool_)
     for number in np.unique(numbers).tolist():
-        mine = numbers == number
-        there = fields[number].position
-        ra[mine], dec[mine] = there[0][places[mine]], there[1][places[mine]]
-    return in_part(config, places, str(config), sky_splits(ra, dec, config.cell / 60, config.shares))
+        mine, store = np.flatnonzero(numbers == number), fields[number].store
+        side = store.size * store.pixel_scale / 3600
+        if config.cell < side:
+            raise ConfigError(
+                f"{config}: cells of {config.cell * 60:g} arcmin are smaller than the cutouts ({side * 60:g} arcmin); "
+                "give a larger cell."
+            )
+        ra, dec = (angle[places[mine]] for angle in fields[number].position)
+        kept[mine] = stamps_in_split(ra, dec, side / 2, config.part, config.cell, config.shares)
+    if not kept.any():
+        raise ConfigError(
+            f"{config}: none of {len(places)} cutouts lies in part {config.part!r} of cells of {config.cell * 60:g} "
+            "arcmin; give smaller cells, larger shares or more fields."
+        )
+    return np.flatnonzero(kept)
 
 
 def read_cutouts(fields: Sequence[FieldCutouts], numbers: Rows, places: Rows) -> Iterator[Part]:

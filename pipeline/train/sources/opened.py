@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ConfigError
-from pipeline.splits import Split, splits_of
+from pipeline.splits import in_split
 from pipeline.train.data_config import PartConfig
 
 AT_ONCE = 256
@@ -81,9 +81,7 @@ def plain_kinds(lens: npt.NDArray[np.bool_]) -> npt.NDArray[np.str_]:
     return np.where(lens, "lens", "other")
 
 
-def in_part(
-    config: PartConfig, keys: Sequence[int | str] | Rows, text: str, splits: npt.NDArray[np.str_] | None = None
-) -> Rows:
+def in_part(config: PartConfig, keys: Sequence[int | str] | Rows, text: str) -> Rows:
     """Rows of the config's part, ascending.
 
     Parameters
@@ -93,8 +91,6 @@ def in_part(
         What names each row.
     text : str
         The source, for the error.
-    splits : str (n,), optional
-        The split of each row, where that isn't by `keys`.
 
     Raises
     ------
@@ -103,11 +99,9 @@ def in_part(
     """
     if config.part is None:
         return np.arange(len(keys))
-    found = splits_of(keys, config.shares) if splits is None else splits
-    rows = np.flatnonzero(found == config.part)
+    rows = np.flatnonzero(in_split(keys, config.part, config.shares))
     if not rows.size:
-        there = ", ".join(f"{name} {int((found == name).sum())}" for name in _names(config))
-        raise ConfigError(f"{text}: no stamp is in part {config.part!r} ({there}); change shares or give more data.")
+        raise ConfigError(f"{text}: none of {len(keys)} stamps is in part {config.part!r}; change shares or give more.")
     return rows
 
 
@@ -137,7 +131,3 @@ def label_of(value: object, text: str) -> bool:
     if found is None:
         raise ConfigError(f"{text}: label {value!r} is neither 0 nor 1; leave out what has no sure label.")
     return found
-
-
-def _names(config: PartConfig) -> list[Split]:
-    return [name for name in ("train", "validation", "test") if name in config.shares]
