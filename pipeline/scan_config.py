@@ -104,13 +104,19 @@ class ScoreConfig(StrictModel):
 
 
 class VetConfig(StrictModel):
-    """When a score is not to be trusted."""
+    """When a score is not to be trusted.
+
+    `disagree_log_odds` is a standard deviation over the members of what each finds in favour of a lens, in natural
+    log-odds: at a prior of 1e-4 even members at odds over a candidate have probabilities that hardly differ.
+    `unfamiliar_share` is the share of validation stamps that are more familiar.
+    """
 
     centre_radius: Arcsec = Field("1.5 arcsec", validate_default=True)
     crossing_pix: int = Field(12, ge=1)
     partial_fraction: float = Field(0.9, gt=0, le=1)
     bright_fraction: float = Field(0.01, gt=0, le=1)
-    disagree_std: float = Field(0.35, gt=0)
+    disagree_log_odds: float = Field(2.0, gt=0)
+    unfamiliar_share: float = Field(0.999, gt=0, le=1)
 
 
 class CandidatesConfig(StrictModel):

@@ -15,6 +15,12 @@ import pyarrow as pa
 _MEMBER = re.compile(r"^[a-z][a-z0-9_]*$")
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
+_OF_A_MEMBER = {
+    "score": ("stat.probability", "calibrated score"),
+    "logit": ("stat.probability", "raw logit"),
+    "distance": ("stat.value", "distance, in standard deviations of the embedding, from the training stamps"),
+}
+
 
 @dataclass(frozen=True)
 class Column:
@@ -75,7 +81,8 @@ SCORE_PART = (
     Column("objid", pa.int64(), "", "meta.id;meta.main", "of the detection"),
     Column("row", pa.int32(), "", "meta.record", "row of the cutout in the field's cutout arrays"),
 )
-"""One shard's answers before calibration; `logit_<member>` (float32, nullable) columns are added."""
+"""One shard's answers before calibration; `logit_<member>` (float32, nullable) columns are added, and
+`distance_<member>` for members with a familiarity."""
 
 SCORES = (
     *_IDENTITY,
@@ -89,6 +96,14 @@ SCORES = (
         nullable=True,
     ),
     Column("score_std", pa.float32(), "", "stat.stdev", "spread of the members' calibrated scores", nullable=True),
+    Column(
+        "ood",
+        pa.float32(),
+        "",
+        "stat.value",
+        "out of distribution: share of validation stamps that are more familiar",
+        nullable=True,
+    ),
     Column("vet_flags", pa.uint32(), "", "meta.code.qual", "VetFlag bits: reasons to distrust the score"),
     Column("artefact_fraction", pa.float32(), "", "stat.value", "share of the stamp under a fatal pixel flag"),
     Column("valid_fraction", pa.float32(), "", "stat.value", "share of valid pixels, the smallest over the bands used"),
@@ -110,7 +125,7 @@ FIELD_STATUS = (
 
 
 def member_column(member: str, prefix: str = "score") -> Column:
-    """The column of one member's calibrated score (or raw logit).
+    """The column of one member's calibrated score (or raw logit, or distance from its training stamps).
 
     Raises
     ------
@@ -119,10 +134,8 @@ def member_column(member: str, prefix: str = "score") -> Column:
     """
     if not _MEMBER.match(member):
         raise ValueError(f"member {member!r}: use lower-case letters, digits and underscores, a letter first")
-    what = "calibrated score" if prefix == "score" else "raw logit"
-    return Column(
-        f"{prefix}_{member}", pa.float32(), "", "stat.probability", f"{what} of member {member}", nullable=True
-    )
+    ucd, what = _OF_A_MEMBER[prefix]
+    return Column(f"{prefix}_{member}", pa.float32(), "", ucd, f"{what} of member {member}", nullable=True)
 
 
 def flag_count_column(flag: str) -> Column:

@@ -31,6 +31,7 @@ SCORES = {
     "dec": "double",
     "score": "float",
     "score_std": "float",
+    "ood": "float",
     "vet_flags": "uint32",
     "artefact_fraction": "float",
     "valid_fraction": "float",

@@ -9,15 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.errors import ProductMismatch
 from pipeline.io import mask_store
 from pipeline.io.tables import build_table, read_table, write_table
 from pipeline.models.ensemble import Ensemble
 from pipeline.scan.background import Mesh
 from pipeline.scan.cutouts_stats import StampStats
 from pipeline.scan.detect import Detections
-from pipeline.scan.field_scan import ScoredRows, StampTable, flag_names, joined
+from pipeline.scan.field_scan import ScoredRows, StampTable, flag_names, joined, joined_answers
 from pipeline.scan.masks import FieldMasks
 from pipeline.scan.masks_flags import FoundFlags
+from pipeline.scan.score import MemberAnswers
 from pipeline.scan_config import ScanConfig
 from pipeline.schema import (
     SCORE_PART,
@@ -139,13 +141,14 @@ def read_stamps(folder: Path) -> StampTable:
 
 
 def part_name(index: int) -> str:
-    """File of one shard's logits."""
+    """File of one shard's answers."""
     return f"part-{index:05d}.parquet"
 
 
-def part_columns(members: Sequence[str]) -> tuple[Column, ...]:
-    """Columns of one shard's logits, in order."""
-    return (*SCORE_PART, *(member_column(name, "logit") for name in members))
+def part_columns(members: Sequence[str], familiar: Sequence[str] = ()) -> tuple[Column, ...]:
+    """Columns of one shard's answers, in order: logits of all members, distances of the familiar ones."""
+    logits = (member_column(name, "logit") for name in members)
+    return (*SCORE_PART, *logits, *(member_column(name, "distance") for name in familiar))
 
 
 def write_score_part(
@@ -153,24 +156,40 @@ def write_score_part(
     index: int,
     objid: npt.NDArray[np.int64],
     first_row: int,
-    logits: npt.NDArray[np.float32],
-    members: Sequence[str],
+    answers: MemberAnswers,
+    ensemble: Ensemble,
 ) -> None:
-    """Write one shard's logits, float32 (n, members), NaN as null."""
+    """Write one shard's logits, and distances of the members that have a familiarity; NaN as null."""
     folder.mkdir(parents=True, exist_ok=True)
+    members = ensemble.names
+    familiar = [member.name for member in ensemble.members if member.familiarity is not None]
     values = {"objid": objid, "row": np.arange(first_row, first_row + len(objid), dtype=np.int32)}
-    values |= {f"logit_{name}": logits[:, column] for column, name in enumerate(members)}
-    write_table(folder / part_name(index), build_table(part_columns(members), values))
+    values |= {f"logit_{name}": answers.logits[:, column] for column, name in enumerate(members)}
+    values |= {f"distance_{name}": answers.distances[:, members.index(name)] for name in familiar}
+    write_table(folder / part_name(index), build_table(part_columns(members, familiar), values))
 
 
-def read_score_parts(folder: Path, members: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Every part of a field in order of rows: objid (n,) and logits float32 (n, members), NaN where null."""
+def read_score_parts(folder: Path, members: Sequence[str]) -> tuple[npt.NDArray[np.int64], MemberAnswers]:
+    """Every part of a field in order of rows: objid (n,) and the members' answers, NaN where null.
+
+    Raises
+    ------
+    ProductMismatch
+        If a part can't be read or lacks a member's logits.
+    """
     tables = [read_table(path) for path in sorted(folder.glob("part-*.parquet"))]
     if not tables:
-        return np.empty(0, np.int64), np.empty((0, len(members)), np.float32)
+        return np.empty(0, np.int64), joined_answers((), len(members))
     table = pa.concat_tables(tables)
+    lacking = [name for name in members if f"logit_{name}" not in table.column_names]
+    if lacking:
+        raise ProductMismatch(f"{folder}: no logits of {', '.join(lacking)}; run the scan with them in its ensemble.")
     logits = [_floats(table, f"logit_{name}") for name in members]
-    return table["objid"].to_numpy(), np.stack(logits, axis=1)
+    unknown = np.full(len(table), np.nan, np.float32)
+    distances = [
+        _floats(table, f"distance_{name}") if f"distance_{name}" in table.column_names else unknown for name in members
+    ]
+    return table["objid"].to_numpy(), MemberAnswers(np.stack(logits, axis=1), np.stack(distances, axis=1))
 
 
 def write_scored(folder: Path, scored: ScoredRows, config: ScanConfig, ensemble: Ensemble) -> None:
@@ -194,6 +213,7 @@ def scored_table(scored: ScoredRows, bands: tuple[str, ...], members: Sequence[s
         "dec": detections.dec,
         "score": scored.score,
         "score_std": scored.score_std,
+        "ood": scored.ood,
         "vet_flags": scored.vet_flags,
         "artefact_fraction": scored.artefact_fraction,
         "valid_fraction": scored.valid_fraction,

@@ -88,11 +88,10 @@ def score_stamps(
     side = max(member.card.size_pix * member.card.pixel_scale for member in loaded.members)
     for start, chunk in _chunks(stamps, math.ceil(side / pixel_scale) + _MARGIN):
         logits[start : start + len(chunk)] = _score_chunk(chunk, stamps.bands, loaded, pixel_scale)
-    members = loaded.calibrated(logits, CandidatesConfig().prior if prior is None else prior)
-    score, _ = loaded.combine(members)
-    columns = {f"score_{name}": members[:, index] for index, name in enumerate(loaded.names)}
-    write_scores(output, stamps.names, {"score": score, **columns})
-    return StampsResult(len(stamps), int(np.isfinite(score).sum()), str(output))
+    found = loaded.score(logits, CandidatesConfig().prior if prior is None else prior)
+    columns = {f"score_{name}": found.members[:, index] for index, name in enumerate(loaded.names)}
+    write_scores(output, stamps.names, {"score": found.score, **columns})
+    return StampsResult(len(stamps), int(np.isfinite(found.score).sum()), str(output))
 
 
 def stamps(

@@ -25,7 +25,7 @@ from pipeline.scan.cutouts import cut, stamp_pixels
 from pipeline.scan.detect import Detections, detect
 from pipeline.scan.field_scan import Origin, score_rows
 from pipeline.scan.masks import FieldMasks, find
-from pipeline.scan.score import score_cutouts
+from pipeline.scan.score import ask_members
 from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey, open_survey
 from workflows import field_tables
@@ -90,7 +90,7 @@ def cut_field(
 
 
 def score_shard(job: Job, field_id: str, index: int, generation: str) -> ScoreResult:
-    """Logits of every member for one shard, written as a part of the field's scores."""
+    """Answers of every member for one shard, written as a part of the field's scores."""
     began = time.monotonic()
     output = Path(job.output)
     manifest = _live(job, field_id, "cutouts")
@@ -99,7 +99,7 @@ def score_shard(job: Job, field_id: str, index: int, generation: str) -> ScoreRe
     stamps = cutout_store.read_shard(store, index)
     ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
     _fix_threads(job.config.threads)
-    logits = score_cutouts(
+    answers = ask_members(
         stamps.image,
         stamps.ivar,
         stamps.mask,
@@ -111,7 +111,7 @@ def score_shard(job: Job, field_id: str, index: int, generation: str) -> ScoreRe
     first, last = store.span(index)
     objid = field_tables.read_stamps(folder).objid[first:last]
     target = output / products.generation_place("score", field_id, generation)
-    field_tables.write_score_part(target, index, objid, first, logits, ensemble.names)
+    field_tables.write_score_part(target, index, objid, first, answers, ensemble)
     return ScoreResult(last - first, time.monotonic() - began)
 
 
@@ -143,13 +143,13 @@ def finish_field(
         objid, _ = field_tables.read_score_parts(writer.go_on("score", generation), ensemble.names)
         _conserve(name, len(detections), len(stamps.objid), len(objid))
         writer.publish("score", rows=len(objid))
-    objid, logits = field_tables.read_score_parts(output / _live(job, name, "score").place, ensemble.names)
+    objid, answers = field_tables.read_score_parts(output / _live(job, name, "score").place, ensemble.names)
     _conserve(name, len(detections), len(stamps.objid), len(objid))
     scored = score_rows(
         detections,
         stamps,
         objid,
-        logits,
+        answers,
         is_primary=primary(geometry, neighbours, detections.ra, detections.dec),
         ensemble=ensemble,
         bands=job.config.bands,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config import StrictModel
 
@@ -14,29 +14,42 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 class Calibration(StrictModel):
-    """Platt scaling, fitted where `prior` of the stamps were lenses; `calibration.toml` of a package.
+    """A rising function from a raw output to log-odds at a prior; `calibration.toml` of a package.
 
-    log-odds = slope * logit + offset at the prior of the fit (Platt 1999, Advances in Large Margin
-    Classifiers, 61).
+    ``platt``: log-odds = slope * x + offset (Platt 1999, Advances in Large Margin Classifiers, 61).
+
+    ``beta``: log-odds = upper_slope * softplus(x) - slope * softplus(-x) + offset, with softplus(x) =
+    log(1 + exp(x)). That is beta calibration (Kull, Silva Filho & Flach 2017, EJS 11, 5052, eq. 3) of
+    the probability sigmoid(x): a straight line of one slope far below x = 0 and of another far above, so that the
+    few detections at the top are not bound by the many in the middle. Equal slopes are Platt's.
 
     Attributes
     ----------
     slope, offset : float
+    upper_slope : float or None
+        Of `beta` alone.
     prior : float
-        Share of lenses in the sample that it was fitted on.
+        Share of lenses, counted by their weights in the fit, in the sample that it was fitted on.
     n_lenses, n_others : int
         Size of that sample.
     fitted_on : str
         What the sample was, for a reader.
     """
 
-    method: Literal["platt"] = "platt"
+    method: Literal["platt", "beta"] = "platt"
     slope: float = Field(gt=0)
+    upper_slope: float | None = Field(None, gt=0)
     offset: float
     prior: float = Field(gt=0, lt=1)
     n_lenses: int = Field(ge=0)
     n_others: int = Field(ge=0)
     fitted_on: str
+
+    @model_validator(mode="after")
+    def _slopes_of_the_method(self) -> Calibration:
+        if (self.upper_slope is not None) != (self.method == "beta"):
+            raise ValueError('upper_slope belongs to method = "beta", which needs it, and to no other')
+        return self
 
 
 def log_odds(logits: Floats, calibration: Calibration, prior: float) -> npt.NDArray[np.float64]:
@@ -52,7 +65,12 @@ def log_odds(logits: Floats, calibration: Calibration, prior: float) -> npt.NDAr
     """
     values = np.asarray(logits, dtype=np.float64)
     shift = logit(prior) - logit(calibration.prior)
-    answer: npt.NDArray[np.float64] = calibration.slope * values + calibration.offset + shift
+    answer: npt.NDArray[np.float64]
+    if calibration.upper_slope is None:
+        answer = calibration.slope * values + calibration.offset + shift
+    else:
+        above, below = np.logaddexp(0.0, values), np.logaddexp(0.0, -values)
+        answer = calibration.upper_slope * above - calibration.slope * below + calibration.offset + shift
     return answer
 
 

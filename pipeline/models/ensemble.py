@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,9 @@ from pydantic import Field, model_validator
 
 from pipeline.config import StrictModel, find, load, shipped
 from pipeline.errors import ConfigError, LensscanError, ModelMismatch
-from pipeline.models.calibration import log_odds, sigmoid
+from pipeline.models.calibration import Calibration, log_odds, logit, sigmoid
+from pipeline.models.combination import Combination, Rule, check_rule, combine
+from pipeline.models.familiarity import read_familiarity
 from pipeline.models.package import ModelCard, ModelPackage, find_package, load_package, read_card
 from pipeline.provenance import fingerprint
 
@@ -26,19 +28,30 @@ _SMALLEST_SCORE, _LARGEST_SCORE = 1e-30, 1 - 2.0**-24
 
 
 class MemberConfig(StrictModel):
-    """One member: a shipped package's name or a folder, and its weight in the rule."""
+    """One member: a shipped package's name or a folder, and its weight in the rule.
+
+    `calibration` and `familiarity` are files that stand in for the package's own, relative to the ensemble's.
+    """
 
     package: str
     weight: float = Field(1.0, gt=0)
+    calibration: str | None = None
+    familiarity: str | None = None
 
 
 class EnsembleConfig(StrictModel):
-    """An ensemble as its TOML says it; `rule` combines the members' calibrated scores."""
+    """An ensemble as its TOML says it.
+
+    `rule` combines the members' calibrated scores, with the parameters in `combination`. What comes out is in general
+    not calibrated, even where every member is (Ranjan & Gneiting 2010, JRSS B 72, 71): `calibration` makes it so.
+    """
 
     name: str
     description: str
-    rule: Literal["mean_log_odds"] = "mean_log_odds"
+    rule: Rule = "mean_log_odds"
     members: tuple[MemberConfig, ...] = Field(min_length=1)
+    combination: Combination = Combination()
+    calibration: Calibration | None = None
 
     @model_validator(mode="after")
     def _each_once(self) -> EnsembleConfig:
@@ -46,6 +59,30 @@ class EnsembleConfig(StrictModel):
         if len(set(names)) != len(names):
             raise ValueError("names a member twice")
         return self
+
+
+@dataclass(frozen=True)
+class Combined:
+    """What an ensemble says of n detections; NaN where any member has no logit, in `members` where this one has none.
+
+    Attributes
+    ----------
+    score : float32 (n,)
+        Probability at the prior.
+    score_std : float32 (n,)
+        Standard deviation (population) of the members' probabilities; 0 for a single member.
+    disagreement : float32 (n,)
+        Standard deviation (population) of what each member finds in favour of a lens: its log likelihood ratio, 0
+        where it speaks against one. Unlike `score_std` it doesn't vanish with the prior, and members that reject a
+        detection with more or less force agree.
+    members : float32 (n, members)
+        Their probabilities at the prior.
+    """
+
+    score: Float32
+    score_std: Float32
+    disagreement: Float32
+    members: Float32
 
 
 @dataclass(frozen=True)
@@ -58,14 +95,21 @@ class Ensemble:
     members : tuple of ModelPackage
         In the order of the configuration, which is that of every array of members here.
     weights : tuple of float
-        Of the members in the rule; only their ratios count.
+        Of the members in the rules `mean` and `mean_log_odds`; only their ratios count.
     rule : str
+        One of `pipeline.models.combination.RULES`.
+    combination : Combination
+        The rule's other parameters.
+    calibration : Calibration or None
+        Of the combined log likelihood ratio (of `rank`: of the log-odds of the mean rank).
     """
 
     name: str
     members: tuple[ModelPackage, ...]
     weights: tuple[float, ...]
-    rule: str
+    rule: Rule
+    combination: Combination = field(default_factory=Combination)
+    calibration: Calibration | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,12 +163,18 @@ class Ensemble:
         return fingerprint([[member.name, member.fingerprint()] for member in self.members])
 
     def calibration_fingerprint(self) -> str:
-        """Hash of what makes scores of logits: calibrations, weights and rule."""
+        """Hash of what makes scores of logits, and shares of distances: calibrations, weights and rule."""
         return fingerprint(
             {
                 "calibrations": [[member.name, member.calibration.model_dump()] for member in self.members],
                 "weights": self.weights,
                 "rule": self.rule,
+                "combination": self.combination.model_dump(),
+                "calibration": None if self.calibration is None else self.calibration.model_dump(),
+                "familiarity": [
+                    None if member.familiarity is None else member.familiarity.quantiles_identity()
+                    for member in self.members
+                ],
             }
         )
 
@@ -152,37 +202,81 @@ class Ensemble:
         ValueError
             If the second axis is not the members.
         """
-        if not 0 < prior < 1:
-            raise ConfigError(f"prior must lie between 0 and 1, not {prior!r}.")
-        values = self._of_members(logits)
-        scores = np.empty(values.shape, dtype=np.float32)
-        for column, member in enumerate(self.members):
-            scores[:, column] = sigmoid(log_odds(values[:, column], member.calibration, prior))
-        return scores
+        return sigmoid(self._log_odds(logits, prior)).astype(np.float32)
 
-    def combine(self, member_scores: npt.NDArray[Any]) -> tuple[Float32, Float32]:
-        """One score of the members' calibrated ones.
-
-        `mean_log_odds`: the weighted mean of the log-odds, as a probability.
+    def score(self, logits: npt.NDArray[Any], prior: float) -> Combined:
+        """What the ensemble says where a share `prior` of the detections are lenses.
 
         Parameters
         ----------
-        member_scores : (n, members)
-            As `calibrated` gives them.
+        logits : (n, members)
+            Raw outputs; NaN where a member has none.
+        prior : float in (0, 1)
+
+        Raises
+        ------
+        ConfigError
+            If the prior is not inside (0, 1).
+        ValueError
+            If the second axis is not the members.
+        """
+        odds = self._log_odds(logits, prior)
+        members = sigmoid(odds).astype(np.float32)
+        combined = combine(
+            self.rule,
+            # The oldest rule reads what stands in the table, rounded as it is, so that old scores keep their bytes.
+            _odds_of(members) if self.rule == "mean_log_odds" else odds,
+            np.asarray(logits),
+            combination=self.combination,
+            names=self.names,
+            weights=self.weights,
+            prior=prior,
+        )
+        if self.calibration is not None:
+            evidence = combined if self.rule == "rank" else combined - logit(prior)
+            combined = log_odds(evidence, self.calibration, prior)
+        in_favour = np.maximum(odds - logit(prior), 0.0)
+        return Combined(
+            score=sigmoid(combined).astype(np.float32),
+            score_std=members.astype(np.float64).std(axis=1).astype(np.float32),
+            disagreement=in_favour.std(axis=1).astype(np.float32),
+            members=members,
+        )
+
+    def unfamiliar(self, distances: npt.NDArray[Any]) -> Float32:
+        """How far detections lie out of the members' distributions.
+
+        Parameters
+        ----------
+        distances : (n, members)
+            In the members' embeddings; NaN where a member has no familiarity or the detection could not be scored.
 
         Returns
         -------
-        score : float32 (n,)
-            NaN where any member is NaN.
-        score_std : float32 (n,)
-            Standard deviation (population) of the members' scores; NaN likewise, 0 for a single member.
+        float32 (n,)
+            Mean over the members that have a familiarity of the share of validation stamps that lie nearer, 0 to 1;
+            NaN where one of them has no distance, and throughout if none has a familiarity.
         """
-        values = self._of_members(member_scores)
-        clipped = np.clip(values, _SMALLEST_SCORE, _LARGEST_SCORE)
-        odds = np.log(clipped) - np.log1p(-clipped)
-        weights = np.asarray(self.weights) / sum(self.weights)
-        score = sigmoid((odds * weights).sum(axis=1)).astype(np.float32)
-        return score, values.std(axis=1).astype(np.float32)
+        values = self._of_members(distances)
+        shares = [
+            member.familiarity.share_nearer(values[:, column])
+            for column, member in enumerate(self.members)
+            if member.familiarity is not None
+        ]
+        if not shares:
+            return np.full(len(values), np.nan, np.float32)
+        answer: Float32 = np.stack(shares, axis=1).mean(axis=1)
+        return answer
+
+    def _log_odds(self, logits: npt.NDArray[Any], prior: float) -> npt.NDArray[np.float64]:
+        """Members' calibrated log-odds (n, members)."""
+        if not 0 < prior < 1:
+            raise ConfigError(f"prior must lie between 0 and 1, not {prior!r}.")
+        values = self._of_members(logits)
+        odds = np.empty(values.shape)
+        for column, member in enumerate(self.members):
+            odds[:, column] = log_odds(values[:, column], member.calibration, prior)
+        return odds
 
     def _of_members(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         array = np.asarray(values, dtype=np.float64)
@@ -204,17 +298,52 @@ def load_ensemble(reference: str | Path, relative_to: Path | None = None) -> Ens
     Raises
     ------
     ConfigError
-        If the reference, its file or a member's card is wrong.
+        If the reference, its file, a member's card or calibration, or a parameter of the rule is wrong.
     ModelMismatch
-        If a member's weights don't fit its card, or two members share a name.
+        If a member's weights don't fit its card, two members share a name, or one shares no band with any other.
     """
     path = find(reference, "ensembles", relative_to)
     config = load(EnsembleConfig, path)
-    members = tuple(load_package(find_package(member.package, path.parent)) for member in config.members)
+    members = tuple(_load_member(member, path.parent) for member in config.members)
     names = [member.name for member in members]
     if len(set(names)) != len(names):
         raise ModelMismatch(f"{path}: two members are called the same: {', '.join(names)}; rename one in its card.")
-    return Ensemble(config.name, members, tuple(member.weight for member in config.members), config.rule)
+    _check_bands(path, members)
+    try:
+        check_rule(config.rule, config.combination, names, calibrated=config.calibration is not None)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}.") from error
+    weights = tuple(member.weight for member in config.members)
+    return Ensemble(config.name, members, weights, config.rule, config.combination, config.calibration)
+
+
+def _load_member(config: MemberConfig, folder: Path) -> ModelPackage:
+    """A member's package, with the calibration and familiarity that the ensemble gives it."""
+    package = load_package(find_package(config.package, folder))
+    if config.calibration is not None:
+        package = replace(package, calibration=load(Calibration, folder / config.calibration))
+    if config.familiarity is not None:
+        package = replace(package, familiarity=read_familiarity(folder / config.familiarity))
+    return package
+
+
+def _check_bands(path: Path, members: tuple[ModelPackage, ...]) -> None:
+    """Refuse members that look at different light altogether: no survey's stamp would be that of all."""
+    for first in members:
+        others = [other for other in members if other is not first]
+        if others and not any(set(first.card.bands) & set(other.card.bands) for other in others):
+            raise ModelMismatch(
+                f"{path}: member {first.name!r} reads {', '.join(first.card.bands)} and shares no band with "
+                f"{', '.join(other.name for other in others)} ({', '.join(_bands(tuple(o.card for o in others)))}); "
+                f"make two ensembles of them."
+            )
+
+
+def _odds_of(scores: Float32) -> npt.NDArray[np.float64]:
+    """Log-odds of probabilities, those of certainty finite."""
+    clipped = np.clip(scores.astype(np.float64), _SMALLEST_SCORE, _LARGEST_SCORE)
+    answer: npt.NDArray[np.float64] = np.log(clipped) - np.log1p(-clipped)
+    return answer
 
 
 def ensembles_that_fit(bands: tuple[str, ...]) -> list[str]:

@@ -1,4 +1,7 @@
-"""A trained network as a folder: `model.toml`, `weights.safetensors`, `calibration.toml`."""
+"""A trained network as a folder: `model.toml`, `weights.safetensors`, `calibration.toml`.
+
+A fourth file, `familiarity.safetensors`, is there if what the network finds familiar was fitted.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from pipeline.config import Arcsec, StrictModel, load
 from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.models import build
 from pipeline.models.calibration import Calibration
+from pipeline.models.familiarity import FAMILIARITY, Familiarity, read_familiarity
 from pipeline.models.layers import Network
 from pipeline.models.normalise import Normalisation, NormalisationConfig
 from pipeline.provenance import fingerprint, sha256_of
@@ -116,6 +120,8 @@ class ModelPackage:
     weights_sha256 : str
         Of the weights' file.
     calibration : Calibration
+    familiarity : Familiarity or None
+        Without one, nothing is out of its distribution.
     """
 
     path: Path
@@ -123,6 +129,7 @@ class ModelPackage:
     network: Network
     weights_sha256: str
     calibration: Calibration
+    familiarity: Familiarity | None = None
 
     @property
     def name(self) -> str:
@@ -130,10 +137,12 @@ class ModelPackage:
         return self.card.name
 
     def fingerprint(self) -> str:
-        """Hash of what the logit of a stamp depends on: network, weights, grid, bands, normalisation."""
+        """Hash of what logit and distance of a stamp depend on: network, weights, grid, bands, normalisation."""
         card = self.card
+        known = {} if self.familiarity is None else {"familiarity": self.familiarity.identity()}
         return fingerprint(
             {
+                **known,
                 "architecture": card.architecture,
                 "arguments": card.arguments,
                 "bands": card.bands,
@@ -192,7 +201,7 @@ def load_package(path: Path) -> ModelPackage:
     ConfigError
         If the card or the calibration is missing or wrong.
     ModelMismatch
-        If the weights are missing, damaged, or not those of the architecture.
+        If the weights are missing, damaged, or not those of the architecture, or the familiarity is damaged.
     """
     card = read_card(path)
     calibration = load(Calibration, path / CALIBRATION)
@@ -204,7 +213,9 @@ def load_package(path: Path) -> ModelPackage:
     except RuntimeError as error:
         raise ModelMismatch(f"{weights}: not weights of {card.architecture} {card.arguments}: {error}.") from error
     network.eval().requires_grad_(False)
-    return ModelPackage(path, card, channels_last(network), sha256_of(weights), calibration)
+    familiar = path / FAMILIARITY
+    familiarity = read_familiarity(familiar) if familiar.is_file() else None
+    return ModelPackage(path, card, channels_last(network), sha256_of(weights), calibration, familiarity)
 
 
 def channels_last(network: _Module) -> _Module:

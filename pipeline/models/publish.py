@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import nn
 
 from pipeline.models.calibration import Calibration
+from pipeline.models.familiarity import FAMILIARITY, Familiarity, familiarity_bytes
 from pipeline.models.package import CALIBRATION, CARD, WEIGHTS, ModelCard
 
 _ANGLES = ("peak_radius", "frame", "core")
@@ -21,19 +22,30 @@ _ANGLES = ("peak_radius", "frame", "core")
 _BARE_KEY = re.compile(r"^[A-Za-z0-9_-]+$")
 
 
-def save_package(path: Path, card: ModelCard, network: nn.Module, calibration: Calibration) -> None:
+def save_package(
+    path: Path,
+    card: ModelCard,
+    network: nn.Module,
+    calibration: Calibration,
+    familiarity: Familiarity | None = None,
+) -> None:
     """Write card, weights (safetensors) and calibration to a folder, each file whole or not at all.
+
+    A familiarity that lies there is replaced or, since it was that of other weights, deleted.
 
     Parameters
     ----------
     path : Path
         The package's folder; made if it is not there, files of a package in it are replaced.
-    card, network, calibration
+    card, network, calibration, familiarity
         The network must be of the card's architecture; its weights are written in float32.
     """
     path.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    (path / FAMILIARITY).unlink(missing_ok=True)
     _replace(path / WEIGHTS, save(state))
+    if familiarity is not None:
+        write_familiarity(path, familiarity)
     write_calibration(path, calibration)
     write_card(path, card)
 
@@ -46,6 +58,17 @@ def write_card(path: Path, card: ModelCard) -> None:
 def write_calibration(path: Path, calibration: Calibration) -> None:
     """Write `calibration.toml` alone: what a new calibration of an old network needs."""
     _replace(path / CALIBRATION, to_toml(calibration.model_dump()).encode())
+
+
+def write_familiarity(path: Path, familiarity: Familiarity) -> None:
+    """Write `familiarity.safetensors` alone."""
+    _replace(path / FAMILIARITY, familiarity_bytes(familiarity))
+
+
+def write_toml(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a file of nested mappings as TOML, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, to_toml(values).encode())
 
 
 def to_toml(values: Mapping[str, Any]) -> str:

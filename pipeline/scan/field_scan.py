@@ -18,7 +18,7 @@ from pipeline.scan.cutouts import cut, stamp_pixels
 from pipeline.scan.cutouts_stats import StampStats
 from pipeline.scan.detect import Detections, ExternalCatalogue, detect
 from pipeline.scan.masks import find
-from pipeline.scan.score import score_cutouts
+from pipeline.scan.score import MemberAnswers, ask_members
 from pipeline.scan.vet import vet_flags
 from pipeline.scan_config import CandidatesConfig, ScanConfig, VetConfig
 
@@ -67,6 +67,8 @@ class ScoredRows:
     detections : Detections
     members : tuple of str
     score, score_std : float32 (n,); NaN where not scorable
+    ood : float32 (n,)
+        Share of validation stamps that are more familiar; NaN where not scorable or no member has a familiarity.
     member_scores : float32 (n, members)
     vet_flags : uint32 (n,)
     artefact_fraction, valid_fraction : float32 (n,)
@@ -82,6 +84,7 @@ class ScoredRows:
     members: tuple[str, ...]
     score: Float32
     score_std: Float32
+    ood: Float32
     member_scores: Float32
     vet_flags: UInt32
     artefact_fraction: Float32
@@ -132,8 +135,8 @@ def scan_field(
     masks = find(field_image, config.masks, config.memory)
     detections = detect(field_image, masks, config.detect, config.memory, external=external)
     shards = list(cut(field_image, masks, detections, config.cutouts, config.vet, config.memory))
-    logits = [
-        score_cutouts(
+    answers = [
+        ask_members(
             shard.image,
             shard.ivar,
             shard.mask,
@@ -149,7 +152,7 @@ def scan_field(
         detections,
         StampTable(objid, joined([s.stats for s in shards]), stamp_pixels(config.cutouts, field_image.pixel_scale)),
         objid,
-        np.concatenate(logits or [np.empty((0, len(ensemble.members)), np.float32)]),
+        joined_answers(answers, len(ensemble.members)),
         is_primary=primary(geometry, neighbours, detections.ra, detections.dec),
         ensemble=ensemble,
         bands=field_image.bands,
@@ -164,7 +167,7 @@ def score_rows(
     detections: Detections,
     stamps: StampTable,
     objid: Int64,
-    logits: Float32,
+    answers: MemberAnswers,
     *,
     is_primary: Bool,
     ensemble: Ensemble,
@@ -174,7 +177,7 @@ def score_rows(
     origin: Origin,
     seeing: Mapping[str, float],
 ) -> ScoredRows:
-    """Join detections, stamps and logits into catalogue rows.
+    """Join detections, stamps and the members' answers into catalogue rows.
 
     Parameters
     ----------
@@ -183,8 +186,8 @@ def score_rows(
     stamps : StampTable
         n rows, in cutting order.
     objid : int64 (n,)
-        Of `logits`, in cutting order.
-    logits : float32 (n, members)
+        Of `answers`, in cutting order.
+    answers : MemberAnswers
     is_primary : bool (n,)
         In the order of `detections`.
     bands : tuple of str
@@ -202,24 +205,35 @@ def score_rows(
         )
     order = np.argsort(objid, kind="stable")
     row = order[np.searchsorted(objid[order], detections.objid)] if len(objid) else np.empty(0, np.int64)
-    member_scores = ensemble.calibrated(logits[row], candidates.prior)
-    score, score_std = ensemble.combine(member_scores)
+    found = ensemble.score(answers.logits[row], candidates.prior)
+    ood = ensemble.unfamiliar(answers.distances[row])
     stats = _taken(stamps.stats, row)
     used = sum(1 << bands.index(band) for band in ensemble.bands())
     return ScoredRows(
         origin=origin,
         detections=detections,
         members=ensemble.names,
-        score=score,
-        score_std=score_std,
-        member_scores=member_scores,
-        vet_flags=vet_flags(stats, score_std, vet, stamps.size**2, used),
+        score=found.score,
+        score_std=found.score_std,
+        ood=ood,
+        member_scores=found.members,
+        vet_flags=vet_flags(stats, found.disagreement, vet, stamps.size**2, used, ood),
         artefact_fraction=stats.artefact_fraction,
         valid_fraction=stats.valid_fraction,
         is_primary=is_primary,
-        is_candidate=choose_candidates(score, detections.objid, candidates),
+        is_candidate=choose_candidates(found.score, detections.objid, candidates),
         row=row.astype(np.int32),
         seeing=seeing,
+    )
+
+
+def joined_answers(parts: Sequence[MemberAnswers], members: int) -> MemberAnswers:
+    """The answers of consecutive shards as one; of no shards, without rows."""
+    if not parts:
+        none = np.empty((0, members), np.float32)
+        return MemberAnswers(none, none)
+    return MemberAnswers(
+        np.concatenate([part.logits for part in parts]), np.concatenate([part.distances for part in parts])
     )
 
 

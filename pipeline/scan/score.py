@@ -1,4 +1,4 @@
-"""Logits of every member for a shard of cutouts."""
+"""Logits of every member for a shard of cutouts, and how familiar each member finds them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.flags import FATAL_MASK
 from pipeline.models.ensemble import Ensemble
+from pipeline.models.familiarity import Familiarity
 from pipeline.models.normalise import Normalisation, normalise
-from pipeline.models.package import ModelCard
+from pipeline.models.package import ModelCard, ModelPackage
 from pipeline.models.resample import resample
 from pipeline.scan_config import ScoreConfig
 
@@ -26,6 +27,21 @@ _CENTRE = 1.5
 
 _CPU_SLICE = 32
 """Stamps that are resampled and normalised at a time on a CPU."""
+
+
+@dataclass(frozen=True)
+class MemberAnswers:
+    """What the members say of n stamps, float32 (n, members) each; NaN where a stamp can't be scored.
+
+    Attributes
+    ----------
+    logits
+    distances
+        From what the member was trained on (`Familiarity.distance`); NaN throughout for a member without.
+    """
+
+    logits: Float32
+    distances: Float32
 
 
 def score_cutouts(
@@ -39,7 +55,31 @@ def score_cutouts(
     config: ScoreConfig,
     device: str | None = None,
 ) -> Float32:
-    """Raw logits of every member for cutouts of any size and pixel scale.
+    """Raw logits of every member, float32 (n, members); parameters and errors as `ask_members`."""
+    return ask_members(
+        image,
+        ivar,
+        mask,
+        pixel_scale=pixel_scale,
+        bands=bands,
+        ensemble=ensemble,
+        config=config,
+        device=device,
+    ).logits
+
+
+def ask_members(
+    image: npt.NDArray[Any],
+    ivar: npt.NDArray[Any] | None,
+    mask: npt.NDArray[Any] | None,
+    *,
+    pixel_scale: float,
+    bands: tuple[str, ...],
+    ensemble: Ensemble,
+    config: ScoreConfig,
+    device: str | None = None,
+) -> MemberAnswers:
+    """Logits and distances of every member, in one forward pass, for cutouts of any size and pixel scale.
 
     A pixel counts as valid in a band where it is finite, its `ivar` is positive and no fatal flag lies on
     it. A stamp has no score from a member (NaN) if, on the member's own grid, some band has fewer valid
@@ -66,12 +106,13 @@ def score_cutouts(
 
     Returns
     -------
-    float32 (n, members); NaN where not scorable.
+    MemberAnswers
 
     Raises
     ------
     ModelMismatch
-        If a member needs a band that `bands` lacks, or the pixels are far too coarse.
+        If a member needs a band that `bands` lacks, the pixels are far too coarse, or a member's familiarity is that
+        of an embedding of another length.
     ConfigError
         If a CUDA device is asked for and there is none.
     ValueError
@@ -81,7 +122,8 @@ def score_cutouts(
     ensemble.check(bands, pixel_scale=pixel_scale)
     place = torch.device(device) if device is not None else choose_device(config.device)
     logits = np.full((len(image), len(ensemble.members)), np.nan, dtype=np.float32)
-    forwards = [_forward(member.network, place, config.dtype) for member in ensemble.members]
+    distances = np.full_like(logits, np.nan)
+    forwards = [_forward(member, place, config.dtype) for member in ensemble.members]
     with torch.inference_mode():
         for rows, pixels, valid in _batches(image, ivar, mask, config.batch):
             inputs: dict[_Input, tuple[Tensor, Tensor]] = {}
@@ -92,10 +134,12 @@ def score_cutouts(
                         pixels.to(place), valid.to(place), wanted, bands=bands, pixel_scale=pixel_scale, config=config
                     )
                 channels, scorable = inputs[wanted]
-                answer = forwards[column](channels)
-                answer = torch.where(scorable, answer, torch.nan).cpu()
-                logits[rows, column] = answer[: rows.stop - rows.start].numpy()
-    return logits
+                logit, distance = forwards[column](channels)
+                for table, answer in ((logits, logit), (distances, distance)):
+                    if answer is not None:
+                        known = torch.where(scorable, answer, torch.nan).cpu()
+                        table[rows, column] = known[: rows.stop - rows.start].numpy()
+    return MemberAnswers(logits, distances)
 
 
 def choose_device(asked: str) -> torch.device:
@@ -161,19 +205,33 @@ def _enough(kept: Tensor, covered: Tensor, wanted: _Input, config: ScoreConfig) 
     return (fraction >= config.min_valid_fraction) & centre
 
 
-def _forward(network: torch.nn.Module, place: torch.device, dtype: str) -> Callable[[Tensor], Tensor]:
-    """The member's forward pass on a device; weights of a CUDA device stay there for the next call."""
-    moved = network.to(place)
+def _forward(member: ModelPackage, place: torch.device, dtype: str) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
+    """The member's logits and distances on a device; weights of a CUDA device stay there for the next call."""
+    network = member.network.to(place)
+    familiarity = None if member.familiarity is None else member.familiarity.to(place)
 
-    def forward(channels: Tensor) -> Tensor:
+    def forward(channels: Tensor) -> tuple[Tensor, Tensor | None]:
         with (
             torch.autocast(place.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         ):
-            answer: Tensor = moved(channels)
-        return answer.float()
+            if familiarity is None:
+                logit: Tensor = network(channels)
+                return logit.float(), None
+            embedding = network.embed(channels)
+            logit = network.head.classify(embedding)
+        return logit.float(), _distance(familiarity, embedding, member.name)
 
     return forward
+
+
+def _distance(familiarity: Familiarity, embedding: Tensor, name: str) -> Tensor:
+    if embedding.shape[1] != familiarity.width:
+        raise ModelMismatch(
+            f"member {name!r} embeds stamps in {embedding.shape[1]} numbers, its familiarity in {familiarity.width}; "
+            f"fit the familiarity again with `lensscan calibrate --familiarity`."
+        )
+    return familiarity.distance(embedding)
 
 
 def _batches(

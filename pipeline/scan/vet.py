@@ -16,10 +16,11 @@ Bool = npt.NDArray[np.bool_]
 
 def vet_flags(
     stats: StampStats,
-    score_std: Float32 | None,
+    disagreement: Float32 | None,
     config: VetConfig,
     area_pix: int,
     bands_used: int = 0xFFFFFFFF,
+    ood: Float32 | None = None,
 ) -> UInt32:
     """Vet flags of stamps.
 
@@ -34,22 +35,26 @@ def vet_flags(
                          the stamp in some band, the largest of the five
     PARTIAL_COVERAGE     `valid_fraction` is below `partial_fraction`
     MISSING_BAND         a band that the ensemble uses has no valid pixel
-    MEMBERS_DISAGREE     `score_std` is above `disagree_std`
+    MEMBERS_DISAGREE     `disagreement` is above `disagree_log_odds`
+    OUT_OF_DISTRIBUTION  `ood` is above `unfamiliar_share`
     ===================  =====================================================================================
 
-    ARTEFACT_LIKELY, OUT_OF_DISTRIBUTION and KNOWN_LENS need more than a stamp's statistics and are set by others.
+    ARTEFACT_LIKELY and KNOWN_LENS need more than a stamp's statistics and are set by others.
 
     Parameters
     ----------
     stats : StampStats
         Of n stamps.
-    score_std : float32 (n,), optional
-        Spread of the members' calibrated scores; NaN (not scorable) disagrees with nobody.
+    disagreement : float32 (n,), optional
+        Spread of what the members find in favour of a lens, in log-odds (`Combined.disagreement`); NaN (not scorable)
+        disagrees with nobody.
     config : VetConfig
     area_pix : int
         Pixels of a stamp in one band.
     bands_used : int
         Bit b set: the ensemble uses band b of the scan. All, unless told.
+    ood : float32 (n,), optional
+        Share of the members' validation stamps that are more familiar (`Ensemble.unfamiliar`); NaN is not flagged.
 
     Returns
     -------
@@ -70,9 +75,11 @@ def vet_flags(
     mark(VetFlag.BRIGHT_STAR, _largest(stats, _STAR_FLAGS) >= config.bright_fraction * area_pix)
     mark(VetFlag.PARTIAL_COVERAGE, stats.valid_fraction < config.partial_fraction)
     mark(VetFlag.MISSING_BAND, (stats.bands_missing & np.uint32(bands_used)) != 0)
-    if score_std is not None:
-        with np.errstate(invalid="ignore"):
-            mark(VetFlag.MEMBERS_DISAGREE, np.asarray(score_std, np.float32) > np.float32(config.disagree_std))
+    with np.errstate(invalid="ignore"):
+        if disagreement is not None:
+            mark(VetFlag.MEMBERS_DISAGREE, disagreement > np.float32(config.disagree_log_odds))
+        if ood is not None:
+            mark(VetFlag.OUT_OF_DISTRIBUTION, ood > np.float32(config.unfamiliar_share))
     return flags
 
 

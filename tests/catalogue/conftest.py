@@ -43,6 +43,7 @@ def make_table(
         "dec": np.array(dec, np.float64),
         "score": np.array(score, np.float32),
         "score_std": np.zeros(n),
+        "ood": np.full(n, np.nan),
         "vet_flags": np.array(flags if flags is not None else [0] * n, np.uint32),
         "artefact_fraction": np.zeros(n),
         "valid_fraction": np.ones(n),

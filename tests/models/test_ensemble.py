@@ -69,28 +69,29 @@ def test_the_prior_of_the_fit_gives_plain_platt():
 
 
 def test_combination_is_the_weighted_mean_of_log_odds_by_hand(ensemble: Ensemble):
-    score, spread = ensemble.combine(np.array([[0.2, 0.6]], np.float32))
+    # Calibrations of slopes 1 and 2 and offset 0.5 at the prior of their fit.
+    logits = np.array([[np.log(0.2 / 0.8) - 0.5, (np.log(0.6 / 0.4) - 0.5) / 2]])
+    found = ensemble.score(logits, 0.4)
     odds = (0.2 / 0.8) ** 0.25 * (0.6 / 0.4) ** 0.75
-    np.testing.assert_allclose(score, [odds / (1 + odds)], rtol=1e-5)
-    np.testing.assert_allclose(spread, [0.2], rtol=1e-5)
+    np.testing.assert_allclose(found.members, [[0.2, 0.6]], rtol=1e-5)
+    np.testing.assert_allclose(found.score, [odds / (1 + odds)], rtol=1e-5)
+    np.testing.assert_allclose(found.score_std, [0.2], rtol=1e-5)
+    # In favour of a lens, beyond the prior odds of 0.4 / 0.6: the first member nothing.
+    np.testing.assert_allclose(found.disagreement, [np.log((0.6 / 0.4) / (0.4 / 0.6)) / 2], rtol=1e-5)
 
 
 def test_nan_stays_nan_and_certainty_stays_finite(ensemble: Ensemble):
-    scores = ensemble.calibrated(np.array([[np.nan, 2.0], [900.0, 900.0], [-900.0, -900.0]]), prior=1e-4)
-    assert np.isnan(scores[0, 0])
-    assert np.isfinite(scores[0, 1])
-    score, spread = ensemble.combine(scores)
-    assert np.isnan(score[0])
-    assert np.isnan(spread[0])
-    assert score[1] == pytest.approx(1)
-    assert 0 <= score[2] < 1e-20
+    found = ensemble.score(np.array([[np.nan, 2.0], [900.0, 900.0], [-900.0, -900.0]]), prior=1e-4)
+    assert np.isnan(found.members[0, 0])
+    assert np.isfinite(found.members[0, 1])
+    assert np.isnan([found.score[0], found.score_std[0], found.disagreement[0]]).all()
+    assert found.score[1] == pytest.approx(1)
+    assert 0 <= found.score[2] < 1e-20
 
 
 def test_order_of_scores_does_not_depend_on_the_prior(ensemble: Ensemble):
     logits = np.random.default_rng(1).normal(0, 3, (200, 2))
-    orders = [
-        np.argsort(ensemble.combine(ensemble.calibrated(logits, prior))[0], kind="stable") for prior in (0.01, 0.3)
-    ]
+    orders = [np.argsort(ensemble.score(logits, prior).score, kind="stable") for prior in (0.01, 0.3)]
     assert np.mean(orders[0] == orders[1]) > 0.95
 
 
@@ -102,7 +103,7 @@ def test_an_impossible_prior_is_refused(ensemble: Ensemble, prior: float):
 
 def test_wrong_number_of_members_is_refused(ensemble: Ensemble):
     with pytest.raises(ValueError, match=r"\(n, 2\)"):
-        ensemble.combine(np.zeros((5, 3)))
+        ensemble.score(np.zeros((5, 3)), 0.5)
 
 
 def test_a_missing_band_names_the_member_the_band_and_what_fits(ensemble: Ensemble):

@@ -66,7 +66,8 @@ def test_missing_pixels_make_coverage_partial_and_a_missing_band_counts_where_it
 
 
 def test_members_disagree_above_the_limit_and_not_where_nothing_was_scored():
-    assert flags_of(blank(), std=0.5) == VetFlag.MEMBERS_DISAGREE
+    assert flags_of(blank(), std=CONFIG.disagree_log_odds - 0.1) == VetFlag(0)
+    assert flags_of(blank(), std=CONFIG.disagree_log_odds + 0.1) == VetFlag.MEMBERS_DISAGREE
     assert flags_of(blank(), std=float("nan")) == VetFlag(0)
 
 

@@ -1,0 +1,122 @@
+"""How far a stamp lies from what a network was trained on: `familiarity.safetensors` of a package."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from pipeline.errors import ModelMismatch
+from pipeline.provenance import fingerprint
+
+FAMILIARITY = "familiarity.safetensors"
+
+_TENSORS = ("means", "whitening", "quantiles")
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """Mahalanobis distance in a network's embedding, to the nearest class of its training stamps.
+
+    Lee et al. 2018 (NeurIPS 31, 7167, eq. 2): class means with one covariance for all; `familiarity_fit` makes it.
+
+    Attributes
+    ----------
+    means : float32 (classes, d)
+    whitening : float32 (d, d)
+        W with W W^T the inverse of the covariance.
+    quantiles : float32 (q,)
+        Distances of stamps held back from the fit, at evenly spaced shares from 0 to 1, rising.
+    fitted_on : str
+        What the stamps were, for a reader.
+    """
+
+    means: Tensor
+    whitening: Tensor
+    quantiles: npt.NDArray[np.float32]
+    fitted_on: str
+
+    @property
+    def width(self) -> int:
+        """Length d of the embedding."""
+        return int(self.means.shape[1])
+
+    def to(self, place: torch.device) -> Familiarity:
+        """The same with what `distance` needs on a device."""
+        return Familiarity(self.means.to(place), self.whitening.to(place), self.quantiles, self.fitted_on)
+
+    def distance(self, embedding: Tensor) -> Tensor:
+        """Distance of each stamp, in standard deviations.
+
+        Parameters
+        ----------
+        embedding : float32 (n, d)
+
+        Returns
+        -------
+        float32 (n,)
+            NaN where the embedding has a NaN.
+        """
+        whitened = embedding.float() @ self.whitening
+        centres = self.means @ self.whitening
+        answer: Tensor = (whitened[:, None] - centres).square().sum(-1).amin(1).sqrt()
+        return answer
+
+    def share_nearer(self, distance: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Share of the stamps held back that lie nearer, float32 (n,) in [0, 1]; NaN stays NaN.
+
+        1 beyond the farthest of them.
+        """
+        levels = np.linspace(0.0, 1.0, len(self.quantiles))
+        return np.interp(np.asarray(distance, np.float64), self.quantiles, levels).astype(np.float32)
+
+    def identity(self) -> str:
+        """Hash of what a distance depends on; quantiles don't count."""
+        return fingerprint(
+            [hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in (self.means, self.whitening)]
+        )
+
+    def quantiles_identity(self) -> str:
+        """Hash of what makes a share of a distance."""
+        return hashlib.sha256(self.quantiles.tobytes()).hexdigest()
+
+
+def familiarity_bytes(familiarity: Familiarity) -> bytes:
+    """The content of `familiarity.safetensors`."""
+    tensors = {
+        "means": familiarity.means.detach().cpu().float().contiguous(),
+        "whitening": familiarity.whitening.detach().cpu().float().contiguous(),
+        "quantiles": torch.from_numpy(np.asarray(familiarity.quantiles, np.float32)),
+    }
+    data: bytes = save(tensors, metadata={"fitted_on": familiarity.fitted_on})
+    return data
+
+
+def read_familiarity(path: Path) -> Familiarity:
+    """Read `familiarity.safetensors`.
+
+    Raises
+    ------
+    ModelMismatch
+        If it is damaged or its tensors don't fit each other.
+    """
+    try:
+        with safe_open(path, framework="pt") as stream:
+            tensors = {name: stream.get_tensor(name) for name in _TENSORS}
+            told = (stream.metadata() or {}).get("fitted_on", "")
+    except (OSError, SafetensorError) as error:
+        raise ModelMismatch(f"{path}: cannot be read ({error}); fit it again or delete it.") from error
+    means, whitening, quantiles = (tensors[name] for name in _TENSORS)
+    shapes = [tuple(tensor.shape) for tensor in (means, whitening, quantiles)]
+    fit = means.ndim == 2 and shapes[1] == (shapes[0][1],) * 2 and quantiles.ndim == 1 and len(quantiles) >= 2
+    if not fit or not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+        raise ModelMismatch(f"{path}: tensors {shapes} do not fit each other or are not finite; fit it again.")
+    return Familiarity(means, whitening, quantiles.numpy(), told)
