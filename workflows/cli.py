@@ -14,6 +14,7 @@ import typer
 
 from workflows.catalogue import query, report
 from workflows.console import exit_if, reporting, show
+from workflows.evaluate import evaluate
 from workflows.import_ou import import_ou
 from workflows.simulate import simulate
 from workflows.stamps import stamps
@@ -150,6 +151,6 @@ def _names(fields: str | None) -> list[str] | None:
     return [name.strip() for name in fields.split(",") if name.strip()] if fields is not None else None
 
 
-for command in (query, report, stamps, simulate, train):
+for command in (query, report, stamps, simulate, train, evaluate):
     app.command()(command)
 app.command("import-ou")(import_ou)
