@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -146,8 +147,49 @@ def convolved(fine: Float32, transfers: torch.Tensor, grid: Grid) -> Float32:
     -------
     float32 (n, band, size, size), nJy a pixel; light that leaves the margin on one side comes back on the other
     """
-    blurred = torch.fft.irfft2(torch.fft.rfft2(torch.from_numpy(fine)) * transfers, s=fine.shape[-2:])
-    return grid.to_stamp(blurred.numpy())
+    spectrum = torch.fft.rfft2(torch.from_numpy(fine)) * _pixel_response(grid.fine, grid.oversampling)
+    summed = _every(spectrum * transfers, grid.fine, grid.oversampling)
+    side = grid.fine // grid.oversampling
+    stamps = torch.fft.irfft2(summed, s=(side, side)).numpy()
+    inside = slice(grid.margin, grid.margin + grid.size)
+    return np.ascontiguousarray(stamps[..., inside, inside])
+
+
+@lru_cache(maxsize=8)
+def _pixel_response(fine: int, oversampling: int) -> torch.Tensor:
+    """Transform of the mean of a fine pixel and the following ones of its pixel, complex64 (fine, fine // 2 + 1)."""
+    steps = np.arange(oversampling)
+
+    def along(frequencies: npt.NDArray[np.floating]) -> npt.NDArray[np.complex128]:
+        response: npt.NDArray[np.complex128] = np.exp(2j * np.pi * np.outer(frequencies, steps)).mean(axis=1)
+        return response
+
+    response = np.outer(along(np.fft.fftfreq(fine)), along(np.fft.rfftfreq(fine)))
+    return torch.from_numpy(response.astype(np.complex64))
+
+
+def _every(spectrum: torch.Tensor, fine: int, step: int) -> torch.Tensor:
+    """Half the transform of every `step`-th pixel along both axes, times step^2, from half of that of all pixels.
+
+    Leaving out pixels folds the frequencies onto one another, so that the inverse transform is of few pixels only,
+    several times faster than one of all of them whose most are then summed away.
+    """
+    if step == 1:
+        return spectrum
+    side, half = fine // step, fine // step // 2 + 1
+    rows = spectrum[..., :side, :]
+    for part in range(1, step):
+        rows = rows + spectrum[..., part * side : (part + 1) * side, :]
+    folded = rows[..., :half].clone()
+    for part in range(1, step):
+        first = part * side
+        own = min(half, max(0, fine // 2 + 1 - first))
+        folded[..., :own] += rows[..., first : first + own]
+        # Frequencies above half, which a real image's transform leaves out, are conjugates of those at minus both.
+        others = rows[..., fine - first - half + 1 : fine - first - own + 1].flip(-1).conj()
+        folded[..., :1, own:] += others[..., :1, :]
+        folded[..., 1:, own:] += others[..., 1:, :].flip(-2)
+    return folded
 
 
 def render(

@@ -23,7 +23,7 @@ _BATCH = 16
 """Scenes rendered at once: few enough that a batch's arrays stay in the cache."""
 _FAINTEST = 0.03
 """Profiles are cut off below this share of a pixel's noise."""
-_MOST_DRAWS = 60
+_MOST_DRAWS = 30
 """Draws a stamp, on average, after which a population is taken to hold no visible lens."""
 
 

@@ -90,3 +90,16 @@ def test_moved_and_brighter_light_is_the_same_light_elsewhere() -> None:
     for item in (*moved.sersics, *moved.rings, *moved.points):
         assert (item.x, item.y, item.flux[0]) == (1.0, -2.0, 2000.0)
     assert moved.flux(0) == 6000.0
+
+
+def test_profiles_drawn_together_are_those_drawn_alone() -> None:
+    grid = Grid(size=40, scale=0.2, oversampling=2, margin=3)
+    profiles = [
+        Sersic(0.3, -0.2, 0.8, 4.0, 0.3, 0.7, ONE),
+        Sersic(-2.0, 1.0, 0.1, 1.0, 0.1, 2.0, ONE),
+        Sersic(4.45, 4.5, 0.5, 2.5, 0.6, 0.1, ONE),
+        Sersic(1.0, 2.0, 1.2, 1.0, 0.7, 0.4, ONE, arms=0.8, pitch=0.3, phase=1.0),
+    ]
+    together = draw(Light(tuple(profiles)), grid, 1, 1e-6)
+    alone = sum(draw(Light((profile,)), grid, 1, 1e-6) for profile in profiles)
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-6)

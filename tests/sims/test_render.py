@@ -119,3 +119,14 @@ def test_rendering_keeps_torch_threads_as_they_were() -> None:
     with single_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("size", "oversampling", "margin"), [(20, 2, 3), (15, 2, 2), (11, 3, 2), (12, 1, 3)])
+def test_convolution_is_that_of_all_fine_pixels_summed_afterwards(size: int, oversampling: int, margin: int) -> None:
+    grid = Grid(size, 0.3, oversampling, margin)
+    fine = np.random.default_rng(1).random((2, 3, grid.fine, grid.fine), np.float32)
+    psfs = [Psf(np.array([0.7, 0.9, 1.1]), 3.0, 0.05, -0.02), Psf(np.array([0.8, 0.8, 0.8]), 4.0)]
+    kernels = np.stack([moffat(psf, grid) for psf in psfs]).astype(np.float64)
+    blurred = np.fft.ifft2(np.fft.fft2(fine.astype(np.float64)) * np.fft.fft2(kernels)).real
+    expected = grid.to_stamp(blurred.astype(np.float32))
+    np.testing.assert_allclose(convolved(fine, transfer(psfs, [grid, grid]), grid), expected, rtol=2e-5)

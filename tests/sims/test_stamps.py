@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import ConfigError, ProductMismatch
 from pipeline.flags import PixelFlag
 from pipeline.sims.conditions import correlated_noise, sky_sigma
-from pipeline.sims.config import KINDS, SimsConfig, load_sims
+from pipeline.sims.config import ARTEFACTS, KINDS, SimsConfig, load_sims
 from pipeline.sims.pools import check_folder, pool_shards, write_shard
 from pipeline.sims.stamp_truth import SimulatedStamps
 from pipeline.sims.stamps import simulate_stamps
@@ -101,7 +101,7 @@ def test_the_same_seed_gives_the_same_stamps_and_another_seed_others(config: Sim
 def test_population_without_visible_lenses_is_an_error_that_says_what_to_change(config: SimsConfig) -> None:
     lenses = config.population.lenses.model_copy(update={"visible_sigma": 1e9})
     population = config.population.model_copy(update={"lenses": lenses})
-    blind = config.model_copy(update={"population": population, "lens_share": 1.0})
+    blind = config.model_copy(update={"population": population, "lens_share": 1.0, "quasar_share": 0.0})
     with pytest.raises(ConfigError, match="visible_share"):
         simulate_stamps(blind, 1, seed=1)
 
@@ -136,3 +136,32 @@ def test_shards_of_a_pool_hold_the_stamps_of_their_seed(config: SimsConfig, tmp_
         assert not np.array_equal(first["image"], second["image"])
     with pytest.raises(ProductMismatch, match="holds a pool"):
         check_folder(tmp_path / "pool")
+
+
+def test_stamps_of_a_space_telescope_have_one_sharp_band_with_gaps_and_cosmic_rays() -> None:
+    vis = load_sims("vis-stamps")
+    assert isinstance(vis, SimsConfig)
+    stamps = simulate_stamps(vis.model_copy(update={"artefact_share": 1.0}), 30, seed=2)
+    assert stamps.image.shape == (30, 1, 100, 100)
+    assert (stamps.truth.seeing < 0.21).all()
+    seen = np.bitwise_or.reduce(stamps.truth.artefacts)
+    assert seen & np.uint32(PixelFlag.CHIP_GAP)
+    assert seen & np.uint32(PixelFlag.COSMIC_RAY)
+    # Rings that no ground-based stamp resolves.
+    assert np.nanmin(stamps.truth.theta_E) < 0.8
+
+
+def test_every_artefact_falls_on_every_kind(config: SimsConfig) -> None:
+    # The draw of artefacts knows nothing of the kind: a rare kind gets them all, too.
+    only = {"lens_share": 0.0, "artefact_share": 1.0, "negatives": {"blue_point": 1.0}}
+    for name in ARTEFACTS:
+        weights = config.model_copy(update={**only, "artefact_weights": {name: 1.0}})
+        stamps = simulate_stamps(weights, 8, seed=1)
+        assert (stamps.truth.artefacts != 0).any(), name
+
+
+def test_without_a_share_of_quasars_there_are_none(config: SimsConfig) -> None:
+    stamps = simulate_stamps(config.model_copy(update={"lens_share": 1.0, "quasar_share": 0.0}), 8, seed=1)
+    assert not stamps.truth.quasar_images.any()
+    assert np.isnan(stamps.truth.separation).all()
+    assert (stamps.truth.dispersion > 100).all()
