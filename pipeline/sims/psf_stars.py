@@ -16,8 +16,10 @@ from pipeline.sims.psf_config import MeasuredPsf
 
 Bool = npt.NDArray[np.bool_]
 
-_BRIGHT_NEIGHBOUR = 0.02
-"""Peak of another source near a star, over the star's own, above which the star is not alone."""
+_BRIGHT_NEIGHBOUR, _SIGNIFICANT = 0.02, 5.0
+"""Peak of another source near a star, over the star's own and over the noise, above which the star is not alone."""
+_SMOOTHED = 1 / (2 * np.sqrt(np.pi))
+"""What a Gaussian of one pixel leaves of white noise."""
 _OUTER = 0.75
 """Share of the PSF's radius from which on it is tapered to nothing."""
 
@@ -25,17 +27,16 @@ _OUTER = 0.75
 def measured_psf(stamps: Stamps, magnitude: Float32, pixel_scale: float, config: MeasuredPsf, where: str) -> ImagePsf:
     """Stack the isolated, unsaturated stars of a field.
 
-    Stars are the detections in the magnitude range that are as small as the smallest: the narrowest half of a
-    locus in log size (`star_locus`). Each is centred by a cubic shift onto its centroid, its background (the
-    median beyond the PSF's radius) is taken off, it is brought to flux 1, and the median over the stars is tapered
-    at the rim.
+    Stars are the detections in the magnitude range that lie on the locus of the smallest (`star_locus`). Each is
+    centred by a cubic shift onto its centroid, its background (the median beyond the PSF's radius) is taken off, it is
+    brought to flux 1, and the median over the stars is tapered at the rim.
 
     Parameters
     ----------
     stamps : Stamps
         Image, ivar, mask (n, band, y, x).
     magnitude : float32 (n,)
-        In the band of `config.band`'s choice; NaN is no star.
+        NaN is no star.
     pixel_scale : arcsec
     config : MeasuredPsf
     where : str
@@ -99,11 +100,14 @@ def _alone(stamps: Stamps, star: int, half: int) -> bool:
         return False
     y, x = np.indices(image.shape[1:]) - (half + 1)
     outside = np.hypot(x, y) > 0.4 * half
-    for band in image:
+    ivar = stamps.ivar[star][part]
+    for band, weight in zip(image, ivar, strict=True):
         smooth = gaussian_filter(band, 1.0)
         # A lone PSF falls outwards, so a maximum of its outskirts tells of another source.
         peak = (smooth[1:-1, 1:-1] >= _around(smooth)) & outside[1:-1, 1:-1]
-        if (smooth[1:-1, 1:-1][peak] > _BRIGHT_NEIGHBOUR * smooth.max()).any():
+        noise = _SMOOTHED / np.sqrt(np.median(weight[weight > 0])) if (weight > 0).any() else 0.0
+        limit = max(_BRIGHT_NEIGHBOUR * float(smooth.max()), _SIGNIFICANT * float(noise))
+        if (smooth[1:-1, 1:-1][peak] > limit).any():
             return False
     return True
 
