@@ -42,7 +42,8 @@ def evaluation_text(evaluation: Evaluation, output: Path) -> Group:
                 table.add_row(f"  {figure.name}", *(_cell(sample, index, figure.name) for sample in places))
                 if figure.name.startswith(_COMPLETENESS) and scorer.kind != "baseline":
                     member = scorer.name if scorer.kind == "member" else None
-                    table.add_row("    realism probe", *(_probe(evaluation, sample, member) for sample in places))
+                    label = "    realism probe" if member else "    realism probe, the member's that tells best"
+                    table.add_row(label, *(_probe(evaluation, sample, member) for sample in places))
     return Group(table, "", *_probe_lines(evaluation), *_drift_lines(evaluation), *_rest(evaluation, output))
 
 

@@ -33,7 +33,6 @@ class PoolHead:
         Its columns of truth; a column (n, band) is the median over bands; `kind` as names.
     bands : tuple of str
     pixel_scale : float, arcsec
-    seed : int or None
     """
 
     path: Path
@@ -41,7 +40,6 @@ class PoolHead:
     truth: dict[str, npt.NDArray[Any]]
     bands: tuple[str, ...]
     pixel_scale: float
-    seed: int | None
 
 
 def open_pools(config: PoolsConfig) -> Sample:
@@ -88,7 +86,6 @@ def open_pools(config: PoolsConfig) -> Sample:
             row -= len(head.lens)
         raise IndexError(row)
 
-    seeds = tuple(sorted({head.seed for head in heads if head.seed is not None}))
     told = "told of masks and inverse variance" if config.masks else "without masks"
     return Sample(
         name=config.name,
@@ -101,7 +98,6 @@ def open_pools(config: PoolsConfig) -> Sample:
         stamp=stamp,
         against=config.against,
         clearest=config.clearest,
-        seeds=seeds,
         notes=(f"{len(heads)} shards of {', '.join(config.pools)}, {told}",),
     )
 
@@ -155,7 +151,6 @@ def _head(path: Path, limit: int | None) -> PoolHead:
             kinds = shard["kinds"] if "kinds" in shard.files else None
             scale = float(shard["pixel_scale"])
             bands = tuple(str(band) for band in np.atleast_1d(shard["bands"]))
-            seed = int(shard["seed"]) if "seed" in shard else None
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise ConfigError(f"{path}: not a pool of stamps that can be read ({error}).") from error
     truth: dict[str, npt.NDArray[Any]] = {}
@@ -164,7 +159,7 @@ def _head(path: Path, limit: int | None) -> PoolHead:
             continue
         flat = np.median(values, axis=tuple(range(1, values.ndim))) if values.ndim > 1 else values
         truth[name] = (kinds[flat] if name == "kind" and kinds is not None and flat.dtype.kind in "iu" else flat)[:n]
-    return PoolHead(path, label[:n].astype(bool), truth, bands, scale, seed)
+    return PoolHead(path, label[:n].astype(bool), truth, bands, scale)
 
 
 def _joined(heads: list[PoolHead]) -> dict[str, npt.NDArray[Any]]:

@@ -155,7 +155,7 @@ def _drift(evaluation: Evaluation) -> str:
 
 def _sample(evaluation: Evaluation, sample: SampleResult, pictures: Sequence[Picture]) -> str:
     prior, detections = float(evaluation.config["prior"]), int(evaluation.config["detections"])
-    notes = ". ".join(sample.notes)
+    notes = ". ".join(note[:1].upper() + note[1:] for note in sample.notes)
     lost = f"{sample.unscored_lenses:,} lenses and {sample.unscored_others:,} others have no score"
     shown = ""
     for choice, title in _TITLES.items():

@@ -51,8 +51,6 @@ class Sample:
         Columns of `truth` that completeness is shown against.
     clearest : str or None
         Column of `truth` by which a lens is the plainer the higher.
-    seeds : tuple of int
-        Of the simulations that the stamps came from.
     notes : tuple of str
         How the sample was made, for the reader.
     """
@@ -67,7 +65,6 @@ class Sample:
     stamp: Callable[[int], Stamp]
     against: tuple[str, ...] = ()
     clearest: str | None = None
-    seeds: tuple[int, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     def __len__(self) -> int:

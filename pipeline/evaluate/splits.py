@@ -13,11 +13,15 @@ import numpy.typing as npt
 from pipeline.errors import ConfigError
 from pipeline.evaluate.pools import PoolHead, read_heads
 from pipeline.evaluate.samples import Sample
+from pipeline.splits import sky_cells
 
 TRAINING = "training"
-SEED, SOURCE = "pool seed", "source galaxy"
-CELLS = ("sky_cell", "healpix", "cell", "host_cell")
-"""Names that a column of sky cells may have in a pool."""
+STAMP, SOURCE, SKY = "stamp", "source galaxy", "sky"
+_DRAWN = ("theta_E", "arc_snr", "source_mag", "lens_mag", "centre_x", "centre_y", "true_pixel_scale", "seeing")
+"""Numbers of the truth that together are one stamp's alone."""
+_PLACE = ("ra", "dec")
+_ORDER = 14
+"""HEALPix order of the cells of sky that are compared: 13 arcsec, about a stamp."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,14 @@ class Identity:
     """Where stamps come from; an empty set means that nothing is known."""
 
     name: str
-    seeds: frozenset[int]
+    stamps: frozenset[bytes]
     sources: frozenset[int]
     cells: frozenset[int]
 
 
 def identity(sample: Sample) -> Identity:
-    """Seeds, source galaxies (ids below 0 are parametric sources) and sky cells of a sample."""
-    return Identity(sample.name, frozenset(sample.seeds), *_places(sample.truth))
+    """Stamps by what was drawn for them, source galaxies (ids below 0 are other sources) and cells of sky."""
+    return Identity(sample.name, *_of(sample.truth))
 
 
 def training_identity(patterns: tuple[str, ...]) -> Identity | None:
@@ -51,10 +55,13 @@ def training_identity(patterns: tuple[str, ...]) -> Identity | None:
     if not patterns:
         return None
     heads: Sequence[PoolHead] = read_heads(patterns)
-    places = [_places(head.truth) for head in heads]
-    seeds = frozenset(head.seed for head in heads if head.seed is not None)
-    sources, cells = (frozenset().union(*(place[index] for place in places)) for index in range(2))
-    return Identity(TRAINING, seeds, sources, cells)
+    parts = [Identity(TRAINING, *_of(head.truth)) for head in heads]
+    return Identity(
+        TRAINING,
+        frozenset().union(*(part.stamps for part in parts)),
+        frozenset().union(*(part.sources for part in parts)),
+        frozenset().union(*(part.cells for part in parts)),
+    )
 
 
 def check_splits(samples: Sequence[Identity], training: Identity | None) -> list[SplitCheck]:
@@ -63,8 +70,8 @@ def check_splits(samples: Sequence[Identity], training: Identity | None) -> list
     Raises
     ------
     ConfigError
-        If a sample shares a seed, a source galaxy or a sky cell with the training pools: its figures would be of stamps
-        that the members have seen.
+        If a sample shares a stamp, a source galaxy or sky with the training pools: its figures would be of what the
+        members have seen.
     """
     checks: list[SplitCheck] = []
     for sample in samples:
@@ -83,12 +90,18 @@ def check_splits(samples: Sequence[Identity], training: Identity | None) -> list
 
 
 def _compare(first: Identity, second: Identity) -> list[SplitCheck]:
-    kinds = ((SEED, first.seeds, second.seeds), (SOURCE, first.sources, second.sources))
+    kinds: tuple[tuple[str, frozenset[Any], frozenset[Any]], ...] = (
+        (STAMP, first.stamps, second.stamps),
+        (SOURCE, first.sources, second.sources),
+        (SKY, first.cells, second.cells),
+    )
     checks = []
-    for what, mine, theirs in (*kinds, ("sky cell", first.cells, second.cells)):
+    for what, mine, theirs in kinds:
         if mine and theirs:
             both = mine & theirs
-            note = f"such as {min(both)}" if both else f"{len(mine):,} against {len(theirs):,}"
+            note = f"{len(mine):,} against {len(theirs):,}"
+            if both and what != STAMP:
+                note += f"; such as {min(both)}"
             checks.append(SplitCheck(first.name, second.name, what, len(both), note))
         else:
             lacking = first.name if not mine else second.name
@@ -96,10 +109,18 @@ def _compare(first: Identity, second: Identity) -> list[SplitCheck]:
     return checks
 
 
-def _places(truth: Mapping[str, npt.NDArray[Any]]) -> tuple[frozenset[int], frozenset[int]]:
+def _of(truth: Mapping[str, npt.NDArray[Any]]) -> tuple[frozenset[bytes], frozenset[int], frozenset[int]]:
+    """Stamps, source galaxies and cells of sky of some rows."""
     sources = frozenset(np.unique(truth["source_id"]).tolist()) if "source_id" in truth else frozenset()
     cells: frozenset[int] = frozenset()
-    for name in CELLS:
-        if name in truth:
-            cells |= frozenset(np.unique(truth[name]).tolist())
-    return frozenset(key for key in sources if key >= 0), frozenset(key for key in cells if key >= 0)
+    placed = all(name in truth and truth[name].dtype.kind == "f" for name in _PLACE)
+    if placed:
+        ra, dec = (truth[name].astype(np.float64) for name in _PLACE)
+        known = np.isfinite(ra) & np.isfinite(dec)
+        cells = frozenset(sky_cells(ra[known], dec[known], _ORDER).tolist())
+    drawn = [truth[name].astype(np.float64) for name in (*_DRAWN, *(_PLACE if placed else ())) if name in truth]
+    stamps: frozenset[bytes] = frozenset()
+    if drawn:
+        rows = np.column_stack(drawn)
+        stamps = frozenset(row.tobytes() for row in rows if np.isfinite(row).any())
+    return stamps, frozenset(key for key in sources if key >= 0), cells

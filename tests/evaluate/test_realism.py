@@ -14,7 +14,7 @@ from pipeline.evaluate.config import ProbeConfig
 from pipeline.evaluate.histories import read_histories
 from pipeline.evaluate.plots import Axis, Series, chart
 from pipeline.evaluate.realism import control, logistic, probe
-from pipeline.evaluate.splits import SOURCE, Identity, check_splits
+from pipeline.evaluate.splits import SKY, SOURCE, STAMP, Identity, check_splits, training_identity
 
 EACH = np.arange(10_000)
 
@@ -67,30 +67,51 @@ def test_too_few_lenses_are_not_probed():
     assert "fewer than 10 groups" in str(found.reason)
 
 
-def identity(name: str, seeds=(), sources=(), cells=()) -> Identity:
-    return Identity(name, frozenset(seeds), frozenset(sources), frozenset(cells))
+def identity(name: str, stamps=(), sources=(), cells=()) -> Identity:
+    return Identity(name, frozenset(stamps), frozenset(sources), frozenset(cells))
 
 
 def test_samples_that_share_nothing_pass_and_what_could_not_be_checked_is_said():
-    checks = check_splits([identity("a", [1], [5, 6])], identity("training", [2], [7]))
-    assert [(check.what, check.shared) for check in checks] == [("pool seed", 0), (SOURCE, 0), ("sky cell", None)]
+    checks = check_splits([identity("a", [b"1"], [5, 6])], identity("training", [b"2"], [7]))
+    assert [(check.what, check.shared) for check in checks] == [(STAMP, 0), (SOURCE, 0), (SKY, None)]
 
 
-@pytest.mark.parametrize("shared", [{"seeds": [3]}, {"sources": [3]}, {"cells": [3]}])
+@pytest.mark.parametrize("shared", [{"stamps": [b"3"]}, {"sources": [3]}, {"cells": [3]}])
 def test_a_sample_that_shares_with_the_training_is_refused(shared):
-    with pytest.raises(ConfigError, match=r"share with the training pools.*such as 3"):
+    with pytest.raises(ConfigError, match="share with the training pools"):
         check_splits([identity("a", **shared)], identity("training", **shared))
 
 
+def test_identities_are_read_from_pools_and_places_a_stamp_apart_differ(tmp_path: Path):
+    ra = np.array([10.0, 10.0, 10.0 + 60 / 3600, np.nan])
+    values = {"label": np.arange(4) % 2, "bands": np.array(["g"]), "pixel_scale": np.float64(0.3), "seed": np.int64(1)}
+    np.savez(
+        tmp_path / "pool-0.npz",
+        image=np.zeros((4, 1, 4, 4), np.float32),
+        theta_E=np.array([1.0, np.nan, 2.0, np.nan]),
+        source_id=np.array([7, -1, 7, -1]),
+        ra=ra,
+        dec=np.where(np.isfinite(ra), 0.0, np.nan),
+        **values,
+    )
+    found = training_identity((str(tmp_path / "pool-*.npz"),))
+    assert found.sources == {7}
+    assert len(found.cells) == 2
+    # The last row has nothing that is its alone.
+    assert len(found.stamps) == 3
+    with pytest.raises(ConfigError, match="no pool matches"):
+        training_identity((str(tmp_path / "none*.npz"),))
+
+
 def test_without_training_pools_nothing_is_claimed():
-    (check,) = check_splits([identity("a", [1])], None)
+    (check,) = check_splits([identity("a", [b"1"])], None)
     assert check.shared is None
     assert "set `training`" in check.note
 
 
 def test_samples_that_share_with_one_another_are_told_of():
-    checks = check_splits([identity("a", [1], [5]), identity("b", [1], [6])], identity("training", [9], [9]))
-    assert {(check.what, check.shared) for check in checks if check.second == "b"} == {("pool seed", 1), (SOURCE, 0)}
+    checks = check_splits([identity("a", [b"1"], [5]), identity("b", [b"1"], [6])], identity("training", [b"9"], [9]))
+    assert {(check.what, check.shared) for check in checks if check.second == "b"} == {(STAMP, 1), (SOURCE, 0)}
 
 
 def test_numbers_make_bins_of_equal_count_and_names_a_slice_each():

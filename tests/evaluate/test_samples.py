@@ -83,7 +83,6 @@ def test_a_pool_is_read_in_order_with_kinds_by_name_and_the_median_over_bands(tm
     assert len(sample) == 9
     assert sample.truth["kind"][:2].tolist() == ["spiral", "lens"]
     assert (sample.truth["seeing"] == 0.6).all()
-    assert sample.seeds == (1, 2)
     image = np.concatenate([part.image for part in sample.parts()])
     assert len(image) == 9
     assert (sample.stamp(5).image == image[5]).all()

@@ -161,8 +161,8 @@ def test_the_probe_the_drift_and_the_splits_are_told(evaluated):
         (check["first"], check["what"]): check["shared"] for check in printed["splits"] if check["second"] == "training"
     }
     assert told["made", "source galaxy"] == 0
-    assert told["put", "pool seed"] == 0
-    assert told["sky", "pool seed"] is None
+    assert told["put", "stamp"] == 0
+    assert told["sky", "stamp"] is None
 
 
 def test_scores_hold_every_stamp_with_its_truth(evaluated):
