@@ -98,14 +98,14 @@ def score_sample(sample: Sample, ensemble: Ensemble, config: EvaluationConfig, r
         start = stop
         if report is not None:
             report(f"{sample.name}: {start:,}/{len(sample):,} stamps scored")
-    members = ensemble.calibrated(logits, config.prior)
-    even = ensemble.calibrated(logits, config.threshold_prior)
+    found = ensemble.score(logits, config.prior)
+    even = ensemble.score(logits, config.threshold_prior)
     return Scores(
         sample=sample,
         logits=logits,
-        members=members,
-        ensemble=ensemble.combine(members)[0],
-        at_threshold=np.column_stack([ensemble.combine(even)[0], even]),
+        members=found.members,
+        ensemble=found.score,
+        at_threshold=np.column_stack([even.score, even.members]),
         baselines=simple,
         rows=rows,
         embedded={name: np.concatenate(seen) for name, seen in embedded.items()},
