@@ -101,7 +101,7 @@ SCORES = (
         pa.float32(),
         "",
         "stat.value",
-        "out of distribution: share of validation stamps that are more familiar",
+        "out of distribution: share of validation stamps more familiar",
         nullable=True,
     ),
     Column("vet_flags", pa.uint32(), "", "meta.code.qual", "VetFlag bits: reasons to distrust the score"),
