@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config import Arcsec, ArcsecOrZero, Degrees, Magnitude, StrictModel, expand, find, read_toml, validate
 from pipeline.errors import ConfigError
+from pipeline.sims.hst_sources import SourcesConfig
 from pipeline.sims.population_config import Population
 from pipeline.sims.ranges import ArcsecRange, Range, Share
 
@@ -104,6 +105,8 @@ class SimsConfig(StrictModel):
     centre_scatter : arcsec
     lens_share, quasar_share : share
         Of the stamps, lenses; of these, lensed quasars.
+    sources : SourcesConfig
+        Real galaxies among the lensed ones; none unless it names a folder.
     negatives : kind -> weight
     artefact_share, artefact_weights : share of stamps with at least one artefact; class -> weight
     """
@@ -126,6 +129,7 @@ class SimsConfig(StrictModel):
     centre_scatter: ArcsecOrZero
     lens_share: Share
     quasar_share: Share
+    sources: SourcesConfig = SourcesConfig()
     negatives: dict[str, float]
     artefact_share: Share
     artefact_weights: dict[str, float]

@@ -21,7 +21,8 @@ from pipeline.flags import fatal
 from pipeline.io.cutout_store import Stamps
 from pipeline.sims.cosmology import dispersion_of, einstein_radius
 from pipeline.sims.dispersion import dispersion, table
-from pipeline.sims.hst_sources import place
+from pipeline.sims.hst_lenses import galaxy_behind, is_red
+from pipeline.sims.hst_sources import Galaxy, place
 from pipeline.sims.inject_noise import gains, sky_sigmas, with_light
 from pipeline.sims.inject_objects import read_cutouts
 from pipeline.sims.inject_plan import InjectionPlan
@@ -166,12 +167,8 @@ def draw_lens(rng: Generator, plan: InjectionPlan, chosen: npt.NDArray[np.int64]
     for _ in range(_MOST_MASSES):
         index = int(rng.choice(chosen))
         redshift, magnitude = float(plan.deflectors.redshift[index]), float(plan.deflectors.magnitude[index])
-        galaxy = _draw_source(rng, plan, redshift)
-        behind = (
-            draw_source_redshift(rng, lenses.source_redshift, redshift)
-            if galaxy is None
-            else plan.sources[galaxy].redshift
-        )
+        galaxy = galaxy_behind(rng, plan.sources, config.sources, redshift, lenses.source_redshift.behind)
+        behind = draw_source_redshift(rng, lenses.source_redshift, redshift) if galaxy is None else galaxy.redshift
         ratio = universe.ratio(redshift, behind)
         seeing = float(np.median(_psf_of(plan, int(plan.deflectors.index[index])).fwhm))
         smallest, largest = max(lenses.theta_E[0], resolved * seeing), lenses.theta_E[1]
@@ -199,7 +196,7 @@ def draw_lens(rng: Generator, plan: InjectionPlan, chosen: npt.NDArray[np.int64]
         redshift=redshift,
         source_redshift=behind,
         dispersion=dispersion_of(theta, ratio),
-        source_id=-1 if galaxy is None else plan.sources[galaxy].source_id,
+        source_id=-1 if galaxy is None else galaxy.source_id,
         red=red,
         snr=float(np.exp(rng.uniform(*np.log(lenses.faint_arc_snr if faint else lenses.arc_snr)))),
         least_share=lenses.faint_visible_share if faint else lenses.visible_share,
@@ -282,17 +279,8 @@ def _theta_between(rng: Generator, lenses: LensPopulation, low: float, high: flo
     return float(np.clip(lenses.theta_E_median * np.exp(lenses.theta_E_scatter * ndtri(place)), low, high))
 
 
-def _draw_source(rng: Generator, plan: InjectionPlan, redshift: float) -> int | None:
-    """Index of a real galaxy behind a redshift, or None for a Sersic source."""
-    if not plan.sources or rng.random() >= plan.config.sources.hst_share:
-        return None
-    nearest = redshift + plan.config.population.lenses.source_redshift.behind
-    behind = [index for index, galaxy in enumerate(plan.sources) if galaxy.redshift >= nearest]
-    return int(rng.choice(behind)) if behind else None
-
-
 def _source_behind(
-    rng: Generator, plan: InjectionPlan, deflector: Deflector, galaxy: int | None
+    rng: Generator, plan: InjectionPlan, deflector: Deflector, galaxy: Galaxy | None
 ) -> tuple[LensedSource, tuple[float, float, float], bool]:
     """A source with its colours (g - r, r - i, i - z), and whether it is red."""
     lenses = plan.config.population.lenses
@@ -300,11 +288,9 @@ def _source_behind(
     colours = colours_of(rng, lenses.red_source if red else lenses.blue_source)
     if galaxy is None:
         return LensedSource(deflector, source_galaxy(rng, lenses, deflector)), colours, red
-    chosen = plan.sources[galaxy]
-    placed = place(rng, chosen, plan.config.sources, source_place(rng, lenses, deflector))
+    placed = place(rng, galaxy, plan.config.sources, source_place(rng, lenses, deflector))
     if plan.config.sources.colours == "catalogue":
-        colours = chosen.colours
-        red = colours[0] > (lenses.red_source.g_r.mean + lenses.blue_source.g_r.mean) / 2
+        colours, red = galaxy.colours, is_red(galaxy, plan.config.population)
     return LensedSource(deflector, (), (placed,)), colours, red
 
 

@@ -35,7 +35,7 @@ class InjectionTruth:
     theta_E, arc_snr, arc_share, lens_mag, source_mag : float32
         `lens_mag` also for galaxies without a lens that could have had one.
     dispersion : float32, km/s
-    redshift, source_redshift : float32
+    lens_redshift, source_redshift : float32
         Of the deflector by its colours, and of the source.
     q_mass, angle_mass : float32
         Axis ratio and angle (radians, from x towards y of the stamp as it is) of the mass.
@@ -63,7 +63,7 @@ class InjectionTruth:
     lens_mag: Float32
     source_mag: Float32
     dispersion: Float32
-    redshift: Float32
+    lens_redshift: Float32
     source_redshift: Float32
     q_mass: Float32
     angle_mass: Float32
@@ -108,7 +108,7 @@ def room_for(n: int, config: InjectionConfig) -> InjectedStamps:
         lens_mag=missing(),
         source_mag=missing(),
         dispersion=missing(),
-        redshift=missing(),
+        lens_redshift=missing(),
         source_redshift=missing(),
         q_mass=missing(),
         angle_mass=missing(),
@@ -183,7 +183,7 @@ def put_stamp(
         lens, mass = injected.lens, injected.lens.source.deflector
         truth.theta_E[index], truth.arc_snr[index], truth.arc_share[index] = mass.theta_E, lens.snr, injected.share
         truth.source_mag[index], truth.dispersion[index] = injected.source_mag, lens.dispersion
-        truth.redshift[index], truth.source_redshift[index] = lens.redshift, lens.source_redshift
+        truth.lens_redshift[index], truth.source_redshift[index] = lens.redshift, lens.source_redshift
         truth.red_source[index], truth.source_id[index] = lens.red, lens.source_id
         along = turned_vector(np.cos(mass.angle), np.sin(mass.angle), turn)
         truth.q_mass[index], truth.angle_mass[index] = mass.q, np.arctan2(along[1], along[0]) % np.pi
@@ -191,7 +191,7 @@ def put_stamp(
         stamps.arc[index] = _light_on_grid(turned(arc, turn), store.pixel_scale, config)
     if len(galaxy):
         deflectors, which = plan.deflectors, int(galaxy[0])
-        truth.lens_mag[index], truth.redshift[index] = deflectors.magnitude[which], deflectors.redshift[which]
+        truth.lens_mag[index], truth.lens_redshift[index] = deflectors.magnitude[which], deflectors.redshift[which]
         x, y = turned_vector(float(deflectors.x[which]), float(deflectors.y[which]), turn)
         truth.centre_x[index], truth.centre_y[index] = x, y
 

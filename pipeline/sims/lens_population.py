@@ -57,6 +57,8 @@ class LensSystem:
     red : bool
         Whether the source is a red one.
     quasar : LensedQuasar or None
+    source_id : int
+        Of a real galaxy; -1 for other sources.
     """
 
     light: Light
@@ -68,6 +70,7 @@ class LensSystem:
     dispersion: float
     red: bool
     quasar: LensedQuasar | None = None
+    source_id: int = -1
 
 
 def lens_system(

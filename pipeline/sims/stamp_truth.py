@@ -32,6 +32,8 @@ class StampTruth:
     separation : float32, arcsec
         Between the two images of a quasar that are farthest apart; NaN without one.
     red_source : bool
+    source_id : int64
+        Of a real galaxy as the source; -1 for other sources and for none.
     x, y : float32, arcsec
         Where the central object is from the stamp's centre.
     pixel_scale : float32, arcsec
@@ -53,6 +55,7 @@ class StampTruth:
     quasar_images: npt.NDArray[np.int8]
     separation: Float32
     red_source: npt.NDArray[np.bool_]
+    source_id: npt.NDArray[np.int64]
     x: Float32
     y: Float32
     pixel_scale: Float32
@@ -106,6 +109,7 @@ def empty_stamps(config: SimsConfig, n: int) -> SimulatedStamps:
         quasar_images=np.zeros(n, np.int8),
         separation=missing(),
         red_source=np.zeros(n, np.bool_),
+        source_id=np.full(n, -1, np.int64),
         x=missing(),
         y=missing(),
         pixel_scale=missing(),

@@ -12,6 +12,8 @@ from pipeline.sims.artefact_population import Scene, bright_star, draw_artefacts
 from pipeline.sims.artefacts import Artefact, Window, put_all
 from pipeline.sims.conditions import correlated_noise, sky_level, sky_sigma
 from pipeline.sims.config import KINDS, SimsConfig
+from pipeline.sims.hst_lenses import with_real_source
+from pipeline.sims.hst_sources import Galaxy, read_galaxies
 from pipeline.sims.lens_population import LensSystem, lens_system
 from pipeline.sims.light import Float32, Float64, Grid, Light, Point
 from pipeline.sims.negatives import NEGATIVES
@@ -113,6 +115,7 @@ def simulate_stamps(config: SimsConfig, n: int, seed: int) -> SimulatedStamps:
     chosen = rng.choice(len(names), n, p=weights / weights.sum())
     kinds = np.where(is_lens, 0, np.array([KINDS.index(name) for name in names])[chosen])
     stamps = empty_stamps(config, n)
+    galaxies = read_galaxies(config.sources)
     waiting = list(range(n))
     draws = 0
     with single_thread():
@@ -124,7 +127,7 @@ def simulate_stamps(config: SimsConfig, n: int, seed: int) -> SimulatedStamps:
                     f"after {draws} draws {len(batch) + len(waiting)} of {n} stamps still have no visible arc; "
                     "lower visible_share or raise arc_snr in the population."
                 )
-            drawn = [_draw(config, int(kinds[index]), bool(is_quasar[index]), rng) for index in batch]
+            drawn = [_draw(config, galaxies, int(kinds[index]), bool(is_quasar[index]), rng) for index in batch]
             for index, rendered in zip(batch, _render(drawn, config), strict=True):
                 if rendered.visible:
                     _finish(stamps, index, rendered, config, rng)
@@ -133,7 +136,7 @@ def simulate_stamps(config: SimsConfig, n: int, seed: int) -> SimulatedStamps:
     return stamps
 
 
-def _draw(config: SimsConfig, kind: int, quasar: bool, rng: Generator) -> _Drawn:
+def _draw(config: SimsConfig, galaxies: tuple[Galaxy, ...], kind: int, quasar: bool, rng: Generator) -> _Drawn:
     sky, population, bands = _draw_sky(config, rng), config.population, config.bands
     at = _place(config, rng)
     neighbours = field_light(rng, population, (config.size + 2 * sky.grid.margin) * sky.grid.scale, bands)
@@ -142,6 +145,8 @@ def _draw(config: SimsConfig, kind: int, quasar: bool, rng: Generator) -> _Drawn
         points, saturated = _saturated(light, config)
         return _Drawn(kind, sky, replace(light, points=points), at, saturated=saturated)
     system, goal = _quasar(config, sky, at, rng) if quasar else _lensed_galaxy(config, sky, at, rng)
+    if not quasar and galaxies:
+        system = with_real_source(rng, system, galaxies, config.sources, population, bands)
     points, saturated = _saturated(neighbours, config)
     light = system.light + replace(neighbours, points=points)
     return _Drawn(kind, sky, light, at, system=system, goal=goal, saturated=saturated)
@@ -269,7 +274,7 @@ def _lens_truth(truth: StampTruth, index: int, system: LensSystem, rendered: _Re
     truth.lens_mag[index], truth.source_mag[index] = system.magnitude, rendered.source_mag
     truth.lens_redshift[index], truth.source_redshift[index] = system.redshift, system.source_redshift
     truth.dispersion[index] = system.dispersion
-    truth.red_source[index] = system.red
+    truth.red_source[index], truth.source_id[index] = system.red, system.source_id
     if system.quasar is not None:
         truth.quasar_images[index], truth.separation[index] = len(system.quasar.points), system.quasar.separation
 
