@@ -23,7 +23,9 @@ class TrainResult:
     metrics: dict[str, float]
 
 
-def run_training(config_reference: str, out: str | None = None, *, resume: bool = False) -> TrainResult:
+def run_training(
+    config_reference: str, out: str | None = None, *, resume: bool = False, seed: int | None = None
+) -> TrainResult:
     """Train by a config and write the package; progress goes to standard error.
 
     Parameters
@@ -34,6 +36,8 @@ def run_training(config_reference: str, out: str | None = None, *, resume: bool 
         Folder that gets `<name>/` with the run and its package, instead of the config's `output`.
     resume : bool
         Go on from the run's checkpoint.
+    seed : int, optional
+        Instead of the config's; the run's folder is then `<name>-seed<seed>`.
 
     Raises
     ------
@@ -49,6 +53,8 @@ def run_training(config_reference: str, out: str | None = None, *, resume: bool 
 
     path = find(config_reference, "training")
     config = load(TrainConfig, path)
+    if seed is not None:
+        config = config.model_copy(update={"seed": seed})
     bands, scale = config.package.bands, config.package.pixel_scale
     data = config.data
     size = data.size_pix or config.package.size_pix
@@ -56,11 +62,12 @@ def run_training(config_reference: str, out: str | None = None, *, resume: bool 
     validation = read_stamps(data.validation, bands, scale, size, data.validation_limit)
     unlabelled = read_unlabelled(data.unlabelled, bands, scale, stamps.size)
     check_apart(data, stamps, validation)
-    folder = Path(out or config.output) / config.name
+    folder = Path(out or config.output) / (config.name if seed is None else f"{config.name}-seed{seed}")
     trained = train_network(
         config, stamps, validation, folder, unlabelled=unlabelled, resume=resume, report=_report, tell=_tell
     )
-    card = finish(config, trained, stamps, validation, folder / "package", f"lensscan train {path.name}")
+    command = f"lensscan train {path.name}" + ("" if seed is None else f" --seed {seed}")
+    card = finish(config, trained, stamps, validation, folder / "package", command, unlabelled=unlabelled)
     metrics = {metric.name: metric.value for metric in card.metrics}
     return TrainResult(str(folder / "package"), len(stamps), metrics)
 
@@ -69,11 +76,14 @@ def train(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A training config: a path, or a shipped name.")],
     out: Annotated[str | None, typer.Option("--out", help="Folder of the run, instead of the config's own.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Instead of the config's; has its own folder.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Train a network on pools of simulated stamps and write a model package."""
     with reporting(as_json):
-        result = run_training(config, out, resume=resume)
+        result = run_training(config, out, resume=resume, seed=seed)
         show(as_json, asdict(result), lambda: _text(result))
 
 

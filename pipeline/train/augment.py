@@ -45,4 +45,4 @@ def augment(
     image = through_picture(image, valid, config, generator)
     valid = gaps(valid, config, generator, pixel_scale)
     valid = missing_bands(valid, config, generator)
-    return image.masked_fill_(~valid, 0.0), valid
+    return image.mul_(valid), valid

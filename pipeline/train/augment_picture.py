@@ -49,7 +49,9 @@ def through_picture(image: Tensor, valid: Tensor, config: AugmentConfig, generat
     black = -(1 + 2 * draws[1])[:, None, None, None] * sigma_of(part)
     white = part.masked_fill(~valid[rows], 0.0).amax((1, 2, 3), keepdim=True) * _between(_WHITE, draws[4]) - black
     level = ((part - black) / white.clamp_min(1e-12)).clamp_(0, 1)
-    stretched = torch.asinh(level / softening) / torch.asinh(1 / softening)
+    steep = level / softening
+    # torch.asinh is ten times as slow on a CPU.
+    stretched = torch.log(steep + (steep.square() + 1).sqrt_()).div_(torch.asinh(1 / softening))
     picture = (stretched.pow_(power) * bright).clamp_(0, 1).mul_(255).round_().to(torch.uint8).cpu().numpy()
     qualities = (config.jpeg_quality[0] + draws[2] * (config.jpeg_quality[1] - config.jpeg_quality[0])).tolist()
     for row, (share, quality) in enumerate(zip(draws[3].tolist(), qualities, strict=True)):

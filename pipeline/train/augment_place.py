@@ -26,7 +26,6 @@ def place(
     image, valid, config, generator, size, pixel_scale
         As for `pipeline.train.augment.augment`.
     """
-    image = torch.where(valid, image, 0.0)
     parts = [
         _place(some, known, config, draws, size=size, pixel_scale=pixel_scale)
         for some, known, draws in zip(
@@ -74,16 +73,21 @@ def _place(
 ) -> tuple[Tensor, Tensor]:
     """One slice, by seven uniform numbers."""
     blur, fwhm, zoom, factor, y_share, x_share, turn = draws
-    if blur < config.blur_share:
-        width = fwhm * config.blur / pixel_scale
+    reach = math.floor(config.shift / pixel_scale)
+    width = fwhm * config.blur / pixel_scale if blur < config.blur_share else 0.0
+    ratio = config.zoom ** (2 * factor - 1) if zoom < config.zoom_share else 1.0
+    # Nothing is computed of pixels that no later step reads.
+    image, valid = _inner(image, valid, (size + 2 * reach) / ratio + 2 + 2 * _reach(width))
+    image = torch.where(valid, image, 0.0)
+    if width > 0:
         image, valid = _sparing(
             image, valid, lambda light, known: blurred(light, known, width, config.blur_profile, config.blur_beta)
         )
-    reach = math.floor(config.shift / pixel_scale)
-    if zoom < config.zoom_share and config.zoom > 1:
-        apparent = pixel_scale * config.zoom ** (2 * factor - 1)
+    if ratio != 1:
         image, valid = _sparing(
-            image, valid, lambda light, known: resample(light, known, apparent, size + 2 * reach, pixel_scale)[:2]
+            image,
+            valid,
+            lambda light, known: resample(light, known, ratio * pixel_scale, size + 2 * reach, pixel_scale)[:2],
         )
     elif image.shape[-1] != size + 2 * reach or image.shape[-2] != size + 2 * reach:
         image, valid = _centre(image, size + 2 * reach), _centre(valid, size + 2 * reach)
@@ -95,6 +99,18 @@ def _place(
         if turns >= 4:
             image, valid = image.flip(-1), valid.flip(-1)
     return image, valid
+
+
+def _inner(image: Tensor, valid: Tensor, side: float) -> tuple[Tensor, Tensor]:
+    """The middle of stamps, with at least `side` pixels an axis and the same centre; all where they have fewer."""
+    cuts = [max(0, math.floor((length - side) / 2)) for length in image.shape[-2:]]
+    y, x = (slice(cut, length - cut) for cut, length in zip(cuts, image.shape[-2:], strict=True))
+    return image[..., y, x], valid[..., y, x]
+
+
+def _reach(fwhm: float) -> int:
+    """Pixels from the centre of a kernel to its edge; 0 for no kernel."""
+    return math.ceil(1.5 * fwhm)
 
 
 def _sparing(
@@ -123,7 +139,7 @@ def _centre(values: Tensor, size: int) -> Tensor:
 
 def _kernel(fwhm: float, profile: str, beta: float) -> Tensor:
     """A normalised kernel (k, k), k odd, sampled at pixel centres: pixels are in the image already."""
-    reach = max(1, math.ceil(1.5 * fwhm))
+    reach = max(1, _reach(fwhm))
     line = torch.arange(-reach, reach + 1, dtype=torch.float32)
     squared = line[:, None].square() + line[None, :].square()
     half = max(fwhm, 1e-3) / 2

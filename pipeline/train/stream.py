@@ -73,7 +73,7 @@ def class_factors(
     Lenses get a share `lens_share` of the weight; where it is None, the share that they have without mining, so
     that hard non-lenses take the place of easy ones and not of lenses.
     """
-    weights = np.ones(len(stamps))
+    weights = np.ones(len(stamps)) if stamps.weight is None else stamps.weight.copy()
     for kind, weight in mix.items():
         weights[stamps.kind == kind] *= weight
     factors = hard.copy()

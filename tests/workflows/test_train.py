@@ -86,6 +86,11 @@ def test_a_run_writes_a_package_with_its_figures(tmp_path: Path, monkeypatch: py
     again = CliRunner().invoke(app, ["tiny.toml", "--out", "runs", "--resume", "--json"])
     assert again.exit_code == 0
     assert load_package(Path(result["package"])).weights_sha256 == weights
+    other = CliRunner().invoke(app, ["tiny.toml", "--out", "runs", "--seed", "2", "--json"])
+    package = load_package(Path(json.loads(other.stdout)["package"]))
+    assert package.path == Path("runs/tiny-seed2/package")
+    assert package.weights_sha256 != weights
+    assert "tiny.toml --seed 2" in package.card.training
 
 
 LEARNS = """

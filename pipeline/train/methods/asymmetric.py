@@ -19,10 +19,10 @@ class Asymmetric(Method):
 
     The two classes are treated differently on purpose: lenses are few and simulated, while non-lenses are as many
     as the survey has galaxies, and one of thousands that is a lens after all does little harm. So it was with the
-    asymmetric training of the Deep Lens Survey's search (Keerthi Vasan et al. 2023, MNRAS; Sheng et al. 2022,
-    AISTATS), which draws other non-lenses from a large pool in each epoch and keeps the lenses. What our form adds
-    is a weight, for a pool in which lenses are not as rare, and, by `loss = "asymmetric"`, a loss that forgives
-    easy non-lenses.
+    asymmetric training of the Deep Lens Survey's search (Keerthi Vasan et al. 2023, arXiv:2211.00047; Sheng et al.
+    2022, arXiv:2210.11681), which draws other non-lenses from a large pool in each epoch and keeps the lenses. What
+    our form adds is a weight, for a pool in which lenses are not as rare, and, by `loss = "asymmetric"`, a loss that
+    forgives easy non-lenses.
     """
 
     views = 1
