@@ -63,17 +63,14 @@ def run_simulation(
         For a wrong configuration, or a folder that holds a pool already.
     """
     from pipeline.sims.config import SkyConfig, load_sims
-    from pipeline.sims.inject_config import InjectionConfig
 
     started = perf_counter()
     config = load_sims(config_reference)
     if split is not None:
-        config = _with_split(config, split)
+        config = with_split(config, split)
     folder = Path(out)
-    if isinstance(config, InjectionConfig):
-        count, files = _inject_pool(config, folder, seed, n, workers)
-    elif not isinstance(config, SkyConfig):
-        count, files = _simulate_pool(config, folder, seed, n, workers)
+    if not isinstance(config, SkyConfig):
+        count, files = write_pool(config, folder, seed, n=n, workers=workers)
     else:
         from pipeline.sims.sky import write_survey
 
@@ -83,10 +80,10 @@ def run_simulation(
     return SimulateResult(config.kind, str(folder), files, count, round(perf_counter() - started, 2))
 
 
-def _with_split(
+def with_split(
     config: SimsConfig | SkyConfig | InjectionConfig, split: str
 ) -> SimsConfig | SkyConfig | InjectionConfig:
-    """The config with another split of everything that it splits."""
+    """The config with another split of everything that it splits; raises ConfigError if there is no such thing."""
     from pipeline.errors import ConfigError
 
     sources, sky = getattr(config, "sources", None), getattr(config, "sky", None)
@@ -100,42 +97,79 @@ def _with_split(
     return config.model_copy(update=changes)
 
 
-def _simulate_pool(config: SimsConfig, folder: Path, seed: int, n: int | None, workers: int) -> tuple[int, int]:
-    from pipeline.sims.pools import check_folder, pool_shards, write_shard
+def write_pool(
+    config: SimsConfig | InjectionConfig,
+    folder: Path,
+    seed: int,
+    *,
+    n: int | None = None,
+    workers: int = 2,
+    resume: bool = False,
+) -> tuple[int, int]:
+    """Write a pool's shards in processes.
 
-    check_folder(folder)
-    return _write_shards(partial(write_shard, config, folder, seed), pool_shards(config, n), workers)
+    Parameters
+    ----------
+    config : SimsConfig or InjectionConfig
+    folder : Path
+    seed : int
+    n : int, optional
+        Stamps, instead of the config's.
+    workers : int
+    resume : bool
+        Keep the shards that are there, which must be of the same config, seed and `n`; without it there must be none.
+
+    Returns
+    -------
+    stamps, shards : int
+        In the pool.
+
+    Raises
+    ------
+    ConfigError, ProductMismatch
+        For an injection that its scans can't have, or a folder that holds a pool already.
+    """
+    from pipeline.sims.inject_config import InjectionConfig
+    from pipeline.sims.pools import check_folder, shard_counts, write_shard
+
+    counts = dict(enumerate(shard_counts(config.stamps if n is None else n, config.shard)))
+    done = {number for number in counts if resume and (folder / f"pool-{number:05d}.npz").is_file()}
+    if len(done) < len(counts):
+        write = _injector(config, folder, seed) if isinstance(config, InjectionConfig) else None
+        if not resume:
+            check_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_shards(write or partial(write_shard, config, folder, seed), counts, done, workers)
+    return sum(counts.values()), len(counts)
 
 
-def _inject_pool(config: InjectionConfig, folder: Path, seed: int, n: int | None, workers: int) -> tuple[int, int]:
+def _injector(config: InjectionConfig, folder: Path, seed: int) -> Callable[[int, int], Path]:
+    """What writes a shard of injections, given its number and count."""
     from pipeline.config import find
     from pipeline.scan_config import load_scan
     from pipeline.sims.inject_plan import prepare
     from pipeline.sims.inject_pools import write_injected_shard
-    from pipeline.sims.pools import check_folder, shard_counts
 
     places = [scan if Path(scan).is_dir() else load_scan(find(scan, "scans"))[0].output for scan in config.scans]
     plan = prepare(config, [Path(place) for place in places])
-    check_folder(folder)
     _report(
         f"{len(plan.objects):,} detections, {len(plan.deflectors):,} galaxies for lenses, {len(plan.sources):,} HST "
         f"sources in split {config.sky.split}"
     )
-    counts = shard_counts(config.stamps if n is None else n, config.shard)
-    return _write_shards(partial(write_injected_shard, plan, folder, seed), counts, workers)
+    return partial(write_injected_shard, plan, folder, seed)
 
 
-def _write_shards(write: Callable[[int, int], Path], counts: list[int], workers: int) -> tuple[int, int]:
-    """Numbers of stamps and of shards written; `write` takes a shard's number and its count."""
-    done = 0
+def _write_shards(write: Callable[[int, int], Path], counts: dict[int, int], done: set[int], workers: int) -> None:
+    """Write the shards that are not done; `write` takes a shard's number and its count."""
+    total, written = sum(counts.values()), sum(counts[number] for number in done)
+    missing = [number for number in counts if number not in done]
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(counts)), mp_context=spawn, initializer=_start_worker) as pool:
-        jobs = [pool.submit(write, number, count) for number, count in enumerate(counts)]
-        for job, count in zip(jobs, counts, strict=True):
+    with ProcessPoolExecutor(min(workers, len(missing)), mp_context=spawn, initializer=_start_worker) as pool:
+        jobs = {number: pool.submit(write, number, counts[number]) for number in missing}
+        for number, job in jobs.items():
             job.result()
-            done += count
-            _report(f"{done:,}/{sum(counts):,} stamps")
-    return done, len(counts)
+            written += counts[number]
+            _report(f"{written:,}/{total:,} stamps")
 
 
 def _start_worker() -> None:

@@ -10,6 +10,7 @@ import torch
 from astropy.io import fits
 
 from pipeline.errors import ConfigError
+from pipeline.sims.config import SimsConfig, load_sims
 from pipeline.sims.hst_sources import (
     CATALOGUE,
     IMAGES,
@@ -24,6 +25,7 @@ from pipeline.sims.light import Grid
 from pipeline.sims.mass import Deflector
 from pipeline.sims.render import LensedSource, lensed
 from pipeline.sims.source_images import PlacedGalaxy, image_brightness
+from pipeline.sims.stamps import simulate_stamps
 from pipeline.splits import SPLITS
 
 NOISE = 0.0025
@@ -135,3 +137,15 @@ def test_real_galaxies_of_every_split_are_there_once(real_data: Path) -> None:
     assert sorted(ids) == [galaxy.source_id for galaxy in read_galaxies(config)]
     assert len(set(ids)) == len(ids) > 50
     assert min(map(len, parts)) >= 5
+
+
+def test_simulated_lenses_have_real_sources_where_a_folder_is_named(tmp_path: Path) -> None:
+    write_sample(tmp_path)
+    config = load_sims("stamps")
+    assert isinstance(config, SimsConfig)
+    sources = SourcesConfig(hst=str(tmp_path), hst_share=1.0)
+    truth = simulate_stamps(config.model_copy(update={"sources": sources, "quasar_share": 0.0}), 12, seed=1).truth
+    lens, near = truth.kind == 0, truth.lens_redshift < 1.2 - config.population.lenses.source_redshift.behind
+    assert (truth.source_id[lens & near] == 11).all()
+    np.testing.assert_allclose(truth.source_redshift[lens & near], 1.2)
+    assert (truth.source_id[~lens] == -1).all()
