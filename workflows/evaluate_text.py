@@ -67,7 +67,7 @@ def figure_text(figure: Figure) -> str:
         return f"{figure.value:.1f} [{figure.low:.1f}, {figure.high:.1f}]"
     if 0 < abs(figure.value) < 0.005:
         return f"{figure.value:.1e} [{figure.low:.0e}, {figure.high:.0e}]"
-    return f"{figure.value:.3f} [{figure.low:.2f}, {figure.high:.2f}]"
+    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
 
 
 def _probe_lines(evaluation: Evaluation) -> list[str]:
