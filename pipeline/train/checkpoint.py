@@ -43,7 +43,7 @@ def write_checkpoint(path: Path, identity: Identity, parts: Mapping[str, Any]) -
         State dictionaries, tensors, numbers and lists of these.
     """
     part = path.with_name(path.name + ".part")
-    science = {key: str(value) for key, value in _flat(identity.science)}
+    science = {key: str(value) for key, value in flat(identity.science)}
     torch.save({"science": science, "pools": dict(identity.pools), **parts}, part)
     part.replace(path)
 
@@ -65,10 +65,10 @@ def read_checkpoint(path: Path, identity: Identity, place: torch.device) -> dict
             f"{path} is no checkpoint of a training run ({type(error).__name__}: {str(error).splitlines()[0]}); "
             "train to another --out, or without --resume."
         ) from error
-    here = {key: str(value) for key, value in _flat(identity.science)}
+    here = {key: str(value) for key, value in flat(identity.science)}
     if science != here:
         raise ProductMismatch(
-            f"{path} belongs to another configuration: {_differences(science, here)}. "
+            f"{path} belongs to another configuration: {differences(science, here)}. "
             "Train to another --out, or without --resume."
         )
     other = [name for name in {**pools, **identity.pools} if pools.get(name) != identity.pools.get(name)]
@@ -80,17 +80,18 @@ def read_checkpoint(path: Path, identity: Identity, place: torch.device) -> dict
     return saved
 
 
-def _differences(there: Mapping[str, str], here: Mapping[str, str]) -> str:
+def differences(there: Mapping[str, str], here: Mapping[str, str]) -> str:
+    """The first few keys in which two mappings differ, with both values, for a message."""
     keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
     told = [f"{key} is {there.get(key, 'not given')} there and {here.get(key, 'not given')} here" for key in keys]
     more = f", and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
     return "; ".join(told[:_TOLD]) + more
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Leaves of nested mappings, by dotted name."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
