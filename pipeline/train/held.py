@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -93,19 +93,6 @@ class Stamps:
             hidden = np.unpackbits(flagged[touched], axis=-1, count=self.size).astype(np.bool_)
             valid[torch.from_numpy(touched)] &= torch.from_numpy(~hidden)
         return image, valid, torch.from_numpy(self.lens[rows].astype(np.float32))
-
-    def only(self, rows: npt.NDArray[np.int64]) -> Stamps:
-        """Some rows, in the order given, with a digest of their own; arrays are copied."""
-        part = replace(
-            self,
-            image=self.image[rows],
-            flagged=self.flagged[rows],
-            lens=self.lens[rows],
-            kind=self.kind[rows],
-            scale=None if self.scale is None else self.scale[rows],
-            weight=None if self.weight is None else self.weight[rows],
-        )
-        return replace(part, digest=digest_of(part))
 
 
 def room_for(n: int, bands: tuple[str, ...], size: int, pixel_scale: float) -> Stamps:

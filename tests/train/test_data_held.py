@@ -99,14 +99,6 @@ def test_what_is_taken_may_be_changed():
     np.testing.assert_array_equal(held.image, before)
 
 
-def test_some_rows_are_stamps_of_their_own():
-    held = hold(noise())
-    part = held.only(np.array([5, 2]))
-    assert len(part) == 2
-    np.testing.assert_array_equal(part.image, held.image[[5, 2]])
-    assert part.digest != held.only(np.array([2, 5])).digest
-
-
 def test_two_hundred_thousand_stamps_would_fit_in_five_and_a_half_gigabytes():
     held = room_for(200, ("g", "r", "i"), 64, 0.3)
     assert held.nbytes * 1000 < 5.5e9
