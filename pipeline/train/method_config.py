@@ -122,7 +122,7 @@ class MixMatchConfig(UnlabelledConfig):
     augmentations: int = Field(2, ge=1, le=8)
     temperature: float = Field(0.5, gt=0, le=1)
     alpha: float = Field(0.75, gt=0)
-    weight: float = Field(10.0, ge=0)
+    weight: float = Field(2.0, ge=0)
 
 
 class AdversarialConfig(LabelConfig):
