@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from workflows.calibrate import calibrate
 from workflows.catalogue import query, report
 from workflows.console import exit_if, reporting, show
 from workflows.evaluate import evaluate
@@ -151,6 +152,6 @@ def _names(fields: str | None) -> list[str] | None:
     return [name.strip() for name in fields.split(",") if name.strip()] if fields is not None else None
 
 
-for command in (query, report, stamps, simulate, train, evaluate):
+for command in (calibrate, query, report, stamps, simulate, train, evaluate):
     app.command()(command)
 app.command("import-ou")(import_ou)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from distributed import Client
 
 from pipeline.catalogue.diff import TableDifference, difference
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ProductMismatch
 from pipeline.io import products
 from pipeline.io.lease import Lease
 from pipeline.io.tables import read_table
@@ -209,6 +209,45 @@ def run_field(
         _record(setup, summary, result, expected, executor.capacity, device)
     changed = difference(before, after) if after is not None and not result.failures else None
     return FieldOutcome(summary, result.failures, changed)
+
+
+@dataclass(frozen=True)
+class CandidatesOutcome:
+    """A summary of the fields that have scores, the failures among them, and the fields that need a scan first."""
+
+    summary: Summary
+    failures: tuple[Failure, ...]
+    waiting: tuple[str, ...]
+
+
+def run_candidates(setup: ScanSetup, *, quiet: bool = False) -> CandidatesOutcome:
+    """Bring the last stage of the fields that have scores up to date, in this process; touch no other field or stage.
+
+    Raises
+    ------
+    ProductMismatch
+        If no field has scores of these members under this config, or the output is another scan's.
+    """
+    began = time.monotonic()
+    with _claimed(setup):
+        device = local_device(setup)
+        plan = setup.plan(device)
+        before = set(stages_of(setup.config)[:-1])
+        ready = tuple(
+            one for one in plan.fields if all(stage.state == "done" for stage in one.stages if stage.stage in before)
+        )
+        if setup.ensemble is None or not ready:
+            raise ProductMismatch(
+                f"{setup.output}: no field has up-to-date logits of the members of this ensemble, in its order; "
+                f"`lensscan plan` says what is stale, `lensscan scan` with this ensemble makes them."
+            )
+        with executor_for(ClusterConfig(kind="serial")) as (executor, _):
+            expected = forecast(setup, ready, executor.capacity)
+            result = _drive(setup, executor, ready, None, quiet, None)
+        summary = _summarise(setup, ready, result, time.monotonic() - began)
+        _record(setup, summary, result, expected, 1, device)
+    waiting = tuple(one.field.field_id for one in plan.fields if one not in ready)
+    return CandidatesOutcome(summary, result.failures, waiting)
 
 
 def status(setup: ScanSetup) -> list[dict[str, str | None]]:

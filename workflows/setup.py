@@ -65,7 +65,9 @@ class ScanSetup:
         )
 
 
-def open_scan(reference: str, out: str | None = None) -> ScanSetup:
+def open_scan(
+    reference: str, out: str | None = None, *, ensemble: str | None = None, prior: float | None = None
+) -> ScanSetup:
     """Read a scan's config and everything that it refers to.
 
     Parameters
@@ -74,6 +76,10 @@ def open_scan(reference: str, out: str | None = None) -> ScanSetup:
         Path of a scan TOML, or the name of a shipped one.
     out : str, optional
         Overrides the config's output.
+    ensemble : str, optional
+        Path or name of an ensemble that takes the place of the config's.
+    prior : float, optional
+        Takes the place of `candidates.prior`.
 
     Raises
     ------
@@ -81,7 +87,10 @@ def open_scan(reference: str, out: str | None = None) -> ScanSetup:
         If a file is wrong, or the ensemble does not fit the bands or the stamps.
     """
     path = find(reference, "scans")
-    config, raw = load_scan(path, out)
+    config, written = load_scan(path, out)
+    raw: Mapping[str, Any] = written
+    if prior is not None:
+        config, raw = _with_prior(config, raw, prior)
     survey_path = find(config.survey, "surveys", path.parent)
     survey = open_survey(survey_path)
     lacking = [band for band in config.bands if band not in survey.bands]
@@ -89,11 +98,25 @@ def open_scan(reference: str, out: str | None = None) -> ScanSetup:
         raise ConfigError(
             f"{path}: survey {survey.name!r} has no band {', '.join(lacking)}; it has {', '.join(survey.bands)}."
         )
-    ensemble_path = find(config.ensemble, "ensembles", path.parent) if config.ensemble is not None else None
-    ensemble = load_ensemble(ensemble_path) if ensemble_path is not None else None
     if ensemble is not None:
-        ensemble.check(config.bands)
+        ensemble_path: Path | None = find(ensemble, "ensembles").absolute()
+        config, raw = config.model_copy(update={"ensemble": ensemble}), {**raw, "ensemble": ensemble}
+    else:
+        ensemble_path = find(config.ensemble, "ensembles", path.parent) if config.ensemble is not None else None
+    opened = load_ensemble(ensemble_path) if ensemble_path is not None else None
+    if opened is not None:
+        opened.check(config.bands)
     if config.detect.method == "catalogue" and survey.catalogue_kind == "none":
         raise ConfigError(f'{path}: detect.method = "catalogue", but survey {survey.name!r} declares no catalogue.')
     output = Path(config.output).expanduser().absolute()
-    return ScanSetup(config, raw, survey, survey_path.absolute(), ensemble, ensemble_path, output)
+    return ScanSetup(config, raw, survey, survey_path.absolute(), opened, ensemble_path, output)
+
+
+def _with_prior(config: ScanConfig, raw: Mapping[str, Any], prior: float) -> tuple[ScanConfig, Mapping[str, Any]]:
+    if not 0 < prior < 1:
+        raise ConfigError(f"prior {prior!r}: a share of lenses lies between 0 and 1.")
+    candidates = config.candidates.model_copy(update={"prior": prior})
+    return config.model_copy(update={"candidates": candidates}), {
+        **raw,
+        "candidates": {**raw.get("candidates", {}), "prior": prior},
+    }

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ConfigError
-from pipeline.models.calibration import Calibration, sigmoid
+from pipeline.evaluate.logistic import class_weights, logistic_regression
+from pipeline.models.calibration import Calibration
 
-_STEPS = 100
-_TOLERANCE = 1e-10
-_RIDGE = 1e-6
+Method = Literal["platt", "beta"]
+FEWEST = 10
+"""Stamps of either class without which nothing is fitted."""
 
 
-def fit_platt(logits: npt.NDArray[np.floating[Any]], labels: npt.NDArray[Any], fitted_on: str) -> Calibration:
+def fit_platt(
+    logits: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[Any],
+    fitted_on: str,
+    *,
+    prior: float | None = None,
+) -> Calibration:
     """Slope and offset of the log-odds by maximum likelihood, with Platt's softened targets.
 
     Newton's method as in Lin, Lin & Weng 2007 (Machine Learning 68, 267); targets (n1 + 1) / (n1 + 2) and
@@ -30,57 +37,88 @@ def fit_platt(logits: npt.NDArray[np.floating[Any]], labels: npt.NDArray[Any], f
         True for a lens.
     fitted_on : str
         What the sample was, for the reader of the package.
+    prior : float in (0, 1), optional
+        Lenses and others are weighted so that this share are lenses (Brümmer & Doddington 2013, Interspeech,
+        2651). A straight line can't be right everywhere; a small prior makes it right among the others that look
+        most like lenses, where a survey's candidates are. The sample's own share if None.
 
     Raises
     ------
     ConfigError
         With fewer than ten of either class, or a slope that is not positive.
     """
-    scored = np.isfinite(logits)
-    x = np.asarray(logits, dtype=np.float64)[scored]
-    truth = np.asarray(labels, dtype=bool)[scored]
-    n_lenses, n_others = int(truth.sum()), int((~truth).sum())
-    if min(n_lenses, n_others) < 10:
-        raise ConfigError(f"calibration needs ten stamps of each class; {fitted_on} has {n_lenses} and {n_others}.")
-    target = np.where(truth, (n_lenses + 1) / (n_lenses + 2), 1 / (n_others + 2))
-    slope, offset = _newton(x, target)
+    x, truth = _scored(logits, labels, fitted_on)
+    slope, offset = _fit(np.stack([x, np.ones_like(x)], axis=1), truth, prior)
     if slope <= 0:
         raise ConfigError(f"the network ranks {fitted_on} backwards (slope {slope:.3g}); it can't be calibrated.")
+    return Calibration(slope=slope, offset=offset, **_about(truth, prior), fitted_on=fitted_on)
+
+
+def fit_beta(
+    logits: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[Any],
+    fitted_on: str,
+    *,
+    prior: float | None = None,
+) -> Calibration:
+    """Two slopes and an offset by maximum likelihood: beta calibration (Kull et al. 2017, EJS 11, 5052).
+
+    Parameters, weights and errors as `fit_platt`, whose answer this is where a slope does not come out positive: what
+    the data don't bend stays straight.
+    """
+    x, truth = _scored(logits, labels, fitted_on)
+    design = np.stack([np.logaddexp(0.0, x), -np.logaddexp(0.0, -x), np.ones_like(x)], axis=1)
+    upper, lower, offset = _fit(design, truth, prior)
+    if min(upper, lower) <= 0:
+        return fit_platt(logits, labels, fitted_on, prior=prior)
     return Calibration(
-        slope=slope,
+        method="beta",
+        slope=lower,
+        upper_slope=upper,
         offset=offset,
-        prior=n_lenses / (n_lenses + n_others),
-        n_lenses=n_lenses,
-        n_others=n_others,
+        **_about(truth, prior),
         fitted_on=fitted_on,
     )
 
 
-def _newton(x: npt.NDArray[np.float64], target: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Minimum of the cross-entropy of sigmoid(slope x + offset), by damped Newton steps."""
-    design = np.stack([x, np.ones_like(x)], axis=1)
-    parameters = np.array([0.0, float(np.log(target.mean() / (1 - target.mean())))])
-    loss = _cross_entropy(design @ parameters, target)
-    for _ in range(_STEPS):
-        p = sigmoid(design @ parameters)
-        gradient = design.T @ (p - target)
-        curvature = design.T @ (design * (p * (1 - p))[:, None]) + _RIDGE * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
-        size = 1.0
-        while size > 1e-6:
-            trial = parameters - size * step
-            trial_loss = _cross_entropy(design @ trial, target)
-            if trial_loss <= loss:
-                break
-            size /= 2
-        else:
-            break
-        done = loss - trial_loss < _TOLERANCE * (1 + loss)
-        parameters, loss = trial, trial_loss
-        if done:
-            break
-    return float(parameters[0]), float(parameters[1])
+def fit_calibration(
+    logits: npt.NDArray[np.floating[Any]],
+    labels: npt.NDArray[Any],
+    fitted_on: str,
+    *,
+    method: Method = "platt",
+    prior: float | None = None,
+) -> Calibration:
+    """`fit_platt` or `fit_beta`, by name."""
+    fit = fit_beta if method == "beta" else fit_platt
+    return fit(logits, labels, fitted_on, prior=prior)
 
 
-def _cross_entropy(odds: npt.NDArray[np.float64], target: npt.NDArray[np.float64]) -> float:
-    return float((np.logaddexp(0.0, odds) - target * odds).sum())
+def _scored(
+    logits: npt.NDArray[np.floating[Any]], labels: npt.NDArray[Any], fitted_on: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    scored = np.isfinite(logits)
+    x, truth = np.asarray(logits, dtype=np.float64)[scored], np.asarray(labels, dtype=bool)[scored]
+    n_lenses, n_others = int(truth.sum()), int((~truth).sum())
+    if min(n_lenses, n_others) < FEWEST:
+        raise ConfigError(f"calibration needs ten stamps of each class; {fitted_on} has {n_lenses} and {n_others}.")
+    return x, truth
+
+
+def _fit(design: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_], prior: float | None) -> tuple[float, ...]:
+    n_lenses, n_others = int(truth.sum()), int((~truth).sum())
+    weight = class_weights(truth, prior)
+    ratio = float(weight[truth][0] / weight[~truth][0])
+    # One row's worth of doubt a class, of the lighter class: in an even sample Platt's own.
+    doubt_lens, doubt_other = min(1.0, 1 / ratio) / (n_lenses + 2), min(1.0, ratio) / (n_others + 2)
+    target = np.where(truth, 1 - doubt_lens, doubt_other)
+    return tuple(map(float, logistic_regression(design, target, weight)))
+
+
+def _about(truth: npt.NDArray[np.bool_], prior: float | None) -> dict[str, Any]:
+    n_lenses, n_others = int(truth.sum()), int((~truth).sum())
+    return {
+        "prior": n_lenses / (n_lenses + n_others) if prior is None else prior,
+        "n_lenses": n_lenses,
+        "n_others": n_others,
+    }

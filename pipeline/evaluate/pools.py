@@ -74,7 +74,7 @@ def open_pools(config: PoolsConfig) -> Sample:
 
     def parts() -> Iterator[Part]:
         for head in heads:
-            yield _pixels(head, config.masks)
+            yield read_pixels(head, config.masks)
 
     def stamp(row: int) -> Stamp:
         for head in heads:
@@ -168,7 +168,8 @@ def _joined(heads: list[PoolHead]) -> dict[str, npt.NDArray[Any]]:
     return {name: np.concatenate([head.truth[name] for head in heads]) for name in heads[0].truth if name in shared}
 
 
-def _pixels(head: PoolHead, masks: bool) -> Part:
+def read_pixels(head: PoolHead, masks: bool) -> Part:
+    """The stamps of a shard, with inverse variance and masks where they are there and wanted; raises ConfigError."""
     n = len(head.lens)
     try:
         with np.load(head.path, allow_pickle=False) as shard:

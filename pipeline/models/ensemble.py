@@ -222,19 +222,7 @@ class Ensemble:
         """
         odds = self._log_odds(logits, prior)
         members = sigmoid(odds).astype(np.float32)
-        combined = combine(
-            self.rule,
-            # The oldest rule reads what stands in the table, rounded as it is, so that old scores keep their bytes.
-            _odds_of(members) if self.rule == "mean_log_odds" else odds,
-            np.asarray(logits),
-            combination=self.combination,
-            names=self.names,
-            weights=self.weights,
-            prior=prior,
-        )
-        if self.calibration is not None:
-            evidence = combined if self.rule == "rank" else combined - logit(prior)
-            combined = log_odds(evidence, self.calibration, prior)
+        combined = self._combined(np.asarray(logits), odds, members, prior)
         in_favour = np.maximum(odds - logit(prior), 0.0)
         return Combined(
             score=sigmoid(combined).astype(np.float32),
@@ -267,6 +255,32 @@ class Ensemble:
             return np.full(len(values), np.nan, np.float32)
         answer: Float32 = np.stack(shares, axis=1).mean(axis=1)
         return answer
+
+    def evidence(self, logits: npt.NDArray[Any], prior: float) -> npt.NDArray[np.float64]:
+        """Log likelihood ratio of lens against other, float64 (n,), which no float32 rounds; parameters as `score`.
+
+        Without a calibration, that of the rules `mean` and `rank` depends on the prior.
+        """
+        odds = self._log_odds(logits, prior)
+        return self._combined(np.asarray(logits), odds, sigmoid(odds).astype(np.float32), prior) - logit(prior)
+
+    def _combined(
+        self, logits: npt.NDArray[Any], odds: npt.NDArray[np.float64], members: Float32, prior: float
+    ) -> npt.NDArray[np.float64]:
+        """The ensemble's log-odds (n,)."""
+        combined = combine(
+            self.rule,
+            # The oldest rule reads what stands in the table, rounded as it is, so that old scores keep their bytes.
+            _odds_of(members) if self.rule == "mean_log_odds" else odds,
+            logits,
+            combination=self.combination,
+            names=self.names,
+            weights=self.weights,
+            prior=prior,
+        )
+        if self.calibration is None:
+            return combined
+        return log_odds(combined if self.rule == "rank" else combined - logit(prior), self.calibration, prior)
 
     def _log_odds(self, logits: npt.NDArray[Any], prior: float) -> npt.NDArray[np.float64]:
         """Members' calibrated log-odds (n, members)."""

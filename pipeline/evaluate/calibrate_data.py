@@ -1,0 +1,191 @@
+"""Labelled logits to calibrate on: of pools of stamps, or of a table that has them already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from pipeline.errors import ConfigError, ProductMismatch
+from pipeline.evaluate.pools import read_heads, read_pixels
+from pipeline.evaluate.realism import embeddings
+from pipeline.io.tables import read_table
+from pipeline.models.ensemble import Ensemble
+from pipeline.models.familiarity import Familiarity
+from pipeline.models.familiarity_fit import fit_familiarity
+from pipeline.scan.score import score_cutouts
+from pipeline.scan_config import ScoreConfig
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LabelledLogits:
+    """Stamps with labels and the members' raw outputs.
+
+    Attributes
+    ----------
+    logits : float32 (n, members); NaN where not scorable
+    lens : bool (n,)
+    what : str
+        Where they are from.
+    familiarity : dict of member to Familiarity
+        Where it was asked for.
+    """
+
+    logits: Float32
+    lens: npt.NDArray[np.bool_]
+    what: str
+    familiarity: dict[str, Familiarity]
+
+
+def logits_of_pools(
+    patterns: Sequence[str],
+    ensemble: Ensemble,
+    *,
+    limit: int | None = None,
+    familiarity: bool = False,
+    report: Callable[[str], None] | None = None,
+) -> LabelledLogits:
+    """Put pools of stamps through an ensemble.
+
+    Parameters
+    ----------
+    patterns : sequence of str
+        Glob patterns of `.npz` shards, as `lensscan simulate` writes them.
+    ensemble : Ensemble
+    limit : int, optional
+        Only so many stamps, the first.
+    familiarity : bool
+        Whether to fit what each member finds familiar: on every other stamp, its distances on the rest.
+    report : callable (str), optional
+        Told of progress.
+
+    Raises
+    ------
+    ConfigError
+        If a pattern matches nothing, or a shard is damaged or of other bands or pixel scale than the first.
+    ModelMismatch
+        If a member can't read the stamps.
+    """
+    heads = read_heads(tuple(patterns), limit)
+    first, what = heads[0], f"{', '.join(patterns)}"
+    embedded: dict[str, list[Float32]] = {member.name: [] for member in ensemble.members}
+    parts = []
+    done = 0
+    for head in heads:
+        if (head.bands, head.pixel_scale) != (first.bands, first.pixel_scale):
+            raise ConfigError(
+                f"{head.path}: bands {', '.join(head.bands)} at {head.pixel_scale:g} arcsec; {first.path} has "
+                f"{', '.join(first.bands)} at {first.pixel_scale:g}. Calibrate on one kind of stamp at a time."
+            )
+        part = read_pixels(head, masks=True)
+        ensemble.check(head.bands, pixel_scale=head.pixel_scale, size_pix=min(part.image.shape[-2:]))
+        parts.append(
+            score_cutouts(
+                part.image,
+                part.ivar,
+                part.mask,
+                pixel_scale=head.pixel_scale,
+                bands=head.bands,
+                ensemble=ensemble,
+                config=ScoreConfig(),
+            )
+        )
+        for member in ensemble.members if familiarity else ():
+            embedded[member.name].append(embeddings(part, member, bands=head.bands, pixel_scale=head.pixel_scale))
+        done += len(part.image)
+        if report is not None:
+            report(f"{done:,}/{sum(len(one.lens) for one in heads):,} stamps scored")
+    lens = np.concatenate([head.lens for head in heads])
+    return LabelledLogits(
+        np.concatenate(parts), lens, what, _familiarities(embedded, lens, what) if familiarity else {}
+    )
+
+
+def logits_of_table(path: Path, ensemble: Ensemble, labels: Path | None = None) -> LabelledLogits:
+    """Read logits that are in a table, such as the `scores.parquet` of `lensscan evaluate`.
+
+    Parameters
+    ----------
+    path : Path
+        Parquet or CSV with `logit_<member>` for every member, and `label` (true or 1: a lens) or `objid`.
+    ensemble : Ensemble
+    labels : Path, optional
+        Parquet or CSV with `objid` and `label`, one row an object; every one of its ids must be in the first.
+        Rows without a label are left out.
+
+    Raises
+    ------
+    ConfigError
+        If a file can't be read, a column is missing, a label is neither true nor false, or ids don't match.
+    """
+    table = _read(path)
+    _require(path, table, [f"logit_{name}" for name in ensemble.names])
+    if labels is None:
+        _require(path, table, ["label"])
+        truth, what = _truth(path, table["label"]), str(path)
+    else:
+        table, truth = _joined(path, table, labels, _read(labels))
+        what = f"{path} with {labels}"
+    columns = [np.asarray(table[f"logit_{name}"].to_numpy(zero_copy_only=False), np.float32) for name in ensemble.names]
+    return LabelledLogits(np.stack(columns, axis=1), truth, what, {})
+
+
+def _familiarities(
+    embedded: dict[str, list[Float32]], lens: npt.NDArray[np.bool_], what: str
+) -> dict[str, Familiarity]:
+    """Fitted on even rows, the distances of odd ones."""
+    even = np.arange(len(lens)) % 2 == 0
+    answer = {}
+    for name, parts in embedded.items():
+        values = np.concatenate(parts)
+        answer[name] = fit_familiarity(values[even], lens[even], values[~even], f"every other stamp of {what}")
+    return answer
+
+
+def _joined(path: Path, table: pa.Table, labels_path: Path, labels: pa.Table) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
+    """Rows of the table that have a label, and the labels."""
+    _require(path, table, ["objid"])
+    _require(labels_path, labels, ["objid", "label"])
+    for where, ids in ((path, table["objid"]), (labels_path, labels["objid"])):
+        if not pa.types.is_integer(ids.type) or ids.null_count:
+            raise ConfigError(f"{where}: objid must be whole numbers without gaps, not {ids.type}.")
+        if len(pc.unique(ids)) != len(ids):
+            raise ConfigError(f"{where}: an objid stands there twice; give one row an object.")
+    place = {int(objid): row for row, objid in enumerate(table["objid"].to_pylist())}
+    wanted = labels["objid"].to_pylist()
+    strangers = [objid for objid in wanted if objid not in place]
+    if strangers:
+        raise ConfigError(
+            f"{labels_path}: {len(strangers):,} of {len(wanted):,} ids are not in {path}, such as {strangers[0]}; "
+            f"are both of one scan?"
+        )
+    return table.take(pa.array([place[objid] for objid in wanted])), _truth(labels_path, labels["label"])
+
+
+def _truth(path: Path, column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    values = column.to_pylist()
+    wrong = [value for value in values if value not in (0, 1, True, False)]
+    if wrong:
+        raise ConfigError(f"{path}: label must be 0 or 1, true or false; got {wrong[0]!r}.")
+    return np.array(values, dtype=bool)
+
+
+def _require(path: Path, table: pa.Table, names: Sequence[str]) -> None:
+    lacking = [name for name in names if name not in table.column_names]
+    if lacking:
+        raise ConfigError(f"{path}: no column {', '.join(lacking)}; it has {', '.join(table.column_names)}.")
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return csv.read_csv(path) if path.suffix == ".csv" else read_table(path)
+    except (OSError, pa.ArrowException, ProductMismatch) as error:
+        raise ConfigError(f"{path}: can't be read as a table, CSV or Parquet ({error}).") from error

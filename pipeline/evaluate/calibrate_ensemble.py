@@ -1,0 +1,136 @@
+"""A calibrated ensemble from labelled logits: members first, then the rule, then what the rule gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import ConfigError
+from pipeline.evaluate.calibrate import FEWEST, Method, fit_calibration
+from pipeline.evaluate.calibrate_rules import fit_rule
+from pipeline.models.calibration import log_odds, logit
+from pipeline.models.combination import Combination, Rule
+from pipeline.models.ensemble import Ensemble
+
+
+def fit_ensemble(
+    ensemble: Ensemble,
+    logits: npt.NDArray[Any],
+    lens: npt.NDArray[Any],
+    fitted_on: str,
+    *,
+    rule: Rule,
+    method: Method = "platt",
+    prior: float = 0.5,
+) -> Ensemble:
+    """The same members with new calibrations, a rule with its parameters, and a calibration of what it gives.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        Its members and weights count, its calibrations and rule do not.
+    logits : (n, members)
+        Rows with a NaN are left out.
+    lens : bool (n,)
+    fitted_on : str
+        What the sample was.
+    rule : str
+    method : "platt" or "beta"
+        Of the calibrations.
+    prior : float in (0, 1)
+        Lenses and others are weighted to it in every fit.
+
+    Raises
+    ------
+    ConfigError
+        With fewer than ten of either class, or a member that ranks them backwards.
+    """
+    values, truth = scorable(logits, lens, fitted_on)
+    calibrated = fit_members(ensemble, values, truth, fitted_on, method=method, prior=prior)
+    return fit_combination(calibrated, values, truth, fitted_on, rule=rule, method=method, prior=prior)
+
+
+def fit_members(
+    ensemble: Ensemble,
+    values: npt.NDArray[Any],
+    truth: npt.NDArray[Any],
+    fitted_on: str,
+    *,
+    method: Method,
+    prior: float,
+) -> Ensemble:
+    """The first half of `fit_ensemble`: new calibrations of the members; of rows that `scorable` leaves."""
+    members = tuple(
+        replace(
+            member,
+            calibration=fit_calibration(
+                values[:, column], truth, f"member {member.name} on {fitted_on}", method=method, prior=prior
+            ),
+        )
+        for column, member in enumerate(ensemble.members)
+    )
+    return replace(ensemble, members=members, calibration=None)
+
+
+def fit_combination(
+    ensemble: Ensemble,
+    values: npt.NDArray[Any],
+    truth: npt.NDArray[Any],
+    fitted_on: str,
+    *,
+    rule: Rule,
+    method: Method,
+    prior: float,
+) -> Ensemble:
+    """The second half: the rule on top of calibrated members, and what it gives calibrated."""
+    evidence = np.stack(
+        [
+            log_odds(values[:, column], member.calibration, prior) - logit(prior)
+            for column, member in enumerate(ensemble.members)
+        ],
+        axis=1,
+    )
+    combination = fit_rule(rule, evidence, values, truth, ensemble.names, prior=prior)
+    fitted = replace(ensemble, rule=rule, combination=combination, calibration=None)
+    combined = uncalibrated(fitted, values, prior)
+    return replace(fitted, calibration=fit_calibration(combined, truth, fitted_on, method=method, prior=prior))
+
+
+def uncalibrated(ensemble: Ensemble, logits: npt.NDArray[Any], prior: float) -> npt.NDArray[np.float64]:
+    """What the ensemble's own calibration maps: combined log likelihood ratios (of `rank`: log-odds of the rank)."""
+    combined = replace(ensemble, calibration=None).evidence(logits, prior)
+    return combined + logit(prior) if ensemble.rule == "rank" else combined
+
+
+def one_member(ensemble: Ensemble, column: int) -> Ensemble:
+    """An ensemble of one of the members."""
+    member = ensemble.members[column]
+    return Ensemble(member.name, (member,), (1.0,), "mean_log_odds", Combination(), None)
+
+
+def scorable(
+    logits: npt.NDArray[Any], lens: npt.NDArray[Any], what: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """The rows that every member has a logit of.
+
+    Raises
+    ------
+    ConfigError
+        If they are not ten of either class.
+    """
+    if len(logits) != len(lens):
+        raise ConfigError(
+            f"{what}: {len(logits):,} rows of logits and {len(lens):,} labels are not of the same stamps."
+        )
+    known = np.isfinite(logits).all(axis=1)
+    values, truth = np.asarray(logits, np.float64)[known], np.asarray(lens, bool)[known]
+    n_lenses, n_others = int(truth.sum()), int((~truth).sum())
+    if min(n_lenses, n_others) < FEWEST:
+        raise ConfigError(
+            f"{what}: {n_lenses:,} lenses and {n_others:,} others with a logit of every member; calibration needs "
+            f"{FEWEST} of each. Give it stamps of both classes."
+        )
+    return values, truth

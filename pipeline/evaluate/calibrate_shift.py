@@ -1,0 +1,119 @@
+"""An ensemble calibrated on a survey's own detections: with lenses injected into it, or by its offsets alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import ConfigError
+from pipeline.evaluate.calibrate import Method
+from pipeline.evaluate.calibrate_ensemble import uncalibrated
+from pipeline.evaluate.calibrate_rules import fit_rule
+from pipeline.evaluate.calibrate_survey import Shift, fit_offset, fit_unlabelled
+from pipeline.models.calibration import Calibration, log_odds, logit
+from pipeline.models.combination import Rule
+from pipeline.models.ensemble import Ensemble
+
+
+@dataclass(frozen=True)
+class ShiftedEnsemble:
+    """An ensemble with other offsets, and by how much each moved, by member and, last, "ensemble"."""
+
+    ensemble: Ensemble
+    shifts: Mapping[str, Shift]
+
+
+def shift_ensemble(ensemble: Ensemble, detections: npt.NDArray[Any], prior: float, fitted_on: str) -> ShiftedEnsemble:
+    """Move every member's offset, then the ensemble's own, by `fit_offset`; slopes and rule stay.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    detections : (n, members)
+        Logits of all detections of a survey.
+    prior : float in (0, 1)
+        Share of lenses among them.
+    fitted_on : str
+        What they are.
+
+    Raises
+    ------
+    ConfigError
+        With fewer than a hundred detections, or an uncalibrated mean that is not told at which prior it averages.
+    """
+    if ensemble.rule in ("mean", "weighted") and ensemble.combination.prior is None:
+        raise ConfigError(
+            f"ensemble {ensemble.name!r}: rule {ensemble.rule!r} averages at the survey's prior, and a calibration of "
+            f"it needs a fixed one; set combination.prior, or fit the ensemble first."
+        )
+    shifts: dict[str, Shift] = {}
+    members = []
+    for column, member in enumerate(ensemble.members):
+        shifts[member.name] = fit_offset(member.calibration, detections[:, column], prior, fitted_on)
+        members.append(replace(member, calibration=shifts[member.name].calibration))
+    moved = replace(ensemble, members=tuple(members))
+    plain = Calibration(slope=1.0, offset=0.0, prior=0.5, n_lenses=0, n_others=0, fitted_on="nothing")
+    values = uncalibrated(moved, detections, prior)
+    shifts["ensemble"] = fit_offset(ensemble.calibration or plain, values, prior, fitted_on)
+    return ShiftedEnsemble(replace(moved, calibration=shifts["ensemble"].calibration), shifts)
+
+
+def fit_survey_ensemble(
+    ensemble: Ensemble,
+    lenses: npt.NDArray[Any],
+    detections: npt.NDArray[Any],
+    prior: float,
+    fitted_on: str,
+    *,
+    rule: Rule,
+    method: Method = "platt",
+    weigh: float = 0.01,
+) -> Ensemble:
+    """`fit_ensemble` with lenses injected into a survey against all of its detections, by `fit_unlabelled`.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    lenses : (n, members)
+        Logits of injected lenses.
+    detections : (m, members)
+        Logits of all detections; lenses among them are a share `prior`.
+    prior : float in (0, 1)
+    fitted_on : str
+        What both are.
+    rule, method
+        As `fit_ensemble`.
+    weigh : float in (0, 1)
+        Share of lenses by weight in every fit.
+
+    Raises
+    ------
+    ConfigError
+        With fewer than ten lenses or a hundred detections, or where a member ranks them backwards.
+    """
+    found, plain = (np.asarray(part)[np.isfinite(part).all(axis=1)] for part in (lenses, detections))
+
+    def fit(x1: npt.NDArray[Any], x0: npt.NDArray[Any], what: str) -> Calibration:
+        return fit_unlabelled(x1, x0, prior, what, method=method, weigh=weigh)
+
+    members = tuple(
+        replace(member, calibration=fit(found[:, column], plain[:, column], f"member {member.name} on {fitted_on}"))
+        for column, member in enumerate(ensemble.members)
+    )
+    logits = np.concatenate([found, plain]).astype(np.float64)
+    truth = np.arange(len(logits)) < len(found)
+    evidence = np.stack(
+        [
+            log_odds(logits[:, column], member.calibration, weigh) - logit(weigh)
+            for column, member in enumerate(members)
+        ],
+        axis=1,
+    )
+    combination = fit_rule(rule, evidence, logits, truth, ensemble.names, prior=weigh)
+    fitted = replace(ensemble, members=members, rule=rule, combination=combination, calibration=None)
+    combined = uncalibrated(fitted, logits, weigh)
+    return replace(fitted, calibration=fit(combined[truth], combined[~truth], fitted_on))

@@ -1,0 +1,58 @@
+"""Writing an ensemble's TOML, so that `load_ensemble` reads the same thing back; packages are left alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pipeline.models.ensemble import Ensemble
+from pipeline.models.familiarity import FAMILIARITY
+from pipeline.models.package import ModelPackage, packages_root
+from pipeline.models.publish import write_familiarity, write_toml
+
+CALIBRATIONS, FAMILIARITIES = "calibrations", "familiarities"
+
+
+def save_ensemble(path: Path, ensemble: Ensemble, description: str) -> None:
+    """Write an ensemble's TOML and, in folders beside it, what its members have of their own for it.
+
+    Parameters
+    ----------
+    path : Path
+        Of the TOML. `calibrations/<member>.toml` and, for members with a familiarity,
+        `familiarities/<member>/familiarity.safetensors` go beside it; those of another ensemble there are replaced.
+    ensemble : Ensemble
+    description : str
+    """
+    folder = path.parent
+    members = []
+    for member, weight in zip(ensemble.members, ensemble.weights, strict=True):
+        calibration = Path(CALIBRATIONS) / f"{member.name}.toml"
+        write_toml(folder / calibration, member.calibration.model_dump())
+        values: dict[str, Any] = {
+            "package": _reference(member, folder),
+            "weight": weight,
+            "calibration": calibration.as_posix(),
+        }
+        if member.familiarity is not None:
+            place = Path(FAMILIARITIES) / member.name
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            write_familiarity(folder / place, member.familiarity)
+            values["familiarity"] = (place / FAMILIARITY).as_posix()
+        members.append(values)
+    combination = {key: value for key, value in ensemble.combination.model_dump().items() if value is not None}
+    text: dict[str, Any] = {"name": ensemble.name, "description": description, "rule": ensemble.rule}
+    if combination:
+        text["combination"] = combination
+    if ensemble.calibration is not None:
+        text["calibration"] = ensemble.calibration.model_dump()
+    text["members"] = members
+    write_toml(path, text)
+
+
+def _reference(member: ModelPackage, folder: Path) -> str:
+    """A shipped package by name, another by its place as seen from the file."""
+    if member.path.resolve().parent == packages_root():
+        return member.path.name
+    return Path(os.path.relpath(member.path.resolve(), folder.resolve())).as_posix()

@@ -1,0 +1,316 @@
+"""The command `calibrate`: new calibrations and rules for an ensemble, or another ensemble for a scan's scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workflows.console import exit_if, reporting, show
+
+if TYPE_CHECKING:
+    from pipeline.catalogue.purity import PurityRow
+    from pipeline.evaluate.calibrate import Method
+    from pipeline.evaluate.calibrate_compare import RuleFigures
+    from pipeline.evaluate.calibrate_data import LabelledLogits
+    from pipeline.evaluate.calibrate_purity import LabelledPurity
+    from pipeline.models.combination import Rule
+    from pipeline.models.ensemble import Ensemble
+
+RESULT = "calibration.json"
+DETECTIONS = 1_000_000
+"""Detections of the survey that the table of purity is for."""
+
+
+@dataclass(frozen=True)
+class CalibrateResult:
+    """What a fit has made.
+
+    Attributes
+    ----------
+    ensembles : tuple of str
+        Files written, one a rule.
+    comparison : tuple of RuleFigures
+        Every rule and member on held-out folds; empty for a calibration on detections.
+    best : str or None
+        The rule with the least log-loss of the comparison, whose purity is told.
+    purity : tuple of LabelledPurity
+        On the held-out folds.
+    shifts : dict of str to (moved, low, high), or None
+        How far a scan's own detections moved each offset, with the 68 % interval.
+    scan_purity : tuple of PurityRow
+        Of the scan's detections by the new scores.
+    """
+
+    ensembles: tuple[str, ...]
+    comparison: tuple[RuleFigures, ...] = ()
+    best: str | None = None
+    purity: tuple[LabelledPurity, ...] = ()
+    shifts: dict[str, tuple[float, float, float]] | None = None
+    scan_purity: tuple[PurityRow, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        from pipeline.evaluate.result import plain
+
+        values: dict[str, Any] = plain(self)
+        return values
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a fit is made: rules, method of the calibrations, weight of lenses, the survey's prior, folds."""
+
+    rules: tuple[Rule, ...]
+    method: Method
+    weigh: float
+    prior: float
+    folds: int
+    seed: int = 1
+
+
+def run_fit(
+    ensemble: Ensemble, sample: LabelledLogits, folder: Path, options: FitOptions, command: str
+) -> CalibrateResult:
+    """Calibrate on labelled stamps, compare the rules on held-out folds, and write an ensemble a rule.
+
+    Raises
+    ------
+    ConfigError
+        If the sample has fewer than ten of either class in a fold, or a member ranks it backwards.
+    """
+    from dataclasses import replace
+
+    from pipeline.evaluate.calibrate_compare import compare_rules, held_out_evidence
+    from pipeline.evaluate.calibrate_ensemble import fit_ensemble, scorable
+    from pipeline.evaluate.calibrate_purity import labelled_purity
+    from pipeline.models.calibration import logit, sigmoid
+    from pipeline.models.ensemble_publish import save_ensemble
+
+    values, lens = scorable(sample.logits, sample.lens, sample.what)
+    told = replace(ensemble, members=_familiar(ensemble, sample))
+    held = held_out_evidence(
+        told,
+        values,
+        lens,
+        sample.what,
+        rules=options.rules,
+        method=options.method,
+        prior=options.weigh,
+        folds=options.folds,
+        seed=options.seed,
+    )
+    lines = compare_rules(told, lens, held, survey_prior=options.prior, seed=options.seed)
+    best = min((line for line in lines if line.is_rule), key=lambda line: line.log_loss.value or 0.0).name
+    scores = sigmoid(held[best] + logit(options.prior))
+    written = []
+    for rule in options.rules:
+        fitted = fit_ensemble(told, values, lens, sample.what, rule=rule, method=options.method, prior=options.weigh)
+        named = replace(fitted, name=f"{ensemble.name}_{rule}")
+        save_ensemble(folder / f"{rule}.toml", named, f"{ensemble.name}, {rule}: {command}")
+        written.append(str(folder / f"{rule}.toml"))
+    purity = labelled_purity(scores, lens, prior=options.prior, detections=DETECTIONS)
+    return _kept(folder, CalibrateResult(tuple(written), lines, best, purity))
+
+
+def run_survey_fit(
+    ensemble: Ensemble,
+    scan: Path,
+    lenses: LabelledLogits | None,
+    folder: Path,
+    options: FitOptions,
+    command: str,
+) -> CalibrateResult:
+    """Calibrate on a scan's own detections, with injected lenses or without; see `calibrate_survey`.
+
+    Raises
+    ------
+    ConfigError, ProductMismatch, ModelMismatch
+        If there are too few detections, or the scan has no logits of these members.
+    """
+    from dataclasses import replace
+
+    from pipeline.catalogue.purity import expected_purity
+    from pipeline.evaluate.calibrate_shift import fit_survey_ensemble, shift_ensemble
+    from pipeline.models.ensemble_publish import save_ensemble
+    from workflows.recombine import scan_logits
+
+    detections = scan_logits(scan, ensemble)
+    what = f"all {len(detections):,} detections of {scan}, {options.prior:g} of them lenses"
+    shifts: dict[str, tuple[float, float, float]] | None = None
+    fitted: list[Ensemble] = []
+    if lenses is None:
+        moved = shift_ensemble(ensemble, detections, options.prior, what)
+        fitted, shifts = [moved.ensemble], {name: (one.moved, one.low, one.high) for name, one in moved.shifts.items()}
+    else:
+        injected = lenses.logits[lenses.lens]
+        fitted = [
+            fit_survey_ensemble(
+                ensemble,
+                injected,
+                detections,
+                options.prior,
+                f"{what}, against the lenses of {lenses.what}",
+                rule=rule,
+                method=options.method,
+                weigh=options.weigh,
+            )
+            for rule in options.rules
+        ]
+    written = []
+    for one in fitted:
+        path = folder / f"{one.rule}.toml"
+        save_ensemble(path, replace(one, name=f"{ensemble.name}_{one.rule}"), f"{ensemble.name}: {command}")
+        written.append(str(path))
+    purity = expected_purity([fitted[0].score(detections, options.prior).score])
+    return _kept(folder, CalibrateResult(tuple(written), best=fitted[0].rule, shifts=shifts, scan_purity=purity))
+
+
+def calibrate(
+    ensemble: Annotated[str, typer.Argument(metavar="ENSEMBLE", help="An ensemble: a path, or a shipped name.")],
+    pools: Annotated[
+        list[str] | None, typer.Option("--pools", help="Labelled stamps: a glob of .npz shards; may be repeated.")
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option("--scores", help="Instead: a table with logit_<member> and label, CSV or Parquet.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="A table of objid and label, for --scores with objid alone.")
+    ] = None,
+    scan: Annotated[
+        str | None,
+        typer.Option("--scan", help="A scan (config or output) whose detections, all taken for others, calibrate."),
+    ] = None,
+    apply: Annotated[
+        str | None,
+        typer.Option("--apply", metavar="SCAN.toml", help="Redo a scan's candidates with this ensemble; fits nothing."),
+    ] = None,
+    rule: Annotated[str | None, typer.Option("--rule", help="A rule, or all; the ensemble's own if not told.")] = None,
+    method: Annotated[str, typer.Option("--method", help="Of the calibrations: platt or beta.")] = "platt",
+    weigh: Annotated[
+        float, typer.Option("--weigh", help="Share of lenses, by weight, in the fits: small is right at the top.")
+    ] = 0.01,
+    prior: Annotated[float | None, typer.Option("--prior", help="Share of lenses among a survey's detections.")] = None,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Parts that the comparison is held out in.")] = 5,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only so many stamps of the pools.")] = None,
+    familiarity: Annotated[
+        bool, typer.Option("--familiarity", help="Also fit, on the pools, what each member finds familiar.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the new ensembles; with --apply, of the scan, instead of its config's."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+) -> None:
+    """Fit calibrations and a rule of combination, or give a scan's stored logits to another ensemble."""
+    from pipeline.models.ensemble import load_ensemble
+    from workflows.calibrate_text import calibrate_text, recombine_text
+    from workflows.recombine import recombine, scan_output
+
+    with reporting(as_json):
+        if apply is not None:
+            _refuse_with_apply(pools=pools, scores=scores, labels=labels, scan=scan, rule=rule, familiarity=familiarity)
+            outcome = recombine(apply, ensemble, prior=prior, out=out)
+            show(as_json, outcome.as_dict(), lambda: recombine_text(outcome, apply, ensemble))
+            exit_if(bool(outcome.failures))
+            return
+        loaded = load_ensemble(ensemble)
+        options = _options(loaded, rule, method, weigh, prior, folds)
+        sample = _sample(loaded, pools, scores, labels, limit, familiarity, alone=scan is None)
+        folder = out or Path("runs/calibrations") / loaded.name
+        command = _command(ensemble, pools, scores, scan, options)
+        if scan is not None:
+            result = run_survey_fit(loaded, scan_output(scan), sample, folder, options, command)
+        else:
+            result = run_fit(loaded, sample, folder, options, command)  # type: ignore[arg-type]
+        show(as_json, result.as_dict(), lambda: calibrate_text(result, options))
+
+
+def _sample(
+    ensemble: Ensemble,
+    pools: Sequence[str] | None,
+    scores: Path | None,
+    labels: Path | None,
+    limit: int | None,
+    familiarity: bool,
+    *,
+    alone: bool,
+) -> LabelledLogits | None:
+    """The labelled sample that the options name; None where a scan's detections are enough."""
+    from pipeline.errors import ConfigError
+    from pipeline.evaluate.calibrate_data import logits_of_pools, logits_of_table
+
+    if pools and scores is not None:
+        raise ConfigError("--pools and --scores are two samples; give one.")
+    if familiarity and not pools:
+        raise ConfigError("--familiarity needs pixels: give stamps with --pools.")
+    if labels is not None and scores is None:
+        raise ConfigError("--labels go with --scores, the table of logits.")
+    if pools:
+        return logits_of_pools(pools, ensemble, limit=limit, familiarity=familiarity, report=_report)
+    if scores is not None:
+        return logits_of_table(scores, ensemble, labels)
+    if alone:
+        raise ConfigError("nothing to calibrate on: give --pools, --scores or --scan, or --apply SCAN.toml.")
+    return None
+
+
+def _options(
+    ensemble: Ensemble, rule: str | None, method: str, weigh: float, prior: float | None, folds: int
+) -> FitOptions:
+    from pipeline.errors import ConfigError
+    from pipeline.models.combination import RULES
+    from pipeline.scan_config import CandidatesConfig
+
+    wanted = prior if prior is not None else CandidatesConfig().prior
+    for name, value in (("--weigh", weigh), ("--prior", wanted)):
+        if not 0 < value < 1:
+            raise ConfigError(f"{name} {value!r}: a share of lenses lies between 0 and 1.")
+    if method not in ("platt", "beta"):
+        raise ConfigError(f"--method {method!r}: there are platt and beta.")
+    chosen = RULES if rule == "all" else tuple(one for one in RULES if one == (rule or ensemble.rule))
+    if not chosen:
+        raise ConfigError(f"--rule {rule!r}: there are all, {', '.join(RULES)}.")
+    return FitOptions(chosen, "beta" if method == "beta" else "platt", weigh, wanted, folds)
+
+
+def _refuse_with_apply(**given: object) -> None:
+    from pipeline.errors import ConfigError
+
+    named = [f"--{name}" for name, value in given.items() if value]
+    if named:
+        raise ConfigError(f"--apply fits nothing: leave {', '.join(named)} out, or fit first and apply what comes out.")
+
+
+def _familiar(ensemble: Ensemble, sample: LabelledLogits) -> tuple[Any, ...]:
+    """The members, with the familiarity fitted on the sample where there is one."""
+    from dataclasses import replace
+
+    return tuple(
+        replace(member, familiarity=sample.familiarity.get(member.name, member.familiarity))
+        for member in ensemble.members
+    )
+
+
+def _kept(folder: Path, result: CalibrateResult) -> CalibrateResult:
+    from pipeline.io import products
+
+    products.write_json(folder / RESULT, result.as_dict())
+    return result
+
+
+def _command(
+    ensemble: str, pools: Sequence[str] | None, scores: Path | None, scan: str | None, options: FitOptions
+) -> str:
+    parts = [f"lensscan calibrate {ensemble}", *(f"--pools {one}" for one in pools or ())]
+    parts += [f"--scores {scores}"] if scores is not None else []
+    parts += [f"--scan {scan}"] if scan is not None else []
+    rule = "all" if len(options.rules) > 1 else options.rules[0]
+    return " ".join([*parts, f"--rule {rule} --method {options.method} --weigh {options.weigh:g}"])
+
+
+def _report(message: str) -> None:
+    typer.echo(message, err=True)
