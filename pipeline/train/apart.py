@@ -96,8 +96,9 @@ def shared_places(first: pa.Table, second: pa.Table, radius: float) -> npt.NDArr
 
 
 def _truth(sources: tuple[AnySource, ...]) -> pa.Table | None:
-    """Truth of the pools among the sources, as far as their own limits go."""
-    tables = [read_truth([pool.pattern], pool.limit) for pool in sources if isinstance(pool, PoolsConfig)]
+    """Truth of the pools among the sources, as far as their own limits go; all of a pool limited by class."""
+    pools = [source for source in sources if isinstance(source, PoolsConfig)]
+    tables = [read_truth([pool.pattern], None if pool.by_class else pool.limit) for pool in pools]
     return pa.concat_tables(tables, promote_options="permissive") if tables else None
 
 

@@ -154,7 +154,7 @@ def _open(
     opened, counts = [], []
     for given in sources:
         config = PoolsConfig(pattern=given) if isinstance(given, str) else given
-        source = open_rows(config, bands, pixel_scale)
+        source = open_rows(config, bands, pixel_scale).of_each(config.most_lenses, config.most_others)
         if len(source) == 0:
             raise ConfigError(f"{source.text}: no stamp in it; write some with `lensscan simulate`, or take it out.")
         opened.append(source)

@@ -30,10 +30,19 @@ class SourceConfig(StrictModel):
     limit : int, optional
         No more stamps than this: the first ones of a pool, whose order is random; of other sources an even
         draw, always the same.
+    most_lenses, most_others : int, optional
+        No more stamps of a class than this, chosen likewise before `limit` is; what has no label is an other.
     """
 
     weight: float = Field(1.0, gt=0)
     limit: int | None = Field(None, ge=1)
+    most_lenses: int | None = Field(None, ge=0)
+    most_others: int | None = Field(None, ge=0)
+
+    @property
+    def by_class(self) -> bool:
+        """Whether a class has a limit of its own."""
+        return self.most_lenses is not None or self.most_others is not None
 
 
 class PoolsConfig(SourceConfig):

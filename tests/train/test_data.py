@@ -140,6 +140,21 @@ def test_a_limit_is_shared_among_sources_in_proportion(tmp_path: Path):
     assert len(read_stamps(own, BANDS, 0.3)) == 14
 
 
+def test_classes_can_have_limits_of_their_own(tmp_path: Path):
+    write_pool(tmp_path / "a.npz", n=30)
+    pattern = str(tmp_path / "a.npz")
+    held = read_stamps([PoolsConfig(pattern=pattern, most_lenses=2, most_others=5)], BANDS, 0.3)
+    rows = [0, 1, 2, 3, 4, 6, 8]
+    with np.load(pattern) as pool:
+        np.testing.assert_allclose(pixels(held), pool["image"][rows], rtol=5e-4, atol=1e-6)
+    assert held.lens.tolist() == [row % 2 == 1 for row in rows]
+    few = read_stamps([PoolsConfig(pattern=pattern, most_lenses=2, limit=4)], BANDS, 0.3)
+    np.testing.assert_array_equal(pixels(few), pixels(held)[:4])
+    assert read_stamps([PoolsConfig(pattern=pattern, most_others=7)], BANDS, 0.3).lens.sum() == 15
+    with pytest.raises(ConfigError, match="all of them lenses"):
+        read_stamps([PoolsConfig(pattern=pattern, most_others=0)], BANDS, 0.3)
+
+
 def test_a_digest_is_of_what_is_held_and_not_of_how_it_lay_in_files(tmp_path: Path):
     image = np.random.default_rng(1).normal(size=(6, 3, 8, 8)).astype(np.float32)
     label, kind = np.arange(6) % 2, np.array(["other", "lens"] * 3)

@@ -134,6 +134,9 @@ def test_a_limit_draws_from_both_classes_and_always_the_same(tmp_path: Path):
     assert len(stamps) == 20
     assert 4 < stamps.lens.sum() < 16
     assert stamps.digest == read(source(tmp_path, limit=20)).digest
+    few = read(source(tmp_path, most_lenses=3))
+    assert few.lens.sum() == 3
+    assert (~few.lens).sum() == (~read(source(tmp_path)).lens).sum()
 
 
 def test_stamps_without_labels_are_read_as_unlabelled(tmp_path: Path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +74,21 @@ class Opened:
         if self.shuffled:
             return np.arange(limit)
         return np.sort(np.random.default_rng(len(self)).permutation(len(self))[:limit])
+
+    def of_each(self, most_lenses: int | None, most_others: int | None) -> Opened:
+        """The source with no more stamps of a class than this, chosen as `some` chooses; itself without limits."""
+        if most_lenses is None and most_others is None:
+            return self
+        order = np.arange(len(self)) if self.shuffled else np.random.default_rng(len(self)).permutation(len(self))
+        lenses, others = order[self.lens[order]][:most_lenses], order[~self.lens[order]][:most_others]
+        kept = np.sort(np.concatenate([lenses, others]))
+        return replace(
+            self,
+            lens=self.lens[kept],
+            kind=self.kind[kept],
+            read=lambda rows: self.read(kept[rows]),
+            name=lambda row: self.name(int(kept[row])),
+        )
 
 
 def plain_kinds(lens: npt.NDArray[np.bool_]) -> npt.NDArray[np.str_]:
