@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workflows.children import children
 from workflows.console import reporting, show
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def run_simulation(
     n : int, optional
         Number of stamps instead of the config's; ignored for a survey.
     workers : int
-        Processes that write shards of a pool; what is written doesn't depend on it.
+        Processes that write shards of a pool, this one if it is 1; what is written doesn't depend on it.
     split : {"train", "validation", "test", "all"}, optional
         Of the sky and of the source galaxies, instead of the config's.
 
@@ -135,11 +134,14 @@ def write_pool(
     counts = dict(enumerate(shard_counts(config.stamps if n is None else n, config.shard)))
     done = {number for number in counts if resume and (folder / f"pool-{number:05d}.npz").is_file()}
     if len(done) < len(counts):
-        write = _injector(config, folder, seed) if isinstance(config, InjectionConfig) else None
+        if isinstance(config, InjectionConfig):
+            write = _injector(config, folder, seed)
+        else:
+            write = partial(write_shard, config, folder, seed)
         if not resume:
             check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        _write_shards(write or partial(write_shard, config, folder, seed), counts, done, workers)
+        _write_shards(write, counts, done, workers)
     return sum(counts.values()), len(counts)
 
 
@@ -163,13 +165,25 @@ def _write_shards(write: Callable[[int, int], Path], counts: dict[int, int], don
     """Write the shards that are not done; `write` takes a shard's number and its count."""
     total, written = sum(counts.values()), sum(counts[number] for number in done)
     missing = [number for number in counts if number not in done]
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(missing)), mp_context=spawn, initializer=_start_worker) as pool:
-        jobs = {number: pool.submit(write, number, counts[number]) for number in missing}
+    for number in _each_written(write, missing, counts, workers):
+        written += counts[number]
+        _report(f"{written:,}/{total:,} stamps")
+
+
+def _each_written(
+    write: Callable[[int, int], Path], numbers: list[int], counts: dict[int, int], workers: int
+) -> Iterator[int]:
+    """Each shard's number when it is written; in this process where there is but one worker."""
+    if workers == 1:
+        for number in numbers:
+            write(number, counts[number])
+            yield number
+        return
+    with children(min(workers, len(numbers)), _start_worker) as pool:
+        jobs = {number: pool.submit(write, number, counts[number]) for number in numbers}
         for number, job in jobs.items():
             job.result()
-            written += counts[number]
-            _report(f"{written:,}/{total:,} stamps")
+            yield number
 
 
 def _start_worker() -> None:

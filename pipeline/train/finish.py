@@ -55,7 +55,6 @@ def finish(
         f"a random half of {len(validation):,} validation stamps of {', '.join(map(str, config.data.validation))}",
     )
     sample = f"the other validation stamps ({int((~fitted).sum()):,}, {int(validation.lens[~fitted].sum()):,} lenses)"
-    digests = [part.digest for part in (stamps, unlabelled) if part is not None]
     card = ModelCard(
         name=config.name,
         architecture=config.network.architecture,
@@ -70,7 +69,7 @@ def finish(
             f"{'' if unlabelled is None else f' and {len(unlabelled):,} without labels'}, seed {config.seed}, "
             f"method {config.method.name}, loss {config.method.loss}; the weights are a moving average."
         ),
-        training_fingerprint=fingerprint([config.model_dump(mode="json", exclude={"run", "output"}), *digests]),
+        training_fingerprint=training_fingerprint(config, stamps, unlabelled),
         licence=config.package.licence,
         reference=config.package.reference,
         metrics=_measure(trained, validation, ~fitted, calibration, sample),
@@ -78,6 +77,12 @@ def finish(
     )
     save_package(folder, card, trained.network, calibration)
     return card
+
+
+def training_fingerprint(config: TrainConfig, stamps: Stamps, unlabelled: Stamps | None = None) -> str:
+    """Hash of what the weights depend on: the configuration, and the stamps with and without labels."""
+    digests = [part.digest for part in (stamps, unlabelled) if part is not None]
+    return fingerprint([config.model_dump(mode="json", exclude={"run", "output"}), *digests])
 
 
 def _length(config: TrainConfig) -> str:

@@ -24,11 +24,12 @@ from pipeline.scan_config import ScoreConfig
 from pipeline.train.config import TrainConfig
 from pipeline.train.method_config import MethodConfig
 from pipeline.train.methods import METHODS, Batch, Context, build_method
+from pipeline.train.recipe import is_recipe
 
 NETWORKS = sorted(ARCHITECTURES)
 PACKAGES = shipped_packages()
 ENSEMBLES = shipped("ensembles")
-TRAININGS = shipped("training")
+TRAININGS = [name for name in shipped("training") if not is_recipe(config_root() / "training" / f"{name}.toml")]
 
 
 @dataclass(frozen=True)

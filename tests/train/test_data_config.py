@@ -91,5 +91,8 @@ def test_every_kind_of_source_is_opened_by_its_own_reader(tmp_path: Path):
 def test_shipped_configs_have_readable_sources(name: str):
     from pipeline.config import config_root, load
     from pipeline.train.config import TrainConfig
+    from pipeline.train.recipe import is_recipe
 
-    assert load(TrainConfig, config_root() / "training" / f"{name}.toml").data.train
+    path = config_root() / "training" / f"{name}.toml"
+    if not is_recipe(path):  # whose members' sources are read in test_recipe
+        assert load(TrainConfig, path).data.train
