@@ -63,7 +63,7 @@ def run_evaluation(reference: str, *, ensemble: str | None = None, out: Path | N
     if ensemble is not None:
         config = config.model_copy(update={"ensemble": ensemble})
     loaded = load_ensemble(config.ensemble, path.parent if ensemble is None else None)
-    samples = _open(config, absent)
+    samples = open_samples(config, absent)
     if not samples:
         told = "\n".join(f"  {name}: {reason}" for name, reason in absent.items())
         raise ConfigError(f"{path}: no sample can be measured:\n{told}")
@@ -78,26 +78,14 @@ def run_evaluation(reference: str, *, ensemble: str | None = None, out: Path | N
     return EvaluateResult(result, folder)
 
 
-def evaluate(
-    config: Annotated[str, typer.Argument(metavar="EVALUATION.toml", help="Samples: a path, or a shipped name.")],
-    ensemble: Annotated[
-        str | None, typer.Option("--ensemble", help="Another ensemble than the config's: a path, or a shipped name.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder of the results.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
-) -> None:
-    """Measure an ensemble on simulations, injections and real lenses, side by side, and write a report."""
-    from pipeline.evaluate.result import plain
-    from workflows.evaluate_text import evaluation_text
+def open_samples(config: EvaluationConfig, absent: dict[str, str]) -> list[Sample]:
+    """The samples that are there; why the others are not is added to `absent`, and what it names is not looked for.
 
-    with reporting(as_json):
-        result = run_evaluation(config, ensemble=ensemble, out=out)
-        values: dict[str, Any] = {**plain(result.evaluation), "output": str(result.output)}
-        show(as_json, values, lambda: evaluation_text(result.evaluation, result.output))
-
-
-def _open(config: EvaluationConfig, absent: dict[str, str]) -> list[Sample]:
-    """The samples that are there; why the others are not is added to `absent`."""
+    Raises
+    ------
+    ConfigError
+        For a sample that is there and can't be read.
+    """
     from pipeline.evaluate.config import PoolsConfig
     from pipeline.evaluate.lenses import open_real_lenses
     from pipeline.evaluate.pools import matching, open_pools
@@ -117,6 +105,24 @@ def _open(config: EvaluationConfig, absent: dict[str, str]) -> list[Sample]:
         else:
             samples.append(open_real_lenses(sample, config.baselines, config.seed))
     return samples
+
+
+def evaluate(
+    config: Annotated[str, typer.Argument(metavar="EVALUATION.toml", help="Samples: a path, or a shipped name.")],
+    ensemble: Annotated[
+        str | None, typer.Option("--ensemble", help="Another ensemble than the config's: a path, or a shipped name.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the results.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+) -> None:
+    """Measure an ensemble on simulations, injections and real lenses, side by side, and write a report."""
+    from pipeline.evaluate.result import plain
+    from workflows.evaluate_text import evaluation_text
+
+    with reporting(as_json):
+        result = run_evaluation(config, ensemble=ensemble, out=out)
+        values: dict[str, Any] = {**plain(result.evaluation), "output": str(result.output)}
+        show(as_json, values, lambda: evaluation_text(result.evaluation, result.output))
 
 
 def _write(folder: Path, result: Evaluation, scored: list[Scores], config: EvaluationConfig) -> None:
