@@ -53,17 +53,20 @@ def recombine_text(outcome: RecombineOutcome, scan: str, ensemble: str) -> Group
 
 
 def _comparison(lines: Sequence[RuleFigures]) -> Group:
-    """Two tables, since one would be wider than a terminal."""
+    """Three tables, since one would be wider than a terminal."""
     first = lines[0]
-    ranks = _table("", *(figure.name.replace("completeness ", "") for figure in first.completeness), "gain")
-    odds = _table("", "log-loss", "purity expected", "observed")
+    ranks = _table("completeness", *(figure.name.removeprefix("completeness ") for figure in first.completeness))
+    odds = _table("", first.gain.name.partition(" over ")[0], "log-loss")
+    top = _table("purity", "expected", "observed")
     for line in lines:
         name = line.name if line.is_rule else f"  {line.name}"
         span = "" if line.purity_range is None else f" {line.purity_range[0]:.4f}..{line.purity_range[1]:.4f}"
-        ranks.add_row(name, *(_figure(figure) for figure in (*line.completeness, line.gain)))
-        observed = _number(line.purity_observed) + span
-        odds.add_row(name, _figure(line.log_loss), _number(line.purity_expected), observed)
-    return Group(f"completeness, and {first.gain.name}", ranks, "", odds)
+        ranks.add_row(name, *(_figure(figure) for figure in line.completeness))
+        odds.add_row(name, _figure(line.gain), _figure(line.log_loss))
+        top.add_row(name, _number(line.purity_expected), _number(line.purity_observed) + span)
+    return Group(
+        ranks, "", odds, f"(the gain is over {first.gain.name.partition(' over ')[2]}, the best member)", "", top
+    )
 
 
 def _figure(figure: Figure) -> str:
@@ -91,8 +94,8 @@ def _purity(rows: Sequence[PurityRow]) -> Table:
 
 def _table(*headings: str) -> Table:
     table = Table(box=None)
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
     return table
 
 

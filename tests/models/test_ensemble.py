@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.errors import ConfigError, ModelMismatch
+from pipeline.evaluate.calibrate_ensemble import fit_ensemble
 from pipeline.models import build
 from pipeline.models.calibration import Calibration, log_odds
+from pipeline.models.combination import RULES, Rule
 from pipeline.models.ensemble import Ensemble, ensembles_that_fit, load_ensemble
+from pipeline.models.ensemble_publish import save_ensemble
+from pipeline.models.familiarity import Familiarity
+from pipeline.models.familiarity_fit import fit_familiarity
 from pipeline.models.package import ModelCard
 from pipeline.models.publish import save_package, write_calibration
 
@@ -156,3 +163,66 @@ def test_two_members_of_one_name_are_refused(tmp_path: Path):
 def test_an_unknown_ensemble_lists_the_shipped():
     with pytest.raises(ConfigError, match="no shipped config 'frist'"):
         load_ensemble("frist")
+
+
+def add(path: Path, text: str) -> Path:
+    path.write_text(path.read_text(encoding="utf-8").replace("[[members]]", text + "[[members]]", 1), encoding="utf-8")
+    return path
+
+
+def test_an_ensembles_own_calibration_maps_the_likelihood_ratio(tmp_path: Path):
+    write_member(tmp_path, "one")
+    write_member(tmp_path, "two", slope=2.0)
+    bare = load_ensemble(write_ensemble(tmp_path, [("one", 1.0), ("two", 1.0)]))
+    text = 'rule = "median"\n[calibration]\nslope = 0.5\noffset = 1.0\nprior = 0.5\nn_lenses = 1\nn_others = 1\n'
+    path = add(tmp_path / "test.toml", text + 'fitted_on = ""\n')
+    calibrated = load_ensemble(path)
+    logits = np.array([[1.0, -0.5], [3.0, 4.0]])
+    np.testing.assert_allclose(calibrated.evidence(logits, 0.01), 0.5 * bare.evidence(logits, 0.01) + 1.0, rtol=1e-5)
+    np.testing.assert_allclose(calibrated.evidence(logits, 0.01), calibrated.evidence(logits, 0.3))
+    assert calibrated.calibration_fingerprint() != bare.calibration_fingerprint()
+    assert calibrated.fingerprint() == bare.fingerprint()
+
+
+def test_weights_for_a_missing_member_name_it_and_the_file(tmp_path: Path):
+    for name in ("one", "two"):
+        write_member(tmp_path, name)
+    path = add(
+        write_ensemble(tmp_path, [("one", 1.0), ("two", 1.0)]),
+        'rule = "weighted"\n[combination]\nweights = { one = 1.0, three = 2.0 }\n',
+    )
+    with pytest.raises(ConfigError, match=r"test\.toml: weights .* two is missing; three is no member"):
+        load_ensemble(path)
+
+
+def test_members_that_share_no_band_are_refused(tmp_path: Path):
+    write_member(tmp_path, "optical")
+    write_member(tmp_path, "space", bands=("VIS",))
+    with pytest.raises(ModelMismatch, match="'optical' reads g, r, i and shares no band with space"):
+        load_ensemble(write_ensemble(tmp_path, [("optical", 1.0), ("space", 1.0)]))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_fitted_ensemble_is_written_and_read_back(ensemble: Ensemble, tmp_path: Path, rule: Rule):
+    rng = np.random.default_rng(0)
+    lens = np.arange(400) < 200
+    logits = rng.normal(0, 2, (400, 2)) + 3 * lens[:, None]
+    fitted = fit_ensemble(ensemble, logits, lens, "made up", rule=rule, method="beta")
+    values = rng.normal(0, 1, (60, 16)).astype(np.float32)
+    known = fit_familiarity(values[:40], np.zeros(40), values[40:], "noise")
+    fitted = replace(fitted, members=(replace(fitted.members[0], familiarity=known), fitted.members[1]))
+    save_ensemble(tmp_path / "else where" / "fitted.toml", fitted, "for the test")
+    back = load_ensemble(tmp_path / "else where" / "fitted.toml")
+    assert back.calibration_fingerprint() == fitted.calibration_fingerprint()
+    assert back.fingerprint() == fitted.fingerprint() != ensemble.fingerprint()
+    assert back.score(logits, 0.01).score.tobytes() == fitted.score(logits, 0.01).score.tobytes()
+
+
+def test_what_is_unfamiliar_is_the_mean_of_the_members_that_can_tell(ensemble: Ensemble):
+    known = Familiarity(torch.zeros(1, 2), torch.eye(2), np.array([0.0, 2.0, 4.0], np.float32), "")
+    distances = np.array([[2.0, 1.0], [4.0, 9.0], [np.nan, 1.0]], np.float32)
+    assert np.isnan(ensemble.unfamiliar(distances)).all()
+    one = replace(ensemble, members=(replace(ensemble.members[0], familiarity=known), ensemble.members[1]))
+    np.testing.assert_allclose(one.unfamiliar(distances), [0.5, 1.0, np.nan])
+    both = replace(ensemble, members=tuple(replace(member, familiarity=known) for member in ensemble.members))
+    np.testing.assert_allclose(both.unfamiliar(distances), [0.375, 1.0, np.nan])

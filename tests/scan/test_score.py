@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from pipeline.flags import PixelFlag, mask_value
 from pipeline.models import build
 from pipeline.models.calibration import Calibration
 from pipeline.models.ensemble import Ensemble
+from pipeline.models.familiarity import Familiarity
 from pipeline.models.package import ModelCard, ModelPackage
-from pipeline.scan.score import score_cutouts
+from pipeline.scan.score import ask_members, score_cutouts
 from pipeline.scan_config import ScoreConfig
 
 BANDS = ("g", "r", "i")
@@ -153,3 +155,38 @@ def test_cuda_asked_for_and_not_there_is_a_config_error(ensemble: Ensemble):
         score_cutouts(
             cutouts(1), None, None, pixel_scale=0.3, bands=BANDS, ensemble=ensemble, config=ScoreConfig(device="cuda")
         )
+
+
+def familiar(ensemble: Ensemble, width: int | None = None) -> Ensemble:
+    """The same members, one of which knows how far a stamp lies from the origin of its embedding."""
+    first, *others = ensemble.members
+    found: list[torch.Tensor] = []
+    hook = first.network.head.hidden.register_forward_hook(lambda *given: found.append(given[-1]))
+    score(cutouts(2), ensemble)
+    hook.remove()
+    d = width or found[0].shape[1]
+    known = Familiarity(torch.zeros(1, d), torch.eye(d), np.array([0.0, 1.0], np.float32), "")
+    return replace(ensemble, members=(replace(first, familiarity=known), *others))
+
+
+def test_a_distance_comes_with_the_same_logits_and_only_where_a_member_has_one(ensemble: Ensemble):
+    image = cutouts(11)
+    image[4] = np.nan
+    both = familiar(ensemble)
+    keys = {"pixel_scale": 0.262, "bands": BANDS, "config": ScoreConfig(batch=8, device="cpu")}
+    answers = ask_members(image, None, None, ensemble=both, **keys)
+    assert answers.logits.tobytes() == score(image, ensemble).tobytes()
+    assert np.isnan(answers.distances[:, 1:]).all()
+    assert np.isnan(answers.distances[4, 0])
+    network = both.members[0].network
+    seen = []
+    hook = network.head.hidden.register_forward_hook(lambda *given: seen.append(given[-1]))
+    score(image, ensemble)
+    hook.remove()
+    expected = torch.relu(torch.cat(seen)).norm(dim=1).numpy()[:11]
+    np.testing.assert_allclose(np.delete(answers.distances[:, 0], 4), np.delete(expected, 4), rtol=1e-5)
+
+
+def test_a_familiarity_of_another_network_is_refused(ensemble: Ensemble):
+    with pytest.raises(ModelMismatch, match="its familiarity in 3"):
+        score(cutouts(2), familiar(ensemble, 3))

@@ -74,3 +74,9 @@ def test_members_disagree_above_the_limit_and_not_where_nothing_was_scored():
 def test_no_stamps_have_no_flags():
     stats = stamp_stats(np.zeros((0, 2, 4, 4), np.uint32), 1.0)
     assert vet_flags(stats, np.zeros(0, np.float32), CONFIG, 16).shape == (0,)
+
+
+def test_what_is_less_familiar_than_the_share_is_out_of_distribution_and_unknown_is_not():
+    stats = stamp_stats(np.zeros((3, 2, 4, 4), np.uint32), 1.0)
+    ood = np.array([CONFIG.unfamiliar_share, 1.0, np.nan], np.float32)
+    assert vet_flags(stats, None, CONFIG, 16, ood=ood).tolist() == [0, VetFlag.OUT_OF_DISTRIBUTION, 0]

@@ -30,7 +30,7 @@ _KEYS: dict[Rule, tuple[frozenset[str], frozenset[str]]] = {
     "mean": (frozenset(), frozenset({"prior"})),
     "median": (frozenset(), frozenset()),
     "rank": (frozenset({"levels", "ranks"}), frozenset()),
-    "weighted": (frozenset({"weights", "prior"}), frozenset()),
+    "weighted": (frozenset({"weights"}), frozenset({"prior"})),
     "stacking": (frozenset({"coefficients", "intercept"}), frozenset()),
     "independent_bayes": (frozenset({"shrink"}), frozenset()),
 }
@@ -108,7 +108,7 @@ def check_rule(rule: Rule, combination: Combination, names: Sequence[str], *, ca
             raise ValueError(f"{key} must name each member once: {'; '.join(told)} (members: {', '.join(names)})")
     if rule == "rank" and not calibrated:
         raise ValueError("rule 'rank' gives no probability by itself: it needs [calibration]")
-    if rule == "mean" and calibrated and combination.prior is None:
+    if rule in ("mean", "weighted") and calibrated and combination.prior is None:
         raise ValueError("a calibrated mean needs combination.prior, the share of lenses that it was calibrated at")
 
 
