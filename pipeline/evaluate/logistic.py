@@ -1,4 +1,4 @@
-"""Weighted logistic regression by Newton's method: what every fit of a calibration or a rule rests on."""
+"""Weighted logistic regression by Newton's method: what calibrations, rules and the realism probe rest on."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ Float64 = npt.NDArray[np.float64]
 
 _STEPS = 100
 _TOLERANCE = 1e-10
-_RIDGE = 1e-6
+_DAMPING = 1e-6
+"""Keeps the curvature of columns that depend on one another invertible."""
 
 
-def logistic_regression(design: Float64, target: Float64, weight: Float64 | None = None) -> Float64:
+def logistic_regression(
+    design: Float64, target: Float64, weight: Float64 | None = None, *, ridge: float = 0.0
+) -> Float64:
     """Parameters that minimise the cross-entropy of sigmoid(design @ parameters), by damped Newton steps.
 
     Parameters
@@ -27,25 +30,32 @@ def logistic_regression(design: Float64, target: Float64, weight: Float64 | None
         Share of a lens in each row, 0 to 1.
     weight : float64 (n,), optional
         Of the rows; one each if None.
+    ridge : float
+        Half of it times the squared parameters, the last one's apart, is added to the cross-entropy.
 
     Returns
     -------
     float64 (k,)
     """
+    penalty = np.append(np.full(design.shape[1] - 1, ridge), 0.0)
     weight = np.ones(len(target)) if weight is None else weight
     share = float((weight * target).sum() / weight.sum())
     parameters = np.zeros(design.shape[1])
     parameters[-1] = np.log(share / (1 - share))
-    loss = cross_entropy(design @ parameters, target, weight)
+
+    def cost(values: Float64) -> float:
+        return cross_entropy(design @ values, target, weight) + 0.5 * float(penalty @ values**2)
+
+    loss = cost(parameters)
     for _ in range(_STEPS):
         p = sigmoid(design @ parameters)
-        gradient = design.T @ (weight * (p - target))
-        curvature = design.T @ (design * (weight * p * (1 - p))[:, None]) + _RIDGE * np.eye(design.shape[1])
+        gradient = design.T @ (weight * (p - target)) + penalty * parameters
+        curvature = design.T @ (design * (weight * p * (1 - p))[:, None]) + np.diag(penalty + _DAMPING)
         step = np.linalg.solve(curvature, gradient)
         size = 1.0
         while size > 1e-6:
             trial = parameters - size * step
-            trial_loss = cross_entropy(design @ trial, target, weight)
+            trial_loss = cost(trial)
             if trial_loss <= loss:
                 break
             size /= 2

@@ -11,6 +11,7 @@ import torch
 
 from pipeline.evaluate.config import ProbeConfig
 from pipeline.evaluate.figures import HIGH, LOW, Bootstrap, Figure, rank_figures
+from pipeline.evaluate.logistic import class_weights, logistic_regression
 from pipeline.evaluate.samples import Part
 from pipeline.evaluate.tally import tally
 from pipeline.flags import FATAL_MASK
@@ -18,9 +19,7 @@ from pipeline.models.normalise import normalise
 from pipeline.models.package import ModelPackage
 from pipeline.models.resample import resample
 
-Float64 = npt.NDArray[np.float64]
-
-_STEPS, _AT_ONCE, _HALVINGS = 50, 64, 10
+_AT_ONCE, _HALVINGS = 64, 10
 
 
 @dataclass(frozen=True)
@@ -122,8 +121,9 @@ def probe(
     for number in range(config.folds):
         held = fold == number
         centre, scale = x[~held].mean(axis=0), x[~held].std(axis=0) + 1e-9
-        weights = logistic((x[~held] - centre) / scale, truth[~held], config.ridge)
-        answers[held] = np.column_stack([(x[held] - centre) / scale, np.ones(held.sum())]) @ weights
+        design = np.column_stack([(x - centre) / scale, np.ones(n + m)])
+        target, even = truth[~held].astype(np.float64), class_weights(truth[~held], 0.5)
+        answers[held] = design[held] @ logistic_regression(design[~held], target, even, ridge=config.ridge)
     found = rank_figures(Bootstrap.of(tally(answers, truth), replicates, seed), ())[0]
     return Figure("probe AUC", found.value, found.low, found.high, n, m, found.reason)
 
@@ -145,27 +145,6 @@ def control(embedded: npt.NDArray[Any], groups: npt.NDArray[Any], config: ProbeC
         values.append(found.value)
     low, high = np.quantile(values, [LOW, HIGH])
     return Figure("probe AUC", float(np.mean(values)), float(low), float(high), n, len(embedded) - n)
-
-
-def logistic(x: Float64, truth: npt.NDArray[np.bool_], ridge: float) -> Float64:
-    """Weights (d + 1,) of a logistic regression, the constant last, by Newton's method.
-
-    Minimises the cross-entropy, classes weighted to equal mass, plus ridge / 2 times the squared weights; the constant
-    is not penalised.
-    """
-    design = np.column_stack([x, np.ones(len(x))])
-    balance = np.where(truth, 0.5 / truth.mean(), 0.5 / (1 - truth.mean()))
-    penalty = np.append(np.full(x.shape[1], ridge), 1e-9)
-    weights = np.zeros(design.shape[1])
-    for _ in range(_STEPS):
-        p = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
-        gradient = design.T @ (balance * (p - truth)) + penalty * weights
-        curvature = (design * (balance * p * (1 - p))[:, None]).T @ design + np.diag(penalty)
-        step = np.linalg.solve(curvature, gradient)
-        weights = weights - step * min(1.0, 10.0 / (np.abs(step).max() + 1e-12))
-        if np.abs(step).max() < 1e-6:
-            break
-    return weights
 
 
 def _folds(groups: npt.NDArray[Any], folds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:

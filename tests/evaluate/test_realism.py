@@ -12,8 +12,9 @@ from pipeline.errors import ConfigError
 from pipeline.evaluate.breakdown import breakdown
 from pipeline.evaluate.config import ProbeConfig
 from pipeline.evaluate.histories import read_histories
+from pipeline.evaluate.logistic import class_weights, logistic_regression
 from pipeline.evaluate.plots import Axis, Series, chart
-from pipeline.evaluate.realism import control, logistic, probe
+from pipeline.evaluate.realism import control, probe
 from pipeline.evaluate.splits import SKY, SOURCE, STAMP, Identity, check_splits, training_identity
 
 EACH = np.arange(10_000)
@@ -31,7 +32,8 @@ def probed(first: np.ndarray, second: np.ndarray, groups: tuple[np.ndarray, np.n
 def test_the_regression_is_scikit_learns():
     x = np.concatenate([cloud(80, 1, 1), cloud(40, 0, 2)])
     truth = np.arange(120) < 80
-    mine = logistic(x, truth, 4.0)
+    design = np.column_stack([x, np.ones(120)])
+    mine = logistic_regression(design, truth.astype(float), class_weights(truth, 0.5), ridge=4.0)
     theirs = LogisticRegression(C=1 / 4.0, class_weight="balanced", tol=1e-8, max_iter=1000).fit(x, truth)
     assert mine[:-1] == pytest.approx(theirs.coef_[0], abs=1e-4)
     assert mine[-1] == pytest.approx(theirs.intercept_[0], abs=1e-4)
