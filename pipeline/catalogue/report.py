@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.catalogue.colour import colour, fatal_outline, png
+from pipeline.catalogue.purity import expected_purity
 from pipeline.catalogue.query import query
 from pipeline.catalogue.report_facts import CandidateFacts, FieldFacts, ReportFacts, ScoreHistogram
 from pipeline.catalogue.report_page import page
@@ -80,10 +81,10 @@ def gather(
         if provenance:
             provenances.append(provenance)
     try:
-        scores = _histogram(output)
+        scores, purity = _histogram(output), expected_purity(_primary_scores(output))
         best = query(output, primary=True, top=top)
     except QueryError:
-        scores, best = None, None
+        scores, best, purity = None, None, ()
     runs = products.run_records(output)
     last = runs[-1] if runs else {}
     return ReportFacts(
@@ -96,6 +97,7 @@ def gather(
         forecast=dict(forecast if forecast is not None else last.get("forecast") or {}),
         actual=dict(last.get("summary") or {}),
         provenance=provenances[-1] if provenances else {},
+        purity=purity,
         variants=len({json.dumps(provenance, sort_keys=True) for provenance in provenances}),
     )
 
@@ -130,6 +132,11 @@ def _histogram(output: Path) -> ScoreHistogram:
     for batch in open_source(output).dataset.to_batches(columns=["score"]):
         candidates += _counts(batch, edges, np.ones(len(batch), bool))
     return ScoreHistogram(edges, scored, candidates, unflagged, flags)
+
+
+def _primary_scores(output: Path) -> Iterator[npt.NDArray[Any]]:
+    for batch in open_source(output, every_score=True).dataset.to_batches(columns=["score", "is_primary"]):
+        yield batch.filter(batch.column("is_primary")).column("score").to_numpy(zero_copy_only=False)
 
 
 def _counts(batch: pa.RecordBatch, edges: npt.NDArray[np.float64], chosen: npt.NDArray[np.bool_]) -> Any:

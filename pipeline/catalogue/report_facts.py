@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.catalogue.purity import PurityRow
+
 
 @dataclass(frozen=True)
 class FieldFacts:
@@ -66,6 +68,7 @@ class ReportFacts:
     actual: Mapping[str, Any]
     provenance: Mapping[str, Any]
     variants: int
+    purity: tuple[PurityRow, ...] = ()
 
     @property
     def totals(self) -> Counter[str]:

@@ -10,6 +10,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from pipeline.catalogue.purity import PurityRow
 from pipeline.catalogue.report_facts import CandidateFacts, FieldFacts, ReportFacts, ScoreHistogram
 from pipeline.flags import VetFlag, describe
 from pipeline.provenance import STAGES
@@ -37,6 +38,7 @@ def page(facts: ReportFacts) -> str:
         _failures(facts.fields),
         _candidates(facts),
         _scores(facts.scores),
+        _purity(facts.purity),
         _fields(facts.fields),
         _forecast(facts.forecast, facts.actual),
         _flags(facts.scores),
@@ -132,6 +134,22 @@ def _scores(scores: ScoreHistogram | None) -> str:
         f"<section><h2>Scores</h2>{_histogram(scores)}<p>{int(scores.scored.sum()):,} detections have a score, "
         f"{unflagged:,} of them no vet flag. Both axes are logarithmic; scores below "
         f"{_power(scores.edges[0])} count in the lowest bin.</p></section>"
+    )
+
+
+def _purity(rows: Sequence[PurityRow]) -> str:
+    """What the scores promise above thresholds; nothing where no score reaches the lowest."""
+    if not any(row.candidates for row in rows):
+        return ""
+    lines = "".join(
+        f"<tr><td>{row.threshold:g}</td><td>{row.candidates:,}</td><td>{row.expected_lenses:,.1f}</td>"
+        f"<td>{'-' if row.purity is None else f'{row.purity:.3f}'}</td></tr>"
+        for row in rows
+    )
+    return (
+        "<section><h2>Expected purity</h2><table><tr><th>score at least</th><th>detections</th>"
+        f"<th>expected lenses</th><th>expected purity</th></tr>{lines}</table>"
+        "<p>Primary rows; the sum and the mean of their scores: as good as the calibration at the top.</p></section>"
     )
 
 
