@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import sep
 
 from pipeline.catalogue.stamps import Stamp
 from pipeline.errors import ConfigError
@@ -19,6 +18,7 @@ from pipeline.evaluate.baselines import baselines
 from pipeline.evaluate.config import BaselineConfig, RealLensesConfig
 from pipeline.evaluate.samples import Part, Sample
 from pipeline.io.stamps import FITS_SUFFIXES, open_stamps
+from pipeline.scan.stamp_objects import middle, neighbours
 
 Float32 = npt.NDArray[np.float32]
 
@@ -70,7 +70,7 @@ def open_real_lenses(config: RealLensesConfig, apertures: BaselineConfig, seed: 
             unreadable += 1
             continue
         if name in chosen:
-            lenses[name] = _middle(stamp.pixels, side)
+            lenses[name] = middle(stamp.pixels, side)
         if name in chosen or config.neighbours_of == "all":
             found.extend(_neighbours(name, stamp.pixels, side, config, apertures))
     if not lenses:
@@ -198,47 +198,20 @@ def _mags(image: Float32, config: RealLensesConfig, apertures: BaselineConfig) -
 
 def _neighbours(
     name: str, pixels: Float32, side: int, config: RealLensesConfig, apertures: BaselineConfig
-) -> list[_Neighbour]:
-    """Objects of a file far enough from its centre, whose stamps lie on the image for the most part."""
-    objects = _detect(pixels, config)
-    height, width = pixels.shape[-2:]
-    answer = []
-    for x, y in zip(objects["x"], objects["y"], strict=True):
-        distance = math.hypot(x - (width - 1) / 2, y - (height - 1) / 2) * config.pixel_scale
-        if distance < config.least_distance:
-            continue
-        image = _cut(pixels, y, x, side)
-        if np.isnan(image).any(axis=0).mean() <= config.most_missing:
-            mag = float(_mags(image[None], config, apertures)[0])
-            if np.isfinite(mag):
-                answer.append(_Neighbour(name, image, distance, mag))
-    return answer
-
-
-def _detect(pixels: Float32, config: RealLensesConfig) -> Any:
-    planes = np.where(np.isfinite(pixels), pixels, np.nan).astype(np.float64)
-    centre = np.nanmedian(planes, axis=(-2, -1), keepdims=True)
-    spread = 1.4826 * np.nanmedian(np.abs(planes - centre), axis=(-2, -1), keepdims=True)
-    known = np.isfinite(planes) & (spread > 0)
-    signal = np.where(known, (planes - centre) / np.where(spread > 0, spread, 1.0), 0.0).mean(axis=0)
-    noise = 1.4826 * float(np.median(np.abs(signal - np.median(signal)))) or 1.0
-    return sep.extract(np.ascontiguousarray(signal), config.threshold, err=noise, minarea=config.min_area_pix)
-
-
-def _cut(pixels: Float32, y: float, x: float, side: int) -> Float32:
-    """A square about the pixel next to a point, NaN off the image."""
-    top, left = round(y - (side - 1) / 2), round(x - (side - 1) / 2)
-    answer = np.full((len(pixels), side, side), np.nan, dtype=np.float32)
-    height, width = pixels.shape[-2:]
-    rows = slice(max(top, 0), min(top + side, height))
-    columns = slice(max(left, 0), min(left + side, width))
-    answer[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = pixels[:, rows, columns]
-    return answer
-
-
-def _middle(pixels: Float32, side: int) -> Float32:
-    height, width = pixels.shape[-2:]
-    return _cut(pixels, (height - 1) / 2, (width - 1) / 2, side)
+) -> Iterator[_Neighbour]:
+    """Objects of a file far enough from its centre that have a magnitude."""
+    for found in neighbours(
+        pixels,
+        config.pixel_scale,
+        side,
+        least_distance=config.least_distance,
+        most_missing=config.most_missing,
+        threshold=config.threshold,
+        min_area_pix=config.min_area_pix,
+    ):
+        mag = float(_mags(found.image[None], config, apertures)[0])
+        if np.isfinite(mag):
+            yield _Neighbour(name, found.image, found.distance, mag)
 
 
 def _give_missing_pixels(images: Float32, others: list[_Neighbour], seed: int) -> None:

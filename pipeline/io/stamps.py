@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
+from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
+from astropy.wcs import WCS
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import ConfigError
@@ -55,11 +56,14 @@ class StampSet:
     bands : tuple of str or None
         Along the first axis of float stamps; None for 8-bit colour.
     read : callable (index) -> Stamp
+    wcs : callable (index) -> WCS or None
+        Of the stamp's first image; None where its file has none.
     """
 
     names: tuple[str, ...]
     bands: tuple[str, ...] | None
     read: Callable[[int], Stamp]
+    wcs: Callable[[int], WCS | None] = lambda _: None
 
     @property
     def colour(self) -> bool:
@@ -73,7 +77,9 @@ class StampSet:
         return (self.read(index) for index in range(len(self)))
 
 
-def open_stamps(path: Path, bands: tuple[str, ...] | None, default_bands: tuple[str, ...]) -> StampSet:
+def open_stamps(
+    path: Path, bands: tuple[str, ...] | None, default_bands: tuple[str, ...], *, zero_point: float | None = None
+) -> StampSet:
     """Find the stamps in a folder or a file; opens none but an array.
 
     Parameters
@@ -87,6 +93,8 @@ def open_stamps(path: Path, bands: tuple[str, ...] | None, default_bands: tuple[
         As asked for; float arrays need them.
     default_bands : tuple of str
         Looked for in FITS files where none are asked for.
+    zero_point : mag, optional
+        AB magnitude of one unit of the FITS images that have no MAGZERO; without it they are in nJy.
 
     Raises
     ------
@@ -95,13 +103,13 @@ def open_stamps(path: Path, bands: tuple[str, ...] | None, default_bands: tuple[
         its second axis.
     """
     if path.is_dir():
-        return _open_folder(path, bands or default_bands)
+        return _open_folder(path, bands or default_bands, zero_point)
     if not path.is_file():
         raise ConfigError(f"{path}: no such file or folder; give stamps as FITS, npy, npz, PNG or JPEG.")
     if _has(path, ARRAY_SUFFIXES):
         return _open_array(path, bands)
     if _has(path, FITS_SUFFIXES):
-        return _fits_set([path], bands or default_bands)
+        return _fits_set([path], bands or default_bands, zero_point)
     if _has(path, PICTURE_SUFFIXES):
         return _pictures([path])
     known = ", ".join((*FITS_SUFFIXES, *ARRAY_SUFFIXES, *PICTURE_SUFFIXES))
@@ -147,14 +155,14 @@ def _has(path: Path, suffixes: Sequence[str]) -> bool:
     return path.name.lower().endswith(tuple(suffixes)) and not path.name.startswith(".")
 
 
-def _open_folder(path: Path, bands: tuple[str, ...]) -> StampSet:
+def _open_folder(path: Path, bands: tuple[str, ...], zero_point: float | None) -> StampSet:
     files = sorted(item for item in path.iterdir() if item.is_file())
     fits_files = [item for item in files if _has(item, FITS_SUFFIXES)]
     pictures = [item for item in files if _has(item, PICTURE_SUFFIXES)]
     if fits_files and pictures:
         raise ConfigError(f"{path}: holds both FITS and pictures; put them into folders of their own.")
     if fits_files:
-        return _fits_set(fits_files, bands)
+        return _fits_set(fits_files, bands, zero_point)
     if pictures:
         return _pictures(pictures)
     raise ConfigError(f"{path}: no FITS, PNG or JPEG file in it.")
@@ -204,7 +212,7 @@ def _pictures(paths: Sequence[Path]) -> StampSet:
     return StampSet(names, None, read)
 
 
-def _fits_set(paths: Sequence[Path], bands: tuple[str, ...]) -> StampSet:
+def _fits_set(paths: Sequence[Path], bands: tuple[str, ...], zero_point: float | None) -> StampSet:
     """One stamp a file, but files called `NAME_<band>` with the same NAME are one stamp."""
     groups: dict[str, dict[str, Path]] = {}
     for path in paths:
@@ -223,12 +231,25 @@ def _fits_set(paths: Sequence[Path], bands: tuple[str, ...]) -> StampSet:
             with warnings.catch_warnings():
                 # What astropy warns of and can't read it raises as well.
                 warnings.simplefilter("ignore", AstropyUserWarning)
-                return Stamp(names[index], _bands_of(files, bands))
+                return Stamp(names[index], _bands_of(files, bands, zero_point))
         # A damaged file provokes anything in astropy, from OSError to TypeError; the stamp is named and counted.
         except (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
             return Stamp(names[index], None, f"{next(iter(files.values()))}: {error}")
 
-    return StampSet(names, bands, read)
+    return StampSet(names, bands, read, lambda index: _wcs(next(iter(groups[names[index]].values()))))
+
+
+def _wcs(path: Path) -> WCS | None:
+    """The celestial WCS of a file's first image; None where there is none that can be read."""
+    try:
+        with warnings.catch_warnings(), fits.open(path, memmap=False) as hdus:
+            warnings.simplefilter("ignore", AstropyWarning)
+            images = (hdu for hdu in hdus if getattr(hdu, "is_image", False) and hdu.shape)
+            found = WCS(next(images).header).celestial
+    # A damaged header provokes anything, as a damaged image does.
+    except (OSError, ValueError, TypeError, KeyError, IndexError, StopIteration, fits.VerifyError):
+        return None
+    return found if found.has_celestial else None
 
 
 def _sibling(stem: str, groups: Mapping[str, Mapping[str, Path]]) -> bool:
@@ -236,13 +257,13 @@ def _sibling(stem: str, groups: Mapping[str, Mapping[str, Path]]) -> bool:
     return len(band) <= 2 and "" not in groups.get(name, {"": None})
 
 
-def _bands_of(files: Mapping[str, Path], bands: tuple[str, ...]) -> npt.NDArray[np.float32]:
+def _bands_of(files: Mapping[str, Path], bands: tuple[str, ...], zero_point: float | None) -> npt.NDArray[np.float32]:
     if "" in files:
-        return _extensions(files[""], bands)
+        return _extensions(files[""], bands, zero_point)
     missing = [band for band in bands if band not in files]
     if missing:
         raise ValueError(f"no file for band {', '.join(missing)}")
-    return _stacked([_first_image(files[band]) for band in bands])
+    return _stacked([_first_image(files[band], zero_point) for band in bands])
 
 
 def _stem(path: Path) -> str:
@@ -250,12 +271,12 @@ def _stem(path: Path) -> str:
     return path.name[: -len(suffix)]
 
 
-def _extensions(path: Path, bands: tuple[str, ...]) -> npt.NDArray[np.float32]:
+def _extensions(path: Path, bands: tuple[str, ...], usual: float | None) -> npt.NDArray[np.float32]:
     """The bands of one file: a plane a band by name, else all planes in the order of the bands, or one cube."""
     with fits.open(path, memmap=False) as hdus:
         images = [hdu for hdu in hdus if getattr(hdu, "is_image", False) and hdu.shape]
         if len(images) == 1 and len(images[0].shape) == 3:
-            cube = _nanojansky(images[0])
+            cube = _nanojansky(images[0], usual)
             if len(cube) != len(bands):
                 raise ValueError(f"a cube of {len(cube)} planes for bands {', '.join(bands)}")
             return cube
@@ -265,7 +286,7 @@ def _extensions(path: Path, bands: tuple[str, ...]) -> npt.NDArray[np.float32]:
         missing = [band for band in bands if band not in found]
         if missing:
             raise ValueError(f"no image extension for band {', '.join(missing)}")
-        return _stacked([_nanojansky(found[band]) for band in bands])
+        return _stacked([_nanojansky(found[band], usual) for band in bands])
 
 
 def _of_band(images: Sequence[Any], band: str) -> Any | None:
@@ -276,18 +297,18 @@ def _of_band(images: Sequence[Any], band: str) -> Any | None:
     return next(iter(exact + near), None)
 
 
-def _first_image(path: Path) -> npt.NDArray[np.float32]:
+def _first_image(path: Path, usual: float | None) -> npt.NDArray[np.float32]:
     with fits.open(path, memmap=False) as hdus:
         for hdu in hdus:
             if getattr(hdu, "is_image", False) and len(hdu.shape) == 2:
-                return _nanojansky(hdu)
+                return _nanojansky(hdu, usual)
     raise ValueError("no two-dimensional image in it")
 
 
-def _nanojansky(hdu: Any) -> npt.NDArray[np.float32]:
-    """Pixels in nJy: scaled by the AB zero point in MAGZERO where the header has one, as they are otherwise."""
+def _nanojansky(hdu: Any, usual: float | None) -> npt.NDArray[np.float32]:
+    """Pixels in nJy: scaled by the AB zero point in MAGZERO, else by the usual one, else as they are."""
     pixels = np.asarray(hdu.data, dtype=np.float64)
-    zero_point = hdu.header.get("MAGZERO")
+    zero_point = hdu.header.get("MAGZERO", usual)
     if zero_point is not None:
         with np.errstate(over="ignore", under="ignore"):
             factor = np.power(10.0, 0.4 * (_AB_NANOJANSKY - float(zero_point)))

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pipeline.config import Arcsec, Degrees, Magnitude, StrictModel
 from pipeline.sims.config import Bands, Rendering
 from pipeline.sims.hst_sources import SourcesConfig, Split
+from pipeline.sims.inject_folder_config import FolderConfig
 from pipeline.sims.population_config import Population
 from pipeline.sims.psf_config import PsfConfig
 from pipeline.sims.ranges import MagnitudeRange, Share
@@ -21,7 +22,8 @@ INJECTION_KINDS = ("lens", "deflector", "detection")
 class SkySplit(StrictModel):
     """Which part of the sky is used: HEALPix cells of about `cell` on a side, dealt out by a hash of their number.
 
-    A stamp that reaches into a cell of another split is left out, so that splits share no pixel.
+    A stamp that reaches into a cell of another split is left out, so that splits share no pixel. Of a folder of stamps
+    it is the files that are dealt out, by a hash of their names.
     """
 
     split: Split = "all"
@@ -93,12 +95,14 @@ class NoiseConfig(StrictModel):
 
 
 class InjectionConfig(StrictModel):
-    """A pool of stamps made of a scan's cutouts.
+    """A pool of stamps made of a scan's cutouts, or of a folder of stamps.
 
     Attributes
     ----------
     scans : tuple of str
         Scan configs or their output folders; relative to the working directory.
+    galaxies : FolderConfig, optional
+        A folder of real stamps in the place of scans.
     bands, detection_band : as in `SimsConfig`
     size, pixel_scale : pixels, arcsec
         Of the pool; cutouts are resampled to it as models resample them.
@@ -110,7 +114,8 @@ class InjectionConfig(StrictModel):
     """
 
     kind: Literal["injection"]
-    scans: tuple[str, ...] = Field(min_length=1)
+    scans: tuple[str, ...] = ()
+    galaxies: FolderConfig | None = None
     bands: Bands
     detection_band: str
     size: int = Field(ge=16)
@@ -131,6 +136,10 @@ class InjectionConfig(StrictModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> InjectionConfig:
+        if bool(self.scans) == (self.galaxies is not None):
+            raise ValueError("give either scans or galaxies")
+        if self.galaxies and self.galaxies.depth and (shallow := set(self.bands) - set(self.galaxies.depth)):
+            raise ValueError(f"galaxies.depth has no band {', '.join(sorted(shallow))}")
         if self.detection_band not in self.bands:
             raise ValueError(f"detection_band {self.detection_band!r} is not among bands {', '.join(self.bands)}")
         silent = [b for b in self.bands if b not in self.noise.gain and b not in self.noise.sky_brightness]

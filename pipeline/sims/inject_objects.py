@@ -31,12 +31,38 @@ _SAME = 1.0
 
 
 @dataclass(frozen=True)
+class HeldCutouts:
+    """Cutouts in memory, with the names of the files that they come from."""
+
+    bands: tuple[str, ...]
+    pixel_scale: float
+    stamps: Stamps
+    names: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Side in pixels."""
+        return int(self.stamps.image.shape[-1])
+
+
+@dataclass(frozen=True)
 class FieldCutouts:
-    """The cutouts of one field of a scan, opened."""
+    """The cutouts of one field of a scan, opened, or those of a folder of stamps."""
 
     scan: str
     field_id: str
-    store: CutoutStore
+    store: CutoutStore | HeldCutouts
+
+    def origin(self, row: int) -> str:
+        """The field of a cutout, or its file."""
+        return self.store.names[row] if isinstance(self.store, HeldCutouts) else self.field_id
+
+    def read(self, start: int, stop: int) -> Stamps:
+        """Cutouts from one row up to another."""
+        if isinstance(self.store, CutoutStore):
+            return cutout_store.read(self.store, start, stop)
+        held = self.store.stamps
+        return Stamps(held.image[start:stop], held.ivar[start:stop], held.mask[start:stop])
 
 
 @dataclass(frozen=True)
@@ -113,7 +139,7 @@ def read_objects(folders: Sequence[Path], config: InjectionConfig) -> Objects:
             store = cutout_store.open_store(folder / cut.place)
             field = FieldCutouts(str(folder), field_id, store)
             _check(field, config)
-            parts.append(_field_objects(folder, field, folder / detected.place, config))
+            parts.append(_field_objects(folder, field, store.path.parent, folder / detected.place, config))
     if not parts:
         raise ConfigError(f"{', '.join(map(str, folders))}: no cutouts there; run `lensscan scan` to its end first.")
     return _once(_joined(parts))
@@ -134,7 +160,7 @@ def in_sky(objects: Objects, config: InjectionConfig) -> Objects:
             f"sky: no detection of {', '.join(config.scans)} in split {config.sky.split!r} of cells of order "
             f"{cell_order(config.sky.cell)}; give smaller cells or larger shares."
         )
-    return _at_most(chosen, config.most_objects)
+    return at_most(chosen, config.most_objects)
 
 
 def read_cutouts(objects: Objects, rows: Int64, bands: tuple[str, ...]) -> list[Stamps]:
@@ -144,12 +170,12 @@ def read_cutouts(objects: Objects, rows: Int64, bands: tuple[str, ...]) -> list[
     """
     answer: list[Stamps | None] = [None] * len(rows)
     for number in np.unique(objects.field[rows]):
-        store = objects.fields[int(number)].store
-        order = [store.bands.index(band) for band in bands]
+        field = objects.fields[int(number)]
+        order = [field.store.bands.index(band) for band in bands]
         here = np.flatnonzero(objects.field[rows] == number)
         wanted = objects.row[rows[here]]
         for run in np.split(places := np.unique(wanted), np.flatnonzero(np.diff(places) > 64) + 1):
-            stamps = cutout_store.read(store, int(run[0]), int(run[-1]) + 1)
+            stamps = field.read(int(run[0]), int(run[-1]) + 1)
             for index in here[(wanted >= run[0]) & (wanted <= run[-1])]:
                 at = int(objects.row[rows[index]] - run[0])
                 parts = (stamps.image, stamps.ivar, stamps.mask)
@@ -171,8 +197,8 @@ def _check(field: FieldCutouts, config: InjectionConfig) -> None:
         raise ConfigError(f"sky.cell: {config.sky.cell * 60:g} arcmin is smaller than the stamps of {where}.")
 
 
-def _field_objects(folder: Path, field: FieldCutouts, detected: Path, config: InjectionConfig) -> Objects:
-    stamps = read_table(field.store.path.parent / "stamps.parquet")
+def _field_objects(folder: Path, field: FieldCutouts, cut: Path, detected: Path, config: InjectionConfig) -> Objects:
+    stamps = read_table(cut / "stamps.parquet")
     detections = read_table(detected / "detections.parquet")
     scores = products.live_files(folder, "candidates", "scores.parquet").get(field.field_id)
     primary = {}
@@ -227,7 +253,7 @@ def _once(objects: Objects) -> Objects:
     return objects.take(kept)
 
 
-def _at_most(objects: Objects, most: int) -> Objects:
+def at_most(objects: Objects, most: int) -> Objects:
     """The objects with the lowest hashes of their ids, in their order."""
     if len(objects) <= most:
         return objects

@@ -16,6 +16,7 @@ from pipeline.sims.cosmology import einstein_radius
 from pipeline.sims.dispersion import dispersion, table
 from pipeline.sims.hst_sources import Galaxy, read_galaxies
 from pipeline.sims.inject_config import InjectionConfig
+from pipeline.sims.inject_folder import in_part, read_folder
 from pipeline.sims.inject_noise import correlation_weights
 from pipeline.sims.inject_objects import Objects, in_sky, read_cutouts, read_objects
 from pipeline.sims.inject_shapes import Shapes, measure_shapes
@@ -90,22 +91,22 @@ class InjectionPlan:
 
 
 def prepare(config: InjectionConfig, folders: Sequence[Path]) -> InjectionPlan:
-    """Read scans' outputs and find out what an injection needs.
+    """Read scans' outputs, or a folder of stamps, and find out what an injection needs.
 
     Parameters
     ----------
     config : InjectionConfig
     folders : sequence of Path
-        The scans' outputs.
+        The scans' outputs; not read where the config names a folder of stamps.
 
     Raises
     ------
     ConfigError
-        If the scans do not hold what is asked for: cutouts, bands, stars, galaxies.
+        If they do not hold what is asked for: cutouts, bands, stars, galaxies.
     """
-    every = read_objects(folders, config)
+    every = read_objects(folders, config) if config.galaxies is None else read_folder(config, config.galaxies)
     skies = tuple(_field_sky(every, number, config) for number in range(len(every.fields)))
-    objects = in_sky(every, config)
+    objects = in_sky(every, config) if config.galaxies is None else in_part(every, config)
     return InjectionPlan(config, objects, find_deflectors(objects, skies, config), skies, read_galaxies(config.sources))
 
 

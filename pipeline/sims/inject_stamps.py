@@ -44,6 +44,7 @@ class InjectionTruth:
         Of the HST galaxy; -1 for other sources and for none.
     objid : int64
     field_id : str
+        Of a folder of stamps the file's name.
     ra, dec : float64, degrees
     turn : int8
         Quarter turns (modulo 4), mirrored along x where 4 or more.
@@ -171,7 +172,8 @@ def put_stamp(
     image, ivar, mask = on_grid(there, store.pixel_scale, config.size, config.pixel_scale)
     stamps.image[index], stamps.ivar[index], stamps.mask[index] = image, ivar, mask
     stamps.label[index], truth.kind[index], truth.turn[index] = kind == 0, kind, turn
-    truth.objid[index], truth.field_id[index] = objects.objid[row], objects.fields[number].field_id
+    truth.objid[index] = objects.objid[row]
+    truth.field_id[index] = objects.fields[number].origin(int(objects.row[row]))
     truth.ra[index], truth.dec[index] = objects.ra[row], objects.dec[row]
     truth.true_pixel_scale[index] = store.pixel_scale
     psf = plan.skies[number].psf_at(float(objects.x[row]), float(objects.y[row]), store.pixel_scale)
