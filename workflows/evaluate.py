@@ -88,7 +88,8 @@ def open_samples(config: EvaluationConfig, absent: dict[str, str]) -> list[Sampl
     """
     from pipeline.evaluate.config import PoolsConfig
     from pipeline.evaluate.lenses import open_real_lenses
-    from pipeline.evaluate.pools import matching, open_pools
+    from pipeline.evaluate.pools import open_pools
+    from pipeline.io.pools import matching
 
     samples = []
     for sample in config.samples:

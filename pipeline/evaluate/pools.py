@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +14,7 @@ from pipeline.catalogue.stamps import Stamp
 from pipeline.errors import ConfigError
 from pipeline.evaluate.config import PoolsConfig
 from pipeline.evaluate.samples import Part, Sample
+from pipeline.io.pools import labels, opened_pool, pools_of
 
 _PIXELS = frozenset({"image", "ivar", "mask", "arc"})
 _ABOUT = frozenset({"label", "bands", "pixel_scale", "kinds", "seed"})
@@ -116,15 +115,9 @@ def read_heads(patterns: tuple[str, ...], limit: int | None = None) -> list[Pool
     ConfigError
         If a pattern matches nothing or a shard is damaged.
     """
-    paths: list[Path] = []
-    for pattern in patterns:
-        found = matching(pattern)
-        if not found:
-            raise ConfigError(f"no pool matches {pattern}; make it with `lensscan simulate CONFIG --out FOLDER`.")
-        paths.extend(found)
     heads: list[PoolHead] = []
     left = limit
-    for path in paths:
+    for path in map(Path, pools_of(patterns)):
         if left is not None and left <= 0:
             break
         heads.append(_head(path, left))
@@ -132,34 +125,23 @@ def read_heads(patterns: tuple[str, ...], limit: int | None = None) -> list[Pool
     return heads
 
 
-def matching(pattern: str) -> list[Path]:
-    """Files that a glob pattern matches, sorted."""
-    return sorted(Path(name) for name in glob.glob(pattern, recursive=True))
-
-
 def _head(path: Path, limit: int | None) -> PoolHead:
-    try:
-        with np.load(path, allow_pickle=False) as shard:
-            missing = [name for name in ("image", "label", "bands", "pixel_scale") if name not in shard]
-            if missing:
-                raise ConfigError(f"{path}: no {', '.join(missing)} in it; a pool to evaluate on needs them.")
-            label = np.asarray(shard["label"])
-            n = len(label) if limit is None else min(limit, len(label))
-            if label.ndim != 1 or not np.isin(label, (0, 1)).all():
-                raise ConfigError(f"{path}: label must be 0 or 1, one a stamp; got {np.unique(label)[:5].tolist()}.")
-            columns = {name: shard[name] for name in shard.files if name not in _PIXELS | _ABOUT}
-            kinds = shard["kinds"] if "kinds" in shard.files else None
-            scale = float(shard["pixel_scale"])
-            bands = tuple(str(band) for band in np.atleast_1d(shard["bands"]))
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise ConfigError(f"{path}: not a pool of stamps that can be read ({error}).") from error
+    with opened_pool(str(path)) as archive:
+        missing = [name for name in ("image", "label", "bands", "pixel_scale") if name not in archive.names]
+        if missing:
+            raise ConfigError(f"{path}: no {', '.join(missing)} in it; a pool to evaluate on needs them.")
+        lens, kind = labels(archive, str(path))
+        columns = {name: archive.whole(name) for name in archive.names if name not in _PIXELS | _ABOUT}
+        scale = float(archive.whole("pixel_scale"))
+        bands = tuple(str(band) for band in np.atleast_1d(archive.whole("bands")))
+    n = len(lens) if limit is None else min(limit, len(lens))
     truth: dict[str, npt.NDArray[Any]] = {}
     for name, values in columns.items():
-        if values.ndim == 0 or len(values) != len(label):
+        if values.ndim == 0 or len(values) != len(lens):
             continue
         flat = np.median(values, axis=tuple(range(1, values.ndim))) if values.ndim > 1 else values
-        truth[name] = (kinds[flat] if name == "kind" and kinds is not None and flat.dtype.kind in "iu" else flat)[:n]
-    return PoolHead(path, label[:n].astype(bool), truth, bands, scale)
+        truth[name] = (kind if name == "kind" else flat)[:n]
+    return PoolHead(path, lens[:n], truth, bands, scale)
 
 
 def _joined(heads: list[PoolHead]) -> dict[str, npt.NDArray[Any]]:
@@ -171,13 +153,10 @@ def _joined(heads: list[PoolHead]) -> dict[str, npt.NDArray[Any]]:
 def read_pixels(head: PoolHead, masks: bool) -> Part:
     """The stamps of a shard, with inverse variance and masks where they are there and wanted; raises ConfigError."""
     n = len(head.lens)
-    try:
-        with np.load(head.path, allow_pickle=False) as shard:
-            image = np.asarray(shard["image"][:n], dtype=np.float32)
-            ivar = shard["ivar"][:n] if masks and "ivar" in shard else None
-            mask = shard["mask"][:n] if masks and "mask" in shard else None
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise ConfigError(f"{head.path}: pixels can't be read ({error}).") from error
+    with opened_pool(str(head.path)) as archive:
+        told = [name for name in ("ivar", "mask") if masks and name in archive.names]
+        image = np.asarray(archive.whole("image")[:n], dtype=np.float32)
+        ivar, mask = (archive.whole(name)[:n] if name in told else None for name in ("ivar", "mask"))
     if image.ndim != 4 or image.shape[:2] != (n, len(head.bands)):
         raise ConfigError(f"{head.path}: image has shape {image.shape}; expected ({n}, {len(head.bands)}, y, x).")
     return Part(image, ivar, mask)

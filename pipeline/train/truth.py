@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.errors import ConfigError
+from pipeline.io.npz import Archive
+from pipeline.io.pools import labels, opened_pool, pools_of
 from pipeline.train.data import allotted
-from pipeline.train.sources.npy import Archive
-from pipeline.train.sources.pools import labels, matching, opened_pool
 
 _NO_TRUTH = {"image", "ivar", "mask", "arc", "bands", "kinds"}
 
@@ -47,7 +47,7 @@ def read_truth(patterns: Sequence[str], limit: int | None = None) -> pa.Table:
 
 def _of_pattern(pattern: str) -> pa.Table:
     tables = []
-    for path in matching([pattern]):
+    for path in pools_of([pattern]):
         with opened_pool(path) as archive:
             if "label" not in archive.names:
                 raise ConfigError(f"{path}: a pool needs label; it has {', '.join(archive.names)}.")

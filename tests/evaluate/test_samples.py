@@ -100,7 +100,7 @@ def test_masks_are_told_only_where_asked(tmp_path):
         ({"without": ("label",)}, "no label in it"),
         ({"label": np.zeros(6)}, "all 6 stamps are others"),
         ({"label": np.ones(6)}, "all 6 stamps are lenses"),
-        ({"label": np.full(6, 2)}, "must be 0 or 1"),
+        ({"label": np.full(6, 2)}, "neither 0 nor 1"),
         ({"image": np.zeros((6, 2, 8, 8))}, "image has shape"),
         ({"without": ("theta_E",)}, "no column theta_E"),
     ],

@@ -14,9 +14,10 @@ import numpy.typing as npt
 from astropy.io import fits
 
 from pipeline.errors import ConfigError
+from pipeline.io.pools import plain_kinds
 from pipeline.train.data_config import BolognaConfig
 from pipeline.train.sources.folders import parts
-from pipeline.train.sources.opened import Opened, in_part, label_of, plain_kinds
+from pipeline.train.sources.opened import Opened, in_part, label_of
 
 _AB_NANOJANSKY = 31.4
 _NAME = re.compile(r"^(?:image|img)?[A-Za-z0-9]*_(?P<band>[A-Za-z0-9]+)-(?P<id>\d+)\.fits?(?:\.gz|\.fz)?$")

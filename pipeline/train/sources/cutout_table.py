@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ConfigError
+from pipeline.io.pools import plain_kinds
 from pipeline.io.products import live_files
 from pipeline.io.tables import read_table
 from pipeline.train.data_config import TableConfig
 from pipeline.train.sources.cutouts import FieldCutouts, read_cutouts, rows_of_part, scan_fields
-from pipeline.train.sources.opened import Opened, Rows, label_of, plain_kinds
+from pipeline.train.sources.opened import Opened, Rows, label_of
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ import numpy.typing as npt
 from astropy.io import fits
 
 from pipeline.errors import ConfigError
+from pipeline.io.npz import UNREADABLE, open_archive
+from pipeline.io.pools import plain_kinds
 from pipeline.io.stamps import ARRAY_SUFFIXES, FITS_SUFFIXES, PICTURE_SUFFIXES, StampSet, open_stamps
 from pipeline.models import colour
 from pipeline.train.data_config import FoldersConfig, GridConfig, StampsConfig
-from pipeline.train.sources.npy import UNREADABLE, open_archive
-from pipeline.train.sources.opened import AT_ONCE, Opened, Part, Rows, in_part, indices, plain_kinds
+from pipeline.train.sources.opened import AT_ONCE, Opened, Part, Rows, in_part, indices
 
 _HEADERS_READ = 2000
 """Most headers of a folder that are looked at for their pixel scale, evenly spread."""

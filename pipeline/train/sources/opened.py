@@ -91,11 +91,6 @@ class Opened:
         )
 
 
-def plain_kinds(lens: npt.NDArray[np.bool_]) -> npt.NDArray[np.str_]:
-    """Kinds of stamps of which no more than the label is known."""
-    return np.where(lens, "lens", "other")
-
-
 def in_part(config: PartConfig, keys: Sequence[int | str] | Rows, text: str) -> Rows:
     """Rows of the config's part, ascending.
 

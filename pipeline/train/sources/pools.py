@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +11,8 @@ import numpy.typing as npt
 
 from pipeline.errors import ConfigError
 from pipeline.flags import fatal
-from pipeline.train.sources.npy import UNREADABLE, Archive, open_archive
-from pipeline.train.sources.opened import AT_ONCE, Opened, Part, Rows, indices, plain_kinds
+from pipeline.io.pools import labels, opened_pool, pools_of
+from pipeline.train.sources.opened import AT_ONCE, Opened, Part, Rows, indices
 
 
 @dataclass(frozen=True)
@@ -27,60 +24,6 @@ class _Pool:
     side: int
     lens: npt.NDArray[np.bool_]
     kind: npt.NDArray[np.str_]
-
-
-def matching(patterns: Sequence[str]) -> list[str]:
-    """Files that the patterns match, those of each pattern sorted.
-
-    Raises
-    ------
-    ConfigError
-        If a pattern matches none.
-    """
-    paths: list[str] = []
-    for pattern in patterns:
-        found = sorted(glob.glob(pattern))
-        if not found:
-            raise ConfigError(f"no pool matches {pattern} (from {Path.cwd()}); write some with `lensscan simulate`.")
-        paths += found
-    return paths
-
-
-@contextmanager
-def opened_pool(path: str) -> Iterator[Archive]:
-    """Open one pool; what is damaged in it, also while it is being read, is a ConfigError."""
-    try:
-        with open_archive(path) as archive:
-            yield archive
-    except UNREADABLE as error:
-        raise ConfigError(
-            f"{path}: not a pool of stamps ({error}); write it again with `lensscan simulate`."
-        ) from error
-
-
-def labels(archive: Archive, path: str) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
-    """Whether each stamp of a pool is a lens, and its kind by name.
-
-    Raises
-    ------
-    ConfigError
-        For a label that is neither 0 nor 1, a kind without a name, or too few of either.
-    """
-    label = archive.whole("label")
-    wrong = np.flatnonzero(~np.isin(label, (0, 1)))
-    if label.ndim != 1 or label.dtype.kind not in "biuf" or wrong.size:
-        value = label.reshape(-1)[wrong[0]] if wrong.size else f"of shape {label.shape}"
-        raise ConfigError(f"{path}: label {value} is neither 0 nor 1; write the pool again.")
-    lens = label.astype(np.bool_)
-    kind = archive.whole("kind") if "kind" in archive.names else plain_kinds(lens)
-    if kind.shape != lens.shape:
-        raise ConfigError(f"{path}: kind has shape {kind.shape}, label {lens.shape}; they must match.")
-    if np.issubdtype(kind.dtype, np.integer) and "kinds" in archive.names:
-        names = archive.whole("kinds")
-        if kind.size and not 0 <= kind.min() <= kind.max() < len(names):
-            raise ConfigError(f"{path}: kind is {kind.min()} to {kind.max()}, but there are {len(names)} kinds.")
-        kind = names[kind]
-    return lens, kind.astype(np.str_)
 
 
 def open_pools(patterns: Sequence[str], bands: tuple[str, ...], pixel_scale: float) -> Opened:
@@ -104,7 +47,7 @@ def open_pools(patterns: Sequence[str], bands: tuple[str, ...], pixel_scale: flo
     ConfigError
         If a pattern matches nothing, or a pool is damaged or of other bands, size or pixel scale.
     """
-    pools = [_open_pool(path, bands, pixel_scale) for path in matching(patterns)]
+    pools = [_open_pool(path, bands, pixel_scale) for path in pools_of(patterns)]
     for pool in pools:
         if pool.side != pools[0].side:
             raise ConfigError(
