@@ -86,8 +86,9 @@ def open_samples(config: EvaluationConfig, absent: dict[str, str]) -> list[Sampl
     ConfigError
         For a sample that is there and can't be read.
     """
-    from pipeline.evaluate.config import PoolsConfig
+    from pipeline.evaluate.config import DetectionsConfig, OthersConfig, PoolsConfig
     from pipeline.evaluate.lenses import open_real_lenses
+    from pipeline.evaluate.others import open_detections, open_others
     from pipeline.evaluate.pools import open_pools
     from pipeline.io.pools import matching
 
@@ -101,8 +102,15 @@ def open_samples(config: EvaluationConfig, absent: dict[str, str]) -> list[Sampl
                 absent[sample.name] = f"no file matches {', '.join(missing)}; make it with `lensscan simulate`"
             else:
                 samples.append(open_pools(sample))
-        elif not Path(sample.stamps).is_dir():
+        elif isinstance(sample, DetectionsConfig):
+            if Path(sample.scan).is_dir():
+                samples.append(open_detections(sample, config.seed))
+            else:
+                absent[sample.name] = f"no folder {sample.scan}; scan the survey with `lensscan scan`"
+        elif not Path(sample.stamps).exists():
             absent[sample.name] = f"no folder {sample.stamps}"
+        elif isinstance(sample, OthersConfig):
+            samples.append(open_others(sample))
         else:
             samples.append(open_real_lenses(sample, config.baselines, config.seed))
     return samples

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from pipeline.evaluate.config import COLUMNS
 from pipeline.evaluate.figures import Figure
-from pipeline.evaluate.result import Evaluation, SampleResult
+from pipeline.evaluate.result import Drift, Evaluation, SampleResult
 
 _LABEL, _CELL = 58, 30
 _COMPLETENESS = "completeness at FPR"
@@ -83,10 +83,15 @@ def _probe_lines(evaluation: Evaluation) -> list[str]:
 def _drift_lines(evaluation: Evaluation) -> list[str]:
     return [
         f"threshold of {row.threshold_from} at {row.rate:.2g}: {_or_reason(row.share)} of the {row.share.n_others:,} "
-        f"others of {row.measured_on} pass"
+        f"others of {row.measured_on} pass{_lenses(row)}"
         for row in evaluation.drift
         if row.scorer == evaluation.ensemble
     ]
+
+
+def _lenses(row: Drift) -> str:
+    found = row.completeness
+    return f", and {figure_text(found)} of its {found.n_lenses:,} lenses" if found.value is not None else ""
 
 
 def _rest(evaluation: Evaluation, output: Path) -> list[str]:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config import Arcsec, StrictModel, expand, read_toml, validate
+from pipeline.config import Arcsec, Degrees, Magnitude, StrictModel, expand, read_toml, validate
 from pipeline.errors import ConfigError
+from pipeline.splits import USUAL_CELL, USUAL_SHARES, Shares, Split
 
 Column = Literal["simulations", "injections", "real"]
 COLUMNS: Mapping[Column, str] = {
@@ -146,7 +147,60 @@ class RealLensesConfig(_SampleConfig):
         return value
 
 
-SampleConfig = Annotated[PoolsConfig | RealLensesConfig, Field(discriminator="kind")]
+class _NoLensConfig(_SampleConfig):
+    """A sample without a known lens: only thresholds of other samples are told on it, and its own on them."""
+
+    column: Column = "real"
+    split: Split | Literal["all"] = "all"
+    shares: Shares = Field(default=dict(USUAL_SHARES))
+
+
+class OthersConfig(_NoLensConfig):
+    """A folder of real stamps, of which none is taken for a lens.
+
+    Attributes
+    ----------
+    stamps : str
+        Folder or array, as `lensscan stamps` reads.
+    bands : tuple of str
+        Of the stamps.
+    pixel_scale : arcsec
+    size : arcsec
+        Side of what is cut from the middle of each.
+    zero_point : mag, optional
+        AB magnitude of one unit of the files without MAGZERO; without it they are in nJy.
+    split, shares : str, share of each split
+        Files are dealt out by a hash of their names, as injections into them do.
+    """
+
+    kind: Literal["others"]
+    stamps: str
+    bands: tuple[str, ...] = Field(min_length=1)
+    pixel_scale: Arcsec
+    size: Arcsec
+    zero_point: Magnitude | None = None
+
+
+class DetectionsConfig(_NoLensConfig):
+    """A scan's own detections, all of them unlabelled.
+
+    Attributes
+    ----------
+    scan : str
+        The scan's output.
+    limit : int
+        Of the detections; of more an even draw.
+    split, cell, shares : str, angle, share of each split
+        Part of the sky, as injections into the scan have it.
+    """
+
+    kind: Literal["detections"]
+    scan: str
+    limit: int = Field(20_000, ge=1)
+    cell: Degrees = Field(USUAL_CELL, validate_default=True, gt=0)
+
+
+SampleConfig = Annotated[PoolsConfig | RealLensesConfig | OthersConfig | DetectionsConfig, Field(discriminator="kind")]
 
 
 class EvaluationConfig(StrictModel):

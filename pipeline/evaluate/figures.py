@@ -56,6 +56,14 @@ def share_figure(name: str, count: int, n_others: int, reason: str | None = None
     return Figure(name, found.value, found.low, found.high, 0, n_others)
 
 
+def found_figure(name: str, count: int, n_lenses: int, reason: str | None = None) -> Figure:
+    """A share of lenses with its Wilson interval; without a value where there is a reason or no lens."""
+    found = share(count, n_lenses)
+    if reason is not None or not n_lenses:
+        return Figure(name, None, None, None, n_lenses, 0, reason or "no lens")
+    return Figure(name, found.value, found.low, found.high, n_lenses, 0)
+
+
 @dataclass(frozen=True)
 class Bootstrap:
     """A tally with its replicates, drawn once for all figures.

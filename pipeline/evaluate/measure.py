@@ -10,14 +10,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import ModelMismatch
+from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.evaluate import figures as merit
 from pipeline.evaluate.baselines import BASELINES, baselines
 from pipeline.evaluate.breakdown import Slice, breakdown
 from pipeline.evaluate.config import COLUMNS, EvaluationConfig
 from pipeline.evaluate.curves import curve, reliability
 from pipeline.evaluate.realism import Probe, control, embeddings, probe
-from pipeline.evaluate.result import Drift, Evaluation, SampleResult, ScorerResult
+from pipeline.evaluate.result import Drift, Evaluation, OthersResult, SampleResult, ScorerResult
 from pipeline.evaluate.samples import Part, Sample
 from pipeline.evaluate.splits import SplitCheck
 from pipeline.evaluate.tally import tally
@@ -108,7 +108,7 @@ def score_sample(sample: Sample, ensemble: Ensemble, config: EvaluationConfig, r
         at_threshold=np.column_stack([even.score, even.members]),
         baselines=simple,
         rows=rows,
-        embedded={name: np.concatenate(seen) for name, seen in embedded.items()},
+        embedded={name: np.concatenate(seen) for name, seen in embedded.items() if seen},
     )
 
 
@@ -134,13 +134,22 @@ def evaluate(
     splits : sequence of SplitCheck
     version : str
         Of lensscan.
+
+    Raises
+    ------
+    ConfigError
+        If no sample has lenses.
     """
-    present = {scores.sample.column for scores in scored}
+    complete = [scores for scores in scored if scores.sample.lens.any()]
+    alone = [scores for scores in scored if not scores.sample.lens.any()]
+    if not complete:
+        raise ConfigError(f"evaluation {config.name!r}: no sample with lenses can be measured.")
+    present = {scores.sample.column for scores in complete}
     told = {sample.column for sample in config.samples if sample.name in not_measured}
     silent: dict[str, str] = {
         str(column): "no sample of the evaluation stands in it" for column in COLUMNS if column not in present | told
     }
-    probes, no_probe = _probes(scored, ensemble, config)
+    probes, no_probe = _probes(complete, ensemble, config)
     return Evaluation(
         name=config.name,
         description=config.description,
@@ -148,10 +157,11 @@ def evaluate(
         members=ensemble.package_digests(),
         config=config.model_dump(mode="json"),
         version=version,
-        samples=tuple(_sample(scores, ensemble, config) for scores in scored),
+        samples=tuple(_sample(scores, ensemble, config) for scores in complete),
         not_measured={**not_measured, **silent},
         probes=tuple(probes),
         no_probe=no_probe,
+        others=tuple(_others(scores) for scores in alone),
         drift=tuple(_drift(scored, ensemble, config)),
         splits=tuple(splits),
     )
@@ -202,6 +212,12 @@ def _sample(scores: Scores, ensemble: Ensemble, config: EvaluationConfig) -> Sam
         ),
         notes=sample.notes,
     )
+
+
+def _others(scores: Scores) -> OthersResult:
+    sample = scores.sample
+    lost = int((~np.isfinite(scores.ensemble)).sum())
+    return OthersResult(sample.name, sample.column, len(sample), lost, sample.notes)
 
 
 def _columns(scores: Scores, ensemble: Ensemble) -> list[tuple[str, Kind, npt.NDArray[Any]]]:
@@ -264,9 +280,10 @@ def _drift(scored: Sequence[Scores], ensemble: Ensemble, config: EvaluationConfi
             if kind == "baseline":
                 continue
             threshold = merit.threshold_at(tally(mine, first.sample.lens), rate)
-            others = np.nan_to_num(theirs[~second.sample.lens], nan=-np.inf)
-            label = f"share above the threshold of {first.sample.name}"
+            above, lens = np.nan_to_num(theirs, nan=-np.inf) > threshold, second.sample.lens
+            label = f"above the threshold of {first.sample.name}"
             reason = None if (~first.sample.lens).sum() * rate >= 1 else f"{first.sample.name} has too few others"
-            found = merit.share_figure(label, int((others > threshold).sum()), len(others), reason)
-            rows.append(Drift(name, first.sample.name, second.sample.name, rate, found))
+            share = merit.share_figure(f"share {label}", int(above[~lens].sum()), int((~lens).sum()), reason)
+            found = merit.found_figure(f"completeness {label}", int(above[lens].sum()), int(lens.sum()), reason)
+            rows.append(Drift(name, first.sample.name, second.sample.name, rate, share, found))
     return rows

@@ -14,7 +14,7 @@ from pipeline.evaluate.figures import Figure
 from pipeline.evaluate.gallery import Picture
 from pipeline.evaluate.histories import History
 from pipeline.evaluate.report_plots import breakdown_plots, curve_plots, history_plots, reliability_plots
-from pipeline.evaluate.result import Evaluation, SampleResult, ScorerResult
+from pipeline.evaluate.result import Evaluation, OthersResult, SampleResult, ScorerResult
 
 _TITLES = {"false alarms": "Top false alarms", "missed": "Missed lenses", "predictions": "Drawn at random"}
 _OF_EACH = ("AUROC", "completeness at FPR")
@@ -34,6 +34,7 @@ def page(evaluation: Evaluation, pictures: Sequence[Picture], histories: Sequenc
         _probe(evaluation),
         _drift(evaluation),
         *(_sample(evaluation, sample, pictures) for sample in evaluation.samples),
+        *(_others(sample, pictures) for sample in evaluation.others),
         _histories(histories),
         _members(evaluation),
         _splits(evaluation),
@@ -52,6 +53,10 @@ def _header(evaluation: Evaluation) -> str:
         f"<div><b>{sample.n_lenses:,} / {sample.n_others:,}</b>"
         f"<span>lenses / others, {escape(sample.name)}</span></div>"
         for sample in evaluation.samples
+    )
+    tiles += "".join(
+        f"<div><b>{sample.n_others:,}</b><span>without a known lens, {escape(sample.name)}</span></div>"
+        for sample in evaluation.others
     )
     tiles += "".join(
         f'<div class="missing"><b>not measured</b><span>{escape(_title(name))}</span></div>'
@@ -142,14 +147,16 @@ def _drift(evaluation: Evaluation) -> str:
         return ""
     rows = "".join(
         f"<tr><th>{escape(row.scorer)}</th><td>{escape(row.threshold_from)}</td><td>{row.rate:.2g}</td>"
-        f"<td>{escape(row.measured_on)}</td><td>{_long(row.share)}</td><td>{row.share.n_others:,}</td></tr>"
+        f"<td>{escape(row.measured_on)}</td><td>{_long(row.share)}</td><td>{row.share.n_others:,}</td>"
+        f"<td>{_long(row.completeness)}</td><td>{row.completeness.n_lenses:,}</td></tr>"
         for row in evaluation.drift
     )
     return (
-        "<section><h2>Thresholds don't travel</h2><p>The share of one sample's others that pass the threshold which a "
-        "given share of another's passes.</p>"
+        "<section><h2>Thresholds don't travel</h2><p>The shares of one sample's others and lenses that pass the "
+        "threshold which a given share of another's others passes.</p>"
         '<div class="wide"><table class="grid"><thead><tr><th>score</th><th>threshold from</th><th>at</th>'
-        f"<th>measured on</th><th>share</th><th>others</th></tr></thead><tbody>{rows}</tbody></table></div></section>"
+        "<th>measured on</th><th>share of others</th><th>others</th><th>completeness</th><th>lenses</th>"
+        f"</tr></thead><tbody>{rows}</tbody></table></div></section>"
     )
 
 
@@ -157,17 +164,31 @@ def _sample(evaluation: Evaluation, sample: SampleResult, pictures: Sequence[Pic
     prior, detections = float(evaluation.config["prior"]), int(evaluation.config["detections"])
     notes = ". ".join(note[:1].upper() + note[1:] for note in sample.notes)
     lost = f"{sample.unscored_lenses:,} lenses and {sample.unscored_others:,} others have no score"
-    shown = ""
-    for choice, title in _TITLES.items():
-        cards = "".join(_card(item) for item in pictures if item.sample == sample.name and item.choice == choice)
-        shown += f'<h3>{title}</h3><div class="cards">{cards}</div>' if cards else ""
     return (
         f"<section><h2>{escape(sample.name)} <small>({escape(COLUMNS[sample.column])})</small></h2>"
         f"<p>{escape(notes)}. {lost}.</p>"
         f'<div class="plots">{curve_plots(sample, prior, detections)}{reliability_plots(sample)}</div>'
         f"{_confusion(evaluation, sample)}"
-        f"{breakdown_plots(sample, float(evaluation.config['breakdown_rate']))}{shown}</section>"
+        f"{breakdown_plots(sample, float(evaluation.config['breakdown_rate']))}"
+        f"{_cards(sample.name, pictures)}</section>"
     )
+
+
+def _others(sample: OthersResult, pictures: Sequence[Picture]) -> str:
+    """A sample without a known lens: what its shares are is told among the thresholds."""
+    notes = ". ".join(note[:1].upper() + note[1:] for note in sample.notes)
+    return (
+        f"<section><h2>{escape(sample.name)} <small>(no known lens)</small></h2>"
+        f"<p>{escape(notes)}. {sample.unscored_others:,} have no score.</p>{_cards(sample.name, pictures)}</section>"
+    )
+
+
+def _cards(name: str, pictures: Sequence[Picture]) -> str:
+    shown = ""
+    for choice, title in _TITLES.items():
+        cards = "".join(_card(item) for item in pictures if item.sample == name and item.choice == choice)
+        shown += f'<h3>{title}</h3><div class="cards">{cards}</div>' if cards else ""
+    return shown
 
 
 def _confusion(evaluation: Evaluation, sample: SampleResult) -> str:

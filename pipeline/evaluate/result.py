@@ -73,8 +73,19 @@ class SampleResult:
 
 
 @dataclass(frozen=True)
+class OthersResult:
+    """A sample without a known lens, on which only thresholds are told."""
+
+    name: str
+    column: Column
+    n_others: int
+    unscored_others: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Drift:
-    """Share of one sample's others above the threshold that a share `rate` of another's pass: thresholds travel badly.
+    """One sample above the threshold that a share `rate` of another's others pass: thresholds travel badly.
 
     Attributes
     ----------
@@ -84,6 +95,9 @@ class Drift:
     rate : float
         The false-positive share that was meant.
     share : Figure
+        Of the others of the sample that is measured on.
+    completeness : Figure
+        The share of its lenses.
     """
 
     scorer: str
@@ -91,6 +105,7 @@ class Drift:
     measured_on: str
     rate: float
     share: Figure
+    completeness: Figure
 
 
 @dataclass(frozen=True)
@@ -112,6 +127,8 @@ class Evaluation:
     probes : tuple of Probe
     no_probe : str or None
         Why there is none.
+    others : tuple of OthersResult
+        Samples without a known lens.
     drift : tuple of Drift
     splits : tuple of SplitCheck
     """
@@ -126,6 +143,7 @@ class Evaluation:
     not_measured: Mapping[str, str]
     probes: tuple[Probe, ...]
     no_probe: str | None
+    others: tuple[OthersResult, ...]
     drift: tuple[Drift, ...]
     splits: tuple[SplitCheck, ...]
 

@@ -122,5 +122,9 @@ def _of(truth: Mapping[str, npt.NDArray[Any]]) -> tuple[frozenset[bytes], frozen
     stamps: frozenset[bytes] = frozenset()
     if drawn:
         rows = np.column_stack(drawn)
-        stamps = frozenset(row.tobytes() for row in rows if np.isfinite(row).any())
+        # What is injected into files without a WCS has no place, and only its id tells a galaxy as it is from another.
+        ids = truth["objid"].tolist() if "objid" in truth else [0] * len(rows)
+        stamps = frozenset(
+            row.tobytes() + str(key).encode() for row, key in zip(rows, ids, strict=True) if np.isfinite(row).any()
+        )
     return stamps, frozenset(key for key in sources if key >= 0), cells

@@ -224,6 +224,36 @@ def test_stamps_that_the_members_were_trained_on_are_refused(tmp_path, ensemble)
         run_evaluation(str(config), out=tmp_path / "out")
 
 
+def test_a_sample_without_lenses_has_thresholds_told_on_it_and_gives_its_own(tmp_path, ensemble):
+    rng = np.random.default_rng(4)
+    np.save(tmp_path / "others.npy", light(rng, 40))
+    text = f'[[samples]]\nname = "plain"\nkind = "others"\nstamps = "{tmp_path}/others.npy"\nbands = ["g", "r", "i"]\n'
+    config = write_config(
+        tmp_path / "e.toml",
+        ensemble,
+        pools_text("made", "simulations", write_pool(tmp_path / "made", 80, 1)),
+        text + 'pixel_scale = "0.3 arcsec"\nsize = "9.6 arcsec"\n',
+    )
+    found = run_evaluation(str(config), out=tmp_path / "out").evaluation
+    assert [sample.name for sample in found.samples] == ["made"]
+    assert [(sample.name, sample.n_others) for sample in found.others] == [("plain", 40)]
+    assert "real" in found.not_measured
+    table = pq.read_table(tmp_path / "out" / "scores.parquet").to_pandas()
+    made, plain = (table[table["sample"] == name] for name in ("made", "plain"))
+    rows = {(row.threshold_from, row.measured_on): row for row in found.drift if row.scorer == "one"}
+    others, lenses = (made[made["label"] == label]["logit_one"].dropna() for label in (False, True))
+    there = plain["logit_one"]
+    # A tenth of 40 may lie above: the threshold is the fifth highest.
+    assert rows["made", "plain"].share.value == pytest.approx((there > np.sort(others)[-5]).mean())
+    assert rows["made", "plain"].completeness.value is None
+    assert rows["plain", "made"].completeness.value == pytest.approx((lenses > np.sort(there)[-5]).sum() / 40)
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "no known lens" in report
+    only = write_config(tmp_path / "only.toml", ensemble, text + 'pixel_scale = "0.3 arcsec"\nsize = "9.6 arcsec"\n')
+    with pytest.raises(ConfigError, match="no sample with lenses"):
+        run_evaluation(str(only), out=tmp_path / "only")
+
+
 def test_shipped_evaluations_are_whole(monkeypatch):
     monkeypatch.setenv("LENSSCAN_DATA", "/somewhere")
     for name in shipped("evaluations"):
