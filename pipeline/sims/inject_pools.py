@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import fields
 from pathlib import Path
-
-import numpy as np
 
 from pipeline.sims.inject import inject_stamps
 from pipeline.sims.inject_config import INJECTION_KINDS
 from pipeline.sims.inject_plan import InjectionPlan
-from pipeline.sims.pools import shard_seed
+from pipeline.sims.pools import save_shard, shard_seed
 
 
 def write_injected_shard(plan: InjectionPlan, folder: Path, seed: int, number: int, count: int) -> Path:
@@ -31,20 +27,6 @@ def write_injected_shard(plan: InjectionPlan, folder: Path, seed: int, number: i
     """
     stamps = inject_stamps(plan, count, shard_seed(seed, number))
     path = folder / f"pool-{number:05d}.npz"
-    partial = path.with_suffix(".part")
-    with partial.open("wb") as stream:
-        np.savez(
-            stream,
-            image=stamps.image,
-            ivar=stamps.ivar,
-            mask=stamps.mask,
-            label=stamps.label,
-            arc=stamps.arc,
-            bands=np.array(plan.config.bands),
-            pixel_scale=np.float64(plan.config.pixel_scale),
-            kinds=np.array(INJECTION_KINDS),
-            seed=np.int64(seed),
-            **{item.name: getattr(stamps.truth, item.name) for item in fields(stamps.truth)},
-        )
-    os.replace(partial, path)
+    config = plan.config
+    save_shard(path, stamps, bands=config.bands, pixel_scale=config.pixel_scale, kinds=INJECTION_KINDS, seed=seed)
     return path

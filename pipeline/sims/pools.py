@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +14,12 @@ from pipeline.errors import ProductMismatch
 from pipeline.sims.config import KINDS, SimsConfig
 from pipeline.sims.stamp_truth import SimulatedStamps
 from pipeline.sims.stamps import simulate_stamps
+
+if TYPE_CHECKING:
+    from pipeline.sims.inject_stamps import InjectedStamps
+
+_COLUMNS = {"x": "centre_x", "y": "centre_y", "pixel_scale": "true_pixel_scale"}
+"""Names in a pool of what the truth of simulated stamps calls otherwise."""
 
 
 def pool_shards(config: SimsConfig, n: int | None = None) -> list[int]:
@@ -56,7 +64,7 @@ def write_shard(config: SimsConfig, folder: Path, seed: int, number: int, count:
     """
     stamps = simulate_stamps(config, count, shard_seed(seed, number))
     path = folder / f"pool-{number:05d}.npz"
-    _write(path, stamps, config, seed)
+    save_shard(path, stamps, bands=config.bands, pixel_scale=config.pixel_scale, kinds=KINDS, seed=seed)
     return path
 
 
@@ -65,10 +73,30 @@ def shard_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0])
 
 
-def _write(path: Path, stamps: SimulatedStamps, config: SimsConfig, seed: int) -> None:
-    truth = {item.name: getattr(stamps.truth, item.name) for item in fields(stamps.truth)}
-    truth["centre_x"], truth["centre_y"] = truth.pop("x"), truth.pop("y")
-    truth["true_pixel_scale"] = truth.pop("pixel_scale")
+def save_shard(
+    path: Path,
+    stamps: SimulatedStamps | InjectedStamps,
+    *,
+    bands: Sequence[str],
+    pixel_scale: float,
+    kinds: Sequence[str],
+    seed: int,
+) -> None:
+    """Write stamps with their truth as one shard of a pool, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    stamps : SimulatedStamps or InjectedStamps
+    bands : sequence of str
+    pixel_scale : float, arcsec
+        The pool's nominal one.
+    kinds : sequence of str
+        Names, which the truth's `kind` indexes.
+    seed : int
+        Of the pool.
+    """
+    truth = {_COLUMNS.get(item.name, item.name): getattr(stamps.truth, item.name) for item in fields(stamps.truth)}
     partial = path.with_suffix(".part")
     with partial.open("wb") as stream:
         np.savez(
@@ -78,9 +106,9 @@ def _write(path: Path, stamps: SimulatedStamps, config: SimsConfig, seed: int) -
             mask=stamps.mask,
             label=stamps.label,
             arc=stamps.arc,
-            bands=np.array(config.bands),
-            pixel_scale=np.float64(config.pixel_scale),
-            kinds=np.array(KINDS),
+            bands=np.array(bands),
+            pixel_scale=np.float64(pixel_scale),
+            kinds=np.array(kinds),
             seed=np.int64(seed),
             **truth,
         )
