@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pipeline.evaluate.histories import METRICS
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-METRICS, SPEED, TENSORBOARD = "metrics.jsonl", "speed.jsonl", "tensorboard"
+SPEED, TENSORBOARD = "speed.jsonl", "tensorboard"
 
 
 class History:
@@ -67,14 +69,6 @@ class History:
         if self._board is not None:
             for key, value in values.items():
                 self._board.add_scalar(key, value, step)
-
-
-def read_history(folder: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`, in order; none where there is no such file."""
-    path = folder / METRICS
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 
 def _keep_until(path: Path, step: int) -> None:

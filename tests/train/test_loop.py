@@ -17,7 +17,6 @@ from pipeline.evaluate.metrics import auroc
 from pipeline.models.package import find_package, load_package
 from pipeline.train.config import MiningConfig, SamplerConfig, TrainConfig
 from pipeline.train.data import Stamps
-from pipeline.train.history import read_history
 from pipeline.train.loop import CHECKPOINT, COMPANION, Progress, fingerprint_seed, train
 from pipeline.train.mining import hard_factors
 from pipeline.train.stream import Stream, class_factors
@@ -55,12 +54,16 @@ class Stop(Exception):
     pass
 
 
+def read_history(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
 def test_it_learns_rings(tmp_path: Path):
     trained = train(
         config(optimiser={"batch": 32, "epochs": 12, "average": 0.9}), rings(256, 1), rings(100, 2), tmp_path
     )
     assert auroc(trained.logits, rings(100, 2).lens).value > 0.9
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    lines = read_history(tmp_path)
     assert lines[-1]["auroc"] > 0.9
     assert {"step", "loss"} <= set(lines[0])
     speed = [json.loads(line) for line in (tmp_path / "speed.jsonl").read_text().splitlines()]

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from pipeline.train.method_config import AsymmetricConfig
 from pipeline.train.methods import Batch, Context, Method
 from pipeline.train.methods.label_loss import label_loss
-from pipeline.train.methods.mixup import mixup
-from pipeline.train.methods.unlabelled import ramp
+from pipeline.train.methods.unlabelled import in_one_pass, ramp
 
 
 class Asymmetric(Method):
@@ -34,11 +33,9 @@ class Asymmetric(Method):
     def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
         """The loss of the labels, and `taken_for_others`."""
         config = self.config
-        channels, labels = mixup(batch.channels, batch.labels, config.mixup, context.chance)
-        logits = network(torch.cat([channels, batch.views[0]]))
-        known, others = logits[: len(labels)], logits[len(labels) :]
+        labelled, others = in_one_pass(network, batch, batch.views[0], config, context)
         weight = config.weight * ramp(context, config.ramp)
         return {
-            config.loss: label_loss(known, labels, config).mean(),
+            config.loss: labelled,
             "taken_for_others": weight * label_loss(others, torch.zeros_like(others), config).mean(),
         }

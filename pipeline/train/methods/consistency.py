@@ -10,9 +10,7 @@ from torch.nn import functional
 
 from pipeline.train.method_config import ConsistencyConfig
 from pipeline.train.methods import Batch, Context, Method
-from pipeline.train.methods.label_loss import label_loss
-from pipeline.train.methods.mixup import mixup
-from pipeline.train.methods.unlabelled import ramp, still_norms
+from pipeline.train.methods.unlabelled import in_one_pass, ramp, still_norms
 
 
 class Consistency(Method):
@@ -38,12 +36,10 @@ class Consistency(Method):
         """The loss of the labels, and `consistency`."""
         config = self.config
         looked_at, target = self._look_and_target(network, batch, context)
-        channels, labels = mixup(batch.channels, batch.labels, config.mixup, context.chance)
-        logits = network(torch.cat([channels, looked_at]))
-        known, others = logits[: len(labels)], logits[len(labels) :]
+        labelled, others = in_one_pass(network, batch, looked_at, config, context)
         weight = config.weight * ramp(context, config.ramp)
         return {
-            config.loss: label_loss(known, labels, config).mean(),
+            config.loss: labelled,
             "consistency": weight * distance(others, target, config.distance),
         }
 

@@ -11,9 +11,7 @@ from torch.nn import functional
 
 from pipeline.train.method_config import PseudoLabelConfig
 from pipeline.train.methods import Batch, Context, Method
-from pipeline.train.methods.label_loss import label_loss
-from pipeline.train.methods.mixup import mixup
-from pipeline.train.methods.unlabelled import ramp
+from pipeline.train.methods.unlabelled import in_one_pass, ramp
 
 
 class PseudoLabel(Method):
@@ -32,12 +30,10 @@ class PseudoLabel(Method):
     def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
         """The loss of the labels, and `pseudo_label`."""
         config = self.config
-        channels, labels = mixup(batch.channels, batch.labels, config.mixup, context.chance)
-        logits = network(torch.cat([channels, batch.views[0]]))
-        known, others = logits[: len(labels)], logits[len(labels) :]
+        labelled, others = in_one_pass(network, batch, batch.views[0], config, context)
         weight = config.weight * ramp(context, config.ramp)
         return {
-            config.loss: label_loss(known, labels, config).mean(),
+            config.loss: labelled,
             "pseudo_label": weight * own_label_loss(others, config.threshold),
         }
 

@@ -6,10 +6,34 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline.train.methods import Context
+from pipeline.train.method_config import UnlabelledConfig
+from pipeline.train.methods import Batch, Context
+from pipeline.train.methods.label_loss import label_loss
+from pipeline.train.methods.mixup import mixup
+
+
+def in_one_pass(
+    network: nn.Module, batch: Batch, looked_at: Tensor, config: UnlabelledConfig, context: Context
+) -> tuple[Tensor, Tensor]:
+    """The loss of the labels, a scalar, and the logits (m,) of stamps without, from one pass that normalises both.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    batch : Batch
+    looked_at : float32 (m, channels, y, x)
+        The stamps without labels.
+    config : UnlabelledConfig
+    context : Context
+    """
+    channels, labels = mixup(batch.channels, batch.labels, config.mixup, context.chance)
+    logits = network(torch.cat([channels, looked_at]))
+    known, others = logits[: len(labels)], logits[len(labels) :]
+    return label_loss(known, labels, config).mean(), others
 
 
 def ramp(context: Context, share: float) -> float:
