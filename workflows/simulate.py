@@ -39,6 +39,7 @@ def run_simulation(
     n: int | None = None,
     workers: int = 2,
     split: str | None = None,
+    lens_share: float | None = None,
 ) -> SimulateResult:
     """Simulate by a config.
 
@@ -55,6 +56,8 @@ def run_simulation(
         Processes that write shards of a pool, this one if it is 1; what is written doesn't depend on it.
     split : {"train", "validation", "test", "all"}, optional
         Of the sky and of the source galaxies, instead of the config's.
+    lens_share : float, optional
+        Share of lenses in a pool, instead of the config's.
 
     Raises
     ------
@@ -67,6 +70,8 @@ def run_simulation(
     config = load_sims(config_reference)
     if split is not None:
         config = with_split(config, split)
+    if lens_share is not None:
+        config = _with_lens_share(config, lens_share)
     folder = Path(out)
     if not isinstance(config, SkyConfig):
         count, files = write_pool(config, folder, seed, n=n, workers=workers)
@@ -94,6 +99,18 @@ def with_split(
     if sky is not None:
         changes["sky"] = sky.model_copy(update={"split": split})
     return config.model_copy(update=changes)
+
+
+def _with_lens_share(
+    config: SimsConfig | SkyConfig | InjectionConfig, share: float
+) -> SimsConfig | SkyConfig | InjectionConfig:
+    from pipeline.errors import ConfigError
+
+    if config.kind == "sky":
+        raise ConfigError("--lens-share: a sky plants `lenses` of them; set that in its config.")
+    if not 0 <= share <= 1:
+        raise ConfigError(f"--lens-share must lie between 0 and 1, not {share:g}.")
+    return config.model_copy(update={"lens_share": share})
 
 
 def write_pool(
@@ -202,11 +219,14 @@ def simulate(
     split: Annotated[
         str | None, typer.Option("--split", help="train, validation, test or all, instead of the config's.")
     ] = None,
+    lens_share: Annotated[
+        float | None, typer.Option("--lens-share", help="Share of lenses in a pool, instead of the config's.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Simulate stamps for training, or a synthetic survey, by a config."""
     with reporting(as_json):
-        result = run_simulation(config, out, seed, n=n, workers=workers, split=split)
+        result = run_simulation(config, out, seed, n=n, workers=workers, split=split, lens_share=lens_share)
         show(as_json, asdict(result), lambda: f"{result.n} in {result.files} files, {result.output}")
 
 

@@ -68,3 +68,16 @@ def load_path(name: str) -> Path:
     from pipeline.config import find
 
     return find(name, "sims")
+
+
+def test_the_share_of_lenses_can_be_asked_for_and_must_be_a_share_of_a_pool(
+    command: typer.Typer, tmp_path: Path
+) -> None:
+    arguments = ["stamps", "--out", str(tmp_path / "pool"), "--n", "6", "--lens-share"]
+    assert CliRunner().invoke(command, [*arguments, "0", "--json"]).exit_code == 0
+    with np.load(tmp_path / "pool" / "pool-00000.npz") as pool:
+        assert not pool["label"].any()
+    refused = CliRunner().invoke(command, [*arguments, "1.5", "--json"])
+    assert (refused.exit_code, "between 0 and 1" in json.loads(refused.stdout)["error"]) == (2, True)
+    sky = CliRunner().invoke(command, ["small-sky", "--out", str(tmp_path / "sky"), "--lens-share", "0.5", "--json"])
+    assert (sky.exit_code, "plants" in json.loads(sky.stdout)["error"]) == (2, True)
