@@ -142,7 +142,7 @@ def test_stamps_of_a_space_telescope_have_one_sharp_band_with_gaps_and_cosmic_ra
     vis = load_sims("vis-stamps")
     assert isinstance(vis, SimsConfig)
     stamps = simulate_stamps(vis.model_copy(update={"artefact_share": 1.0}), 30, seed=2)
-    assert stamps.image.shape == (30, 1, 100, 100)
+    assert stamps.image.shape == (30, 1, vis.size, vis.size)
     assert (stamps.truth.seeing < 0.21).all()
     seen = np.bitwise_or.reduce(stamps.truth.artefacts)
     assert seen & np.uint32(PixelFlag.CHIP_GAP)
