@@ -12,7 +12,7 @@ from pipeline.catalogue.purity import PurityRow
 from pipeline.evaluate.calibrate_compare import TOP_SHARE, RuleFigures
 from pipeline.evaluate.calibrate_purity import LabelledPurity
 from pipeline.evaluate.figures import Figure
-from workflows.calibrate import DETECTIONS, CalibrateResult, FitOptions
+from workflows.calibrate_result import DETECTIONS, CalibrateResult, FitOptions
 from workflows.recombine import RecombineOutcome
 
 

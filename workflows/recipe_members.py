@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.train.recipe import MemberPlan, Recipe
-    from workflows.train import TrainResult
+    from workflows.train_member import TrainResult
 
 
 def train_members(recipe: Recipe, *, resume: bool) -> list[TrainResult]:
@@ -57,7 +57,7 @@ def run_folder(recipe: Recipe, member: MemberPlan) -> Path:
 
 
 def _train(recipe: Recipe, member: MemberPlan, resume: bool, threads: int | None = None) -> TrainResult:
-    from workflows.train import train_member
+    from workflows.train_member import train_member
 
     config = member.config
     if threads is not None:

@@ -66,8 +66,9 @@ def _simulation(pool: PoolRecipe, recipe: Recipe) -> SimsConfig | InjectionConfi
     """A pool's simulation, in its split and, for an injection, into the recipe's scan."""
     from pipeline.config import find
     from pipeline.errors import ConfigError
-    from pipeline.sims.config import SkyConfig, load_sims
+    from pipeline.sims.config import SkyConfig
     from pipeline.sims.inject_config import InjectionConfig
+    from pipeline.sims.load import load_sims
     from workflows.simulate import with_split
 
     config = with_split(load_sims(find(pool.config, "sims", recipe.path.parent)), pool.split)

@@ -64,7 +64,8 @@ def run_simulation(
     ConfigError, ProductMismatch
         For a wrong configuration, or a folder that holds a pool already.
     """
-    from pipeline.sims.config import SkyConfig, load_sims
+    from pipeline.sims.config import SkyConfig
+    from pipeline.sims.load import load_sims
 
     started = perf_counter()
     config = load_sims(config_reference)

@@ -16,7 +16,7 @@ from workflows.recipe_pools import PoolResult, write_pools
 if TYPE_CHECKING:
     from pipeline.models.ensemble import Ensemble
     from pipeline.train.recipe import EvaluationRecipe, Recipe
-    from workflows.train import TrainResult
+    from workflows.train_member import TrainResult
 
 ENSEMBLE, EVALUATION, REPORT = "ensemble.toml", "evaluation.toml", "report"
 STEPS = ".steps"

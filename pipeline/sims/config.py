@@ -1,30 +1,15 @@
-"""What a simulation is told: populations, observing conditions, artefacts and the layout of a synthetic sky.
-
-A simulation's TOML has `kind = "stamps"`, `kind = "sky"` or `kind = "injection"` (`inject_config`), and `population`
-names a second file with the galaxies, lenses and artefacts, so that stamps for training and skies for tests share one
-population:
-`population = "population.toml"`, or a table with what differs from the file::
-
-    [population]
-    file = "population.toml"
-    galaxies = { central_magnitude = ["20.5 mag", "24.8 mag"] }
-"""
+"""What a simulation is told: populations, observing conditions, artefacts and the layout of a synthetic sky."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.config import Arcsec, ArcsecOrZero, Degrees, Magnitude, StrictModel, expand, find, read_toml, validate
-from pipeline.errors import ConfigError
+from pipeline.config import Arcsec, ArcsecOrZero, Degrees, Magnitude, StrictModel
 from pipeline.sims.hst_sources import SourcesConfig
 from pipeline.sims.population_config import Population
 from pipeline.sims.ranges import ArcsecRange, Range, Share
-
-if TYPE_CHECKING:
-    from pipeline.sims.inject_config import InjectionConfig
 
 BANDS = ("g", "r", "i", "z", "VIS")
 """Bands that the populations have colours for: from blue to red, and Euclid's, which spans r, i and z."""
@@ -217,58 +202,6 @@ class SkyConfig(StrictModel):
         if without:
             raise ValueError(f'no seeing for band {", ".join(without)}; add {without[0]} = "0.9 arcsec" to it')
         return self
-
-
-def load_sims(reference: str | Path) -> SimsConfig | SkyConfig | InjectionConfig:
-    """A simulation's config, with its population read from the file that it names.
-
-    Parameters
-    ----------
-    reference : str or path
-        A path, or the name of a shipped config.
-
-    Raises
-    ------
-    ConfigError
-        If a file is missing or a key or value is wrong.
-    """
-    path = find(reference, "sims")
-    values: dict[str, Any] = expand(read_toml(path), str(path))
-    if "population" in values:
-        values["population"] = _read_population(values["population"], path)
-    match values.get("kind"):
-        case "stamps":
-            return validate(SimsConfig, values, str(path))
-        case "sky":
-            return validate(SkyConfig, values, str(path))
-        case "injection":
-            from pipeline.sims.inject_config import InjectionConfig
-
-            return validate(InjectionConfig, values, str(path))
-        case other:
-            raise ConfigError(
-                f'{path}: kind is {other!r}; a simulation has kind = "stamps", kind = "sky" or kind = "injection".'
-            )
-
-
-def _read_population(given: Any, path: Path) -> Population:
-    """The population of a file, or of a table with `file` and what differs from it."""
-    changes = dict(given) if isinstance(given, dict) else {"file": given}
-    reference = changes.pop("file", None)
-    if not isinstance(reference, str):
-        raise ConfigError(f'{path}: population needs a file, such as population = "population.toml".')
-    where = find(reference, "sims", relative_to=path.parent)
-    merged = _merged(expand(read_toml(where), str(where)), changes)
-    return validate(Population, merged, f"{path} on {where}" if changes else str(where))
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `changes`, table by table."""
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
 
 
 def _has_conditions(bands: tuple[str, ...], conditions: Conditions) -> None:

@@ -8,7 +8,6 @@ Every stamp is turned and mirrored (eight ways) after the injection, so that the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +22,7 @@ from pipeline.sims.cosmology import dispersion_of, einstein_radius
 from pipeline.sims.dispersion import dispersion, table
 from pipeline.sims.hst_lenses import galaxy_behind, is_red
 from pipeline.sims.hst_sources import Galaxy, place
+from pipeline.sims.inject_lens import InjectedLens, Injection
 from pipeline.sims.inject_noise import gains, sky_sigmas, with_light
 from pipeline.sims.inject_objects import read_cutouts
 from pipeline.sims.inject_plan import InjectionPlan
@@ -46,49 +46,6 @@ _MOST_DRAWS = 200
 """Draws a lens, on average, after which no visible arc is taken to be possible."""
 _MOST_MASSES = 2000
 """Draws of one deflector and source, after which the population and the galaxies are taken not to go together."""
-
-
-@dataclass(frozen=True)
-class InjectedLens:
-    """A lens that was drawn for a galaxy.
-
-    Attributes
-    ----------
-    deflector : int
-        Index into the plan's deflectors.
-    source : LensedSource
-    colour : float64 (band,)
-        The source's flux over that in r.
-    redshift, source_redshift : float
-    dispersion : km/s
-    source_id : int
-        Of the HST galaxy; -1 for a Sersic source.
-    red : bool
-    snr, least_share : float
-        What the arc's S/N shall be, and how much of it has to be visible.
-    """
-
-    deflector: int
-    source: LensedSource
-    colour: Float64
-    redshift: float
-    source_redshift: float
-    dispersion: float
-    source_id: int
-    red: bool
-    snr: float
-    least_share: float
-
-
-@dataclass(frozen=True)
-class Injection:
-    """A cutout with its arc, before it is turned and resampled: stamps (band, y, x), arc without noise."""
-
-    stamps: Stamps
-    arc: Float32
-    lens: InjectedLens
-    share: float
-    source_mag: float
 
 
 def inject_stamps(plan: InjectionPlan, n: int, seed: int) -> InjectedStamps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,9 @@ from pipeline.flags import PixelFlag, either
 from pipeline.io.cutout_store import Stamps
 from pipeline.models.resample import resample
 from pipeline.sims.inject_config import InjectionConfig
+from pipeline.sims.inject_lens import Injection
 from pipeline.sims.inject_plan import InjectionPlan
 from pipeline.sims.light import Float32, Float64
-
-if TYPE_CHECKING:
-    from pipeline.sims.inject import Injection
 
 Int64 = npt.NDArray[np.int64]
 UInt32 = npt.NDArray[np.uint32]

@@ -19,7 +19,8 @@ from pipeline.sims.artefacts import (
     Window,
     put_all,
 )
-from pipeline.sims.config import ARTEFACTS, load_sims
+from pipeline.sims.config import ARTEFACTS
+from pipeline.sims.load import load_sims
 from pipeline.sims.population_config import Population
 
 SIGMA = np.array([10.0, 12.0])

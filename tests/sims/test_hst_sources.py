@@ -10,7 +10,7 @@ import torch
 from astropy.io import fits
 
 from pipeline.errors import ConfigError
-from pipeline.sims.config import SimsConfig, load_sims
+from pipeline.sims.config import SimsConfig
 from pipeline.sims.hst_sources import (
     CATALOGUE,
     IMAGES,
@@ -22,6 +22,7 @@ from pipeline.sims.hst_sources import (
     read_galaxies,
 )
 from pipeline.sims.light import Grid
+from pipeline.sims.load import load_sims
 from pipeline.sims.mass import Deflector
 from pipeline.sims.render import LensedSource, lensed
 from pipeline.sims.source_images import PlacedGalaxy, image_brightness

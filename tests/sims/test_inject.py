@@ -12,8 +12,9 @@ from pipeline.errors import ConfigError
 from pipeline.flags import PixelFlag, has
 from pipeline.io.cutout_store import Stamps
 from pipeline.sims.hst_sources import Galaxy
-from pipeline.sims.inject import InjectedLens, Injection, inject, inject_stamps
+from pipeline.sims.inject import inject, inject_stamps
 from pipeline.sims.inject_config import INJECTION_KINDS
+from pipeline.sims.inject_lens import InjectedLens, Injection
 from pipeline.sims.inject_objects import read_cutouts
 from pipeline.sims.inject_plan import InjectionPlan, prepare
 from pipeline.sims.inject_stamps import InjectedStamps, on_grid, turned, turned_vector

@@ -10,10 +10,10 @@ from astropy.io import fits
 
 from pipeline.errors import ConfigError
 from pipeline.flags import PixelFlag
-from pipeline.sims.config import load_sims
 from pipeline.sims.inject import inject_stamps
 from pipeline.sims.inject_config import InjectionConfig
 from pipeline.sims.inject_plan import prepare
+from pipeline.sims.load import load_sims
 from pipeline.splits import split_of
 
 SCALE, SIDE, FILES, NOISE = 0.05, 121, 12, 0.02

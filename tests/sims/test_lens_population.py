@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.sims.config import SkyConfig, load_sims
+from pipeline.sims.config import SkyConfig
 from pipeline.sims.cosmology import dispersion_of, distances, einstein_radius
 from pipeline.sims.dispersion import dispersion, magnitude
 from pipeline.sims.lens_population import Foreground, draw_deflector, draw_theta_e, lens_mass, lens_system
+from pipeline.sims.load import load_sims
 from pipeline.sims.population_config import Population
 
 BANDS = ("g", "r", "i", "z")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.sims.config import SimsConfig, load_sims
+from pipeline.sims.config import SimsConfig
+from pipeline.sims.load import load_sims
 from pipeline.sims.negatives import NEGATIVES
 from pipeline.sims.population import counted_magnitude, field_light, flux_of, fluxes, red_colours, red_redshift
 

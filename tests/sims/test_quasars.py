@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from pipeline.errors import ConfigError
-from pipeline.sims.config import SimsConfig, load_sims
+from pipeline.sims.config import SimsConfig
 from pipeline.sims.lens_population import lens_system
 from pipeline.sims.light import Grid, Sersic
+from pipeline.sims.load import load_sims
 from pipeline.sims.mass import Deflector, Sphere, deflection
 from pipeline.sims.quasars import image_positions, quasar_behind
 from pipeline.sims.render import LensedSource, lensed

@@ -8,8 +8,9 @@ import pytest
 
 from pipeline.config import config_root, shipped
 from pipeline.errors import ConfigError
-from pipeline.sims.config import SimsConfig, SkyConfig, load_sims
+from pipeline.sims.config import SimsConfig, SkyConfig
 from pipeline.sims.inject_config import InjectionConfig
+from pipeline.sims.load import load_sims
 
 
 @pytest.mark.parametrize("name", [name for name in shipped("sims") if name != "population"])

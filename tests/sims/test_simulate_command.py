@@ -10,7 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pipeline.sims.config import SimsConfig, load_sims
+from pipeline.sims.config import SimsConfig
+from pipeline.sims.load import load_sims
 from pipeline.sims.pools import shard_seed
 from pipeline.sims.stamps import simulate_stamps
 from workflows.simulate import simulate

@@ -14,7 +14,8 @@ from pipeline.config import load
 from pipeline.errors import ProductMismatch
 from pipeline.flags import PixelFlag
 from pipeline.geometry import to_pixel, to_sky
-from pipeline.sims.config import SkyConfig, load_sims
+from pipeline.sims.config import SkyConfig
+from pipeline.sims.load import load_sims
 from pipeline.sims.sky import write_survey
 from pipeline.sims.sky_objects import turned
 from pipeline.surveys.description import SurveyConfig

@@ -10,7 +10,8 @@ import pytest
 from pipeline.errors import ConfigError, ProductMismatch
 from pipeline.flags import PixelFlag
 from pipeline.sims.conditions import correlated_noise, sky_sigma
-from pipeline.sims.config import ARTEFACTS, KINDS, SimsConfig, load_sims
+from pipeline.sims.config import ARTEFACTS, KINDS, SimsConfig
+from pipeline.sims.load import load_sims
 from pipeline.sims.pools import check_folder, pool_shards, write_shard
 from pipeline.sims.stamp_truth import SimulatedStamps
 from pipeline.sims.stamps import simulate_stamps

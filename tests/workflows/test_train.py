@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from pipeline.models.package import load_package
-from pipeline.sims.config import load_sims
+from pipeline.sims.load import load_sims
 from pipeline.sims.pools import write_shard
 from workflows.train import train
 
