@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from pipeline.errors import ConfigError
 from pipeline.evaluate.calibrate import FEWEST, Method, fit_calibration
 from pipeline.evaluate.calibrate_rules import fit_rule
-from pipeline.models.calibration import log_odds, logit
+from pipeline.models.calibration import Calibration, log_odds, logit
 from pipeline.models.combination import Combination, Rule
 from pipeline.models.ensemble import Ensemble
 
@@ -86,6 +87,31 @@ def fit_combination(
     prior: float,
 ) -> Ensemble:
     """The second half: the rule on top of calibrated members, and what it gives calibrated."""
+
+    def fit(combined: npt.NDArray[np.float64]) -> Calibration:
+        return fit_calibration(combined, truth, fitted_on, method=method, prior=prior)
+
+    return combined_by(rule, ensemble, values, truth, prior=prior, fit=fit)
+
+
+def combined_by(
+    rule: Rule,
+    ensemble: Ensemble,
+    values: npt.NDArray[Any],
+    truth: npt.NDArray[Any],
+    *,
+    prior: float,
+    fit: Callable[[npt.NDArray[np.float64]], Calibration],
+) -> Ensemble:
+    """Calibrated members with a rule fitted on logits (n, members) and labels (n,), calibrated by `fit`.
+
+    Parameters
+    ----------
+    prior : float in (0, 1)
+        Lenses and others are weighted to it in the fit of the rule.
+    fit : callable
+        From what the rule gives (n,), as `uncalibrated`, to its calibration.
+    """
     evidence = np.stack(
         [
             log_odds(values[:, column], member.calibration, prior) - logit(prior)
@@ -95,8 +121,7 @@ def fit_combination(
     )
     combination = fit_rule(rule, evidence, values, truth, ensemble.names, prior=prior)
     fitted = replace(ensemble, rule=rule, combination=combination, calibration=None)
-    combined = uncalibrated(fitted, values, prior)
-    return replace(fitted, calibration=fit_calibration(combined, truth, fitted_on, method=method, prior=prior))
+    return replace(fitted, calibration=fit(uncalibrated(fitted, values, prior)))
 
 
 def uncalibrated(ensemble: Ensemble, logits: npt.NDArray[Any], prior: float) -> npt.NDArray[np.float64]:

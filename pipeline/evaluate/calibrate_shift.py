@@ -11,10 +11,9 @@ import numpy.typing as npt
 
 from pipeline.errors import ConfigError
 from pipeline.evaluate.calibrate import Method
-from pipeline.evaluate.calibrate_ensemble import uncalibrated
-from pipeline.evaluate.calibrate_rules import fit_rule
+from pipeline.evaluate.calibrate_ensemble import combined_by, uncalibrated
 from pipeline.evaluate.calibrate_survey import Shift, fit_offset, fit_unlabelled
-from pipeline.models.calibration import Calibration, log_odds, logit
+from pipeline.models.calibration import Calibration
 from pipeline.models.combination import Rule
 from pipeline.models.ensemble import Ensemble
 
@@ -106,14 +105,9 @@ def fit_survey_ensemble(
     )
     logits = np.concatenate([found, plain]).astype(np.float64)
     truth = np.arange(len(logits)) < len(found)
-    evidence = np.stack(
-        [
-            log_odds(logits[:, column], member.calibration, weigh) - logit(weigh)
-            for column, member in enumerate(members)
-        ],
-        axis=1,
-    )
-    combination = fit_rule(rule, evidence, logits, truth, ensemble.names, prior=weigh)
-    fitted = replace(ensemble, members=members, rule=rule, combination=combination, calibration=None)
-    combined = uncalibrated(fitted, logits, weigh)
-    return replace(fitted, calibration=fit(combined[truth], combined[~truth], fitted_on))
+    calibrated = replace(ensemble, members=members)
+
+    def fit_combined(combined: npt.NDArray[np.float64]) -> Calibration:
+        return fit(combined[truth], combined[~truth], fitted_on)
+
+    return combined_by(rule, calibrated, logits, truth, prior=weigh, fit=fit_combined)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_LARGEST_RATIO = 3.0
-"""A band is at most this many times the reddest one; beyond, the core is noise."""
 
-
-def colour_difference(known: Tensor, valid: Tensor, sigma: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+def colour_difference(
+    known: Tensor, valid: Tensor, sigma: Tensor, radius: int, largest: float
+) -> tuple[Tensor, Tensor]:
     """Each band minus the last one scaled to the core's colour, and the noise of that.
 
     An old galaxy has one colour, so its light goes, whatever its shape, and what is bluer stays: RingFinder's
@@ -26,6 +25,8 @@ def colour_difference(known: Tensor, valid: Tensor, sigma: Tensor, radius: int) 
         Noise of a pixel.
     radius : int
         Half the side in pixels of the square that is the core.
+    largest : float
+        Bound of the flux ratio, which lies between 0 and it; a core without light in the last band gets it.
 
     Returns
     -------
@@ -35,6 +36,6 @@ def colour_difference(known: Tensor, valid: Tensor, sigma: Tensor, radius: int) 
     """
     y, x = known.shape[-2] // 2, known.shape[-1] // 2
     core = known[..., max(y - radius, 0) : y + radius, max(x - radius, 0) : x + radius].sum((-2, -1), keepdim=True)
-    ratio = (core[:, :-1] / core[:, -1:].clamp_min(1e-12)).clamp(0.0, _LARGEST_RATIO)
+    ratio = (core[:, :-1] / core[:, -1:].clamp_min(1e-12)).clamp(0.0, largest)
     left = torch.where(valid[:, :-1] & valid[:, -1:], known[:, :-1] - ratio * known[:, -1:], 0.0)
     return left, (sigma[:, :-1].square() + (ratio * sigma[:, -1:]).square()).sqrt()

@@ -47,6 +47,8 @@ class NormalisationConfig(StrictModel):
         Whether there are channels of colour differences; bands then run from blue to red.
     core : arcsec
         Half the side of the square that the core's colour is measured in.
+    largest_ratio : float
+        A core is taken for at most this many times as bright in a band as in the last one; beyond, it is noise.
     """
 
     kind: Literal["adaptive_asinh"] = "adaptive_asinh"
@@ -57,6 +59,7 @@ class NormalisationConfig(StrictModel):
     floor_sigma: float = Field(10.0, gt=0)
     difference: bool = False
     core: Arcsec = Field("0.9 arcsec", validate_default=True)
+    largest_ratio: float = Field(3.0, gt=0)
 
     def channels(self, bands: int) -> int:
         """How many channels `normalise` makes of a number of bands."""
@@ -167,7 +170,8 @@ def adaptive_asinh(image: Tensor, valid: Tensor, config: NormalisationConfig, pi
     bright = _asinh(known / (config.peak_softening * peak)).div_(math.asinh(1.0 / config.peak_softening))
     stretched = [faint, bright]
     if config.difference:
-        left, noise = colour_difference(known, valid, sigma, max(1, round(config.core / pixel_scale)))
+        radius = max(1, round(config.core / pixel_scale))
+        left, noise = colour_difference(known, valid, sigma, radius, config.largest_ratio)
         stretched.append(
             _asinh(left / (config.noise_softening * noise)).div_(10 * math.asinh(1 / config.noise_softening))
         )
