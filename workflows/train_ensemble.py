@@ -115,7 +115,7 @@ def calibrate(recipe: Recipe, pools: Sequence[PoolResult]) -> None:
     weights = [[member.name, member.fingerprint()] for member in plain.members]
     about = [recipe.config.name, recipe.config.description]
     # The prior is the survey's: nothing that is fitted here depends on it.
-    wanted = _hash([about, asked.model_dump(exclude={"prior"}), weights, _ids(pools)])
+    wanted = _hash([about, asked.model_dump(exclude={"prior"}), plain.views, weights, _ids(pools)])
     marker = output / STEPS / "calibration.json"
     if _is_done(marker, wanted):
         _tell(f"{output / ENSEMBLE}: done before")
@@ -204,7 +204,7 @@ def _uncalibrated(recipe: Recipe) -> Ensemble:
     from pipeline.models.package import load_package
 
     packages = tuple(load_package(package_folder(recipe, member)) for member in recipe.members)
-    return Ensemble(recipe.config.name, packages, (1.0,) * len(packages), "mean_log_odds")
+    return Ensemble(recipe.config.name, packages, (1.0,) * len(packages), "mean_log_odds", views=recipe.config.views)
 
 
 def _evaluation_values(recipe: Recipe, asked: EvaluationRecipe, path: Path) -> dict[str, Any]:

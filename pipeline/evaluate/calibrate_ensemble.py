@@ -133,13 +133,19 @@ def uncalibrated(ensemble: Ensemble, logits: npt.NDArray[Any], prior: float) -> 
 def one_member(ensemble: Ensemble, column: int) -> Ensemble:
     """An ensemble of one of the members."""
     member = ensemble.members[column]
-    return Ensemble(member.name, (member,), (1.0,), "mean_log_odds", Combination(), None)
+    return Ensemble(member.name, (member,), (1.0,), "mean_log_odds", Combination(), None, ensemble.views)
+
+
+def known_rows(logits: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """The rows (n,) that every member has a logit of."""
+    answer: npt.NDArray[np.bool_] = np.isfinite(logits).all(axis=1)
+    return answer
 
 
 def scorable(
     logits: npt.NDArray[Any], lens: npt.NDArray[Any], what: str
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """The rows that every member has a logit of.
+    """Logits and labels of `known_rows`.
 
     Raises
     ------
@@ -150,7 +156,7 @@ def scorable(
         raise ConfigError(
             f"{what}: {len(logits):,} rows of logits and {len(lens):,} labels are not of the same stamps."
         )
-    known = np.isfinite(logits).all(axis=1)
+    known = known_rows(logits)
     values, truth = np.asarray(logits, np.float64)[known], np.asarray(lens, bool)[known]
     n_lenses, n_others = int(truth.sum()), int((~truth).sum())
     if min(n_lenses, n_others) < FEWEST:

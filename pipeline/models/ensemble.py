@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ from pipeline.models.package import ModelCard, ModelPackage, find_package, load_
 from pipeline.provenance import fingerprint
 
 Float32 = npt.NDArray[np.float32]
+
+Views = Literal[1, 2, 4]
 
 _LARGEST_SCALE_RATIO = 3.0
 """Pixels this many times coarser than the model's carry too little of an arc to be scored."""
@@ -44,10 +46,12 @@ class EnsembleConfig(StrictModel):
 
     `rule` combines the members' calibrated scores, with the parameters in `combination`. What comes out is in general
     not calibrated, even where every member is (Ranjan & Gneiting 2010, JRSS B 72, 71): `calibration` makes it so.
+    `views` is part of what the calibrations were fitted to.
     """
 
     name: str
     description: str
+    views: Views = 1
     rule: Rule = "mean_log_odds"
     members: tuple[MemberConfig, ...] = Field(min_length=1)
     combination: Combination = Combination()
@@ -102,6 +106,10 @@ class Ensemble:
         The rule's other parameters.
     calibration : Calibration or None
         Of the combined log likelihood ratio (of `rank`: of the log-odds of the mean rank).
+    views : 1, 2 or 4
+        How many quarter turns of a stamp a member's logit is the mean of: upright; and upside down; all four. The sky
+        has no upright, a network has, and the mean is nearer what it would say of the object as such, at the cost of
+        as many passes (test-time augmentation; Dieleman et al. 2015, MNRAS 450, 1441).
     """
 
     name: str
@@ -110,6 +118,7 @@ class Ensemble:
     rule: Rule
     combination: Combination = field(default_factory=Combination)
     calibration: Calibration | None = None
+    views: Views = 1
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -160,7 +169,7 @@ class Ensemble:
 
     def fingerprint(self) -> str:
         """Hash of what the logits depend on; calibration and rule don't count."""
-        return fingerprint([[member.name, member.fingerprint()] for member in self.members])
+        return fingerprint([self.views, [[member.name, member.fingerprint()] for member in self.members]])
 
     def calibration_fingerprint(self) -> str:
         """Hash of what makes scores of logits, and shares of distances: calibrations, weights and rule."""
@@ -328,7 +337,7 @@ def load_ensemble(reference: str | Path, relative_to: Path | None = None) -> Ens
     except ValueError as error:
         raise ConfigError(f"{path}: {error}.") from error
     weights = tuple(member.weight for member in config.members)
-    return Ensemble(config.name, members, weights, config.rule, config.combination, config.calibration)
+    return Ensemble(config.name, members, weights, config.rule, config.combination, config.calibration, config.views)
 
 
 def _load_member(config: MemberConfig, folder: Path) -> ModelPackage:

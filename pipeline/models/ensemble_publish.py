@@ -42,7 +42,8 @@ def save_ensemble(path: Path, ensemble: Ensemble, description: str) -> None:
             values["familiarity"] = (place / FAMILIARITY).as_posix()
         members.append(values)
     combination = {key: value for key, value in ensemble.combination.model_dump().items() if value is not None}
-    text: dict[str, Any] = {"name": ensemble.name, "description": description, "rule": ensemble.rule}
+    text: dict[str, Any] = {"name": ensemble.name, "description": description, "views": ensemble.views}
+    text["rule"] = ensemble.rule
     if combination:
         text["combination"] = combination
     if ensemble.calibration is not None:

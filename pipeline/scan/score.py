@@ -25,6 +25,9 @@ Float32 = npt.NDArray[np.float32]
 _CENTRE = 1.5
 """Half the side, in arcsec, of the central square that must hold at least one valid pixel."""
 
+_TURNS = {1: (), 2: (2,), 4: (1, 2, 3)}
+"""Quarter turns beside the upright view, by the number of views."""
+
 _CPU_SLICE = 32
 """Stamps that are resampled and normalised at a time on a CPU."""
 
@@ -79,7 +82,9 @@ def ask_members(
     config: ScoreConfig,
     device: str | None = None,
 ) -> MemberAnswers:
-    """Logits and distances of every member, in one forward pass, for cutouts of any size and pixel scale.
+    """Logits and distances of every member, in one pass, for cutouts of any size and pixel scale.
+
+    A logit is the mean over the ensemble's views of the stamp, a distance that of the upright one.
 
     A pixel counts as valid in a band where it is finite, its `ivar` is positive and no fatal flag lies on
     it. A stamp has no score from a member (NaN) if, on the member's own grid, some band has fewer valid
@@ -123,7 +128,7 @@ def ask_members(
     place = torch.device(device) if device is not None else choose_device(config.device)
     logits = np.full((len(image), len(ensemble.members)), np.nan, dtype=np.float32)
     distances = np.full_like(logits, np.nan)
-    forwards = [_forward(member, place, config.dtype) for member in ensemble.members]
+    forwards = [_forward(member, place, config.dtype, ensemble.views) for member in ensemble.members]
     with torch.inference_mode():
         for rows, pixels, valid in _batches(image, ivar, mask, config.batch):
             inputs: dict[_Input, tuple[Tensor, Tensor]] = {}
@@ -205,7 +210,9 @@ def _enough(kept: Tensor, covered: Tensor, wanted: _Input, config: ScoreConfig) 
     return (fraction >= config.min_valid_fraction) & centre
 
 
-def _forward(member: ModelPackage, place: torch.device, dtype: str) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
+def _forward(
+    member: ModelPackage, place: torch.device, dtype: str, views: int
+) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
     """The member's logits and distances on a device; weights of a CUDA device stay there for the next call."""
     network = member.network.to(place)
     familiarity = None if member.familiarity is None else member.familiarity.to(place)
@@ -215,14 +222,23 @@ def _forward(member: ModelPackage, place: torch.device, dtype: str) -> Callable[
             torch.autocast(place.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         ):
+            turned = [network(_turned(channels, turn)) for turn in _TURNS[views]]
             if familiarity is None:
-                logit: Tensor = network(channels)
-                return logit.float(), None
+                upright: Tensor = network(channels)
+                return _mean([upright, *turned]), None
             embedding = network.embed(channels)
-            logit = network.head.classify(embedding)
-        return logit.float(), _distance(familiarity, embedding, member.name)
+            upright = network.head.classify(embedding)
+        return _mean([upright, *turned]), _distance(familiarity, embedding, member.name)
 
     return forward
+
+
+def _turned(channels: Tensor, turns: int) -> Tensor:
+    return torch.rot90(channels, turns, (-2, -1)).contiguous(memory_format=torch.channels_last)
+
+
+def _mean(logits: list[Tensor]) -> Tensor:
+    return torch.stack([logit.float() for logit in logits]).mean(0)
 
 
 def _distance(familiarity: Familiarity, embedding: Tensor, name: str) -> Tensor:

@@ -19,6 +19,7 @@ from pipeline.config import StrictModel, expand, find, read_toml, validate
 from pipeline.errors import ConfigError
 from pipeline.io import products
 from pipeline.models.combination import Rule
+from pipeline.models.ensemble import Views
 from pipeline.scan_config import load_scan
 from pipeline.splits import Split
 from pipeline.train.config import TrainConfig
@@ -181,12 +182,15 @@ class RecipeConfig(StrictModel):
         Processes that write a pool.
     parallel : int
         Members that train at once, in processes with one thread each where there are several.
+    views : 1, 2 or 4
+        Quarter turns of a stamp that a score is the mean of, see `pipeline.models.ensemble.Ensemble`.
     """
 
     kind: Literal["ensemble"]
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     description: str
     output: str
+    views: Views = 1
     scan: str | None = None
     workers: int = Field(2, ge=1)
     parallel: int = Field(1, ge=1)

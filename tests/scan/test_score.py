@@ -86,6 +86,28 @@ def test_rows_follow_the_input_across_batches(ensemble: Ensemble):
     np.testing.assert_allclose(score(image[order], ensemble), score(image, ensemble)[order], atol=1e-5)
 
 
+class Corners(torch.nn.Module):
+    """The mean of the first channel at some corners of a stamp."""
+
+    def __init__(self, *corners: tuple[int, int]) -> None:
+        super().__init__()
+        self.corners = corners
+
+    def forward(self, channels: torch.Tensor) -> torch.Tensor:
+        return torch.stack([channels[:, 0, y, x] for y, x in self.corners]).mean(0)
+
+
+@pytest.mark.parametrize(
+    ("views", "corners"), [(1, [(0, 0)]), (2, [(0, 0), (-1, -1)]), (4, [(0, 0), (0, -1), (-1, -1), (-1, 0)])]
+)
+def test_a_logit_is_the_mean_over_quarter_turns_of_the_stamp(ensemble: Ensemble, views: int, corners):
+    first = ensemble.members[0]
+    one = replace(ensemble, members=(replace(first, network=Corners((0, 0))),), weights=(1.0,), views=views)
+    all_at_once = replace(one, members=(replace(first, network=Corners(*corners)),), views=1)
+    image = cutouts(11)
+    np.testing.assert_allclose(score(image, one), score(image, all_at_once), rtol=1e-6)
+
+
 def test_bands_are_taken_by_name(ensemble: Ensemble):
     image = cutouts(4)
     extra = np.concatenate([image[:, [2]], cutouts(4, seed=9)[:, :1], image[:, [0]], image[:, [1]]], axis=1)
