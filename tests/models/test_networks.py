@@ -84,6 +84,12 @@ def test_a_resnet_of_two_blocks_has_eighteen_layers():
 def test_multipliers_of_an_efficientnet_widen_and_deepen_it():
     plain, wide, deep = (build("efficientnet", 7, arguments) for arguments in ({}, {"width": 1.5}, {"depth": 2.0}))
     assert count(wide, nn.Conv2d) == count(plain, nn.Conv2d)
-    assert count(deep, nn.Linear) - count(plain, nn.Linear) == 2 * 10
+    assert len(deep.blocks) == 2 * len(plain.blocks) == 20  # type: ignore[arg-type]
     assert wide.blocks[-1].project[0].out_channels == 168  # type: ignore[index, union-attr]
     assert plain.blocks[-1].project[0].out_channels == 112  # type: ignore[index, union-attr]
+
+
+def test_no_depthwise_convolution_of_an_efficientnet_has_a_stride_as_their_gradient_is_slow_in_bfloat16():
+    layers = [layer for layer in build("efficientnet", 7, {}).modules() if isinstance(layer, nn.Conv2d)]
+    assert {layer.stride for layer in layers if layer.groups > 1} == {(1, 1)}
+    assert sum(layer.stride == (2, 2) for layer in layers) == 3
