@@ -22,9 +22,9 @@ from pipeline.flags import PixelFlag, VetFlag, decode
 from pipeline.geometry import pixel_scale, separation, to_pixel
 from pipeline.io.fits import open_plane
 from pipeline.io.tables import read_table
-from pipeline.sims.config import SkyConfig
-from pipeline.sims.load import load_sims
-from pipeline.sims.sky import write_survey
+from pipeline.sims.config.load import load_sims
+from pipeline.sims.config.sky import SkyConfig
+from pipeline.sims.sky.survey import write_survey
 from workflows.catalogue import scan_report
 from workflows.cluster import ClusterConfig
 from workflows.run import run_scan

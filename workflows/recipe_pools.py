@@ -12,8 +12,8 @@ import typer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipeline.sims.config import SimsConfig
-    from pipeline.sims.inject_config import InjectionConfig
+    from pipeline.sims.config.injection import InjectionConfig
+    from pipeline.sims.config.stamps import SimsConfig
     from pipeline.train.recipe import PoolRecipe, Recipe
 
 MARKER = "pool.json"
@@ -66,9 +66,9 @@ def _simulation(pool: PoolRecipe, recipe: Recipe) -> SimsConfig | InjectionConfi
     """A pool's simulation, in its split and, for an injection, into the recipe's scan."""
     from pipeline.config import find
     from pipeline.errors import ConfigError
-    from pipeline.sims.config import SkyConfig
-    from pipeline.sims.inject_config import InjectionConfig
-    from pipeline.sims.load import load_sims
+    from pipeline.sims.config.injection import InjectionConfig
+    from pipeline.sims.config.load import load_sims
+    from pipeline.sims.config.sky import SkyConfig
     from workflows.simulate import with_split
 
     config = with_split(load_sims(find(pool.config, "sims", recipe.path.parent)), pool.split)
@@ -83,7 +83,7 @@ def _identity(pool: PoolRecipe, config: SimsConfig | InjectionConfig, recipe: Re
     """What a pool depends on, flat, as text: number, seed, simulation, and the cutouts that lenses go into."""
     from pipeline.io import products
     from pipeline.provenance import fingerprint
-    from pipeline.sims.inject_config import InjectionConfig
+    from pipeline.sims.config.injection import InjectionConfig
     from pipeline.train.checkpoint import flat
 
     values: dict[str, Any] = {"n": pool.n, "seed": pool.seed}

@@ -16,8 +16,9 @@ from workflows.children import children
 from workflows.console import reporting, show
 
 if TYPE_CHECKING:
-    from pipeline.sims.config import SimsConfig, SkyConfig
-    from pipeline.sims.inject_config import InjectionConfig
+    from pipeline.sims.config.injection import InjectionConfig
+    from pipeline.sims.config.sky import SkyConfig
+    from pipeline.sims.config.stamps import SimsConfig
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ def run_simulation(
     ConfigError, ProductMismatch
         For a wrong configuration, or a folder that holds a pool already.
     """
-    from pipeline.sims.config import SkyConfig
-    from pipeline.sims.load import load_sims
+    from pipeline.sims.config.load import load_sims
+    from pipeline.sims.config.sky import SkyConfig
 
     started = perf_counter()
     config = load_sims(config_reference)
@@ -77,7 +78,7 @@ def run_simulation(
     if not isinstance(config, SkyConfig):
         count, files = write_pool(config, folder, seed, n=n, workers=workers)
     else:
-        from pipeline.sims.sky import write_survey
+        from pipeline.sims.sky.survey import write_survey
 
         write_survey(config, folder, seed, progress=_report)
         files = len(list(folder.rglob("*.fits")))
@@ -146,8 +147,9 @@ def write_pool(
     ConfigError, ProductMismatch
         For an injection that its scans can't have, or a folder that holds a pool already.
     """
-    from pipeline.sims.inject_config import InjectionConfig
-    from pipeline.sims.pools import check_folder, shard_counts, write_shard
+    from pipeline.sims.config.injection import InjectionConfig
+    from pipeline.sims.pools import check_folder, shard_counts
+    from pipeline.sims.stamps.pools import write_shard
 
     counts = dict(enumerate(shard_counts(config.stamps if n is None else n, config.shard)))
     done = {number for number in counts if resume and (folder / f"pool-{number:05d}.npz").is_file()}
@@ -167,8 +169,8 @@ def _injector(config: InjectionConfig, folder: Path, seed: int) -> Callable[[int
     """What writes a shard of injections, given its number and count."""
     from pipeline.config import find
     from pipeline.scan_config import load_scan
-    from pipeline.sims.inject_plan import prepare
-    from pipeline.sims.inject_pools import write_injected_shard
+    from pipeline.sims.inject.plan import prepare
+    from pipeline.sims.inject.pools import write_injected_shard
 
     places = [scan if Path(scan).is_dir() else load_scan(find(scan, "scans"))[0].output for scan in config.scans]
     plan = prepare(config, [Path(place) for place in places])

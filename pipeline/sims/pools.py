@@ -11,20 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.errors import ProductMismatch
-from pipeline.sims.config import KINDS, SimsConfig
-from pipeline.sims.stamp_truth import SimulatedStamps
-from pipeline.sims.stamps import simulate_stamps
+from pipeline.sims.stamps.truth import SimulatedStamps
 
 if TYPE_CHECKING:
-    from pipeline.sims.inject_stamps import InjectedStamps
+    from pipeline.sims.inject.stamps import InjectedStamps
 
 _COLUMNS = {"x": "centre_x", "y": "centre_y", "pixel_scale": "true_pixel_scale"}
 """Names in a pool of what the truth of simulated stamps calls otherwise."""
-
-
-def pool_shards(config: SimsConfig, n: int | None = None) -> list[int]:
-    """Number of stamps of each shard of a pool of `n` stamps, or of the config's number."""
-    return shard_counts(config.stamps if n is None else n, config.shard)
 
 
 def shard_counts(total: int, shard: int) -> list[int]:
@@ -43,29 +36,6 @@ def check_folder(folder: Path) -> None:
     if any(folder.glob("pool-*.npz")):
         raise ProductMismatch(f"{folder} holds a pool already; give another folder or delete its pool-*.npz.")
     folder.mkdir(parents=True, exist_ok=True)
-
-
-def write_shard(config: SimsConfig, folder: Path, seed: int, number: int, count: int) -> Path:
-    """Write `pool-<number>.npz` with what `simulate_stamps` gives.
-
-    Each shard has its own seed, made of `seed` and its number, so shards can be written in any order, by any number
-    of processes. A shard holds image, ivar, mask, label, arc, the columns of the truth (`StampTruth`, with x and y
-    as `centre_x`, `centre_y` and pixel_scale as `true_pixel_scale`), and `bands`, `pixel_scale` (arcsec, nominal),
-    `kinds` (names, which `kind` indexes) and `seed`.
-
-    Parameters
-    ----------
-    config : SimsConfig
-    folder : Path
-        Exists.
-    seed, number : int
-    count : int
-        Stamps in the shard.
-    """
-    stamps = simulate_stamps(config, count, shard_seed(seed, number))
-    path = folder / f"pool-{number:05d}.npz"
-    save_shard(path, stamps, bands=config.bands, pixel_scale=config.pixel_scale, kinds=KINDS, seed=seed)
-    return path
 
 
 def shard_seed(seed: int, number: int) -> int:

@@ -25,9 +25,9 @@ from pipeline.geometry import FieldGeometry, separation
 from pipeline.models.ensemble import Ensemble, load_ensemble
 from pipeline.scan.field_scan import ScoredRows, scan_field
 from pipeline.scan_config import CandidatesConfig, ScanConfig
-from pipeline.sims.config import SkyConfig
-from pipeline.sims.load import load_sims
-from pipeline.sims.sky import write_survey
+from pipeline.sims.config.load import load_sims
+from pipeline.sims.config.sky import SkyConfig
+from pipeline.sims.sky.survey import write_survey
 from pipeline.surveys import Survey, open_survey
 from workflows.stamps import score_stamps
 

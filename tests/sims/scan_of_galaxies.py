@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from pipeline.flags import PixelFlag, mask_value
 from pipeline.io import cutout_store, products
-from pipeline.sims.inject_config import InjectionConfig
-from pipeline.sims.load import load_sims
+from pipeline.sims.config.injection import InjectionConfig
+from pipeline.sims.config.load import load_sims
 
 SCALE, SIDE, SIGMA = 0.3, 45, 10.0
 STAR, LONG, SHORT, TILT = 0.35, 0.9, 0.6, 0.5

@@ -10,10 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pipeline.sims.config import SimsConfig
-from pipeline.sims.load import load_sims
+from pipeline.sims.config.load import load_sims
+from pipeline.sims.config.stamps import SimsConfig
 from pipeline.sims.pools import shard_seed
-from pipeline.sims.stamps import simulate_stamps
+from pipeline.sims.stamps.simulate import simulate_stamps
 from workflows.simulate import simulate
 
 

@@ -12,7 +12,7 @@ from pipeline.config import config_root, find, load, shipped
 from pipeline.errors import ConfigError
 from pipeline.evaluate.config import load_evaluation
 from pipeline.models.publish import write_toml
-from pipeline.sims.load import load_sims
+from pipeline.sims.config.load import load_sims
 from pipeline.train.config import TrainConfig
 from pipeline.train.data_config import CutoutsConfig, PoolsConfig
 from pipeline.train.recipe import is_recipe, load_recipe

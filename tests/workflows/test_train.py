@@ -11,8 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from pipeline.models.package import load_package
-from pipeline.sims.load import load_sims
-from pipeline.sims.pools import write_shard
+from pipeline.sims.config.load import load_sims
+from pipeline.sims.stamps.pools import write_shard
 from workflows.train import train
 
 CONFIG = """

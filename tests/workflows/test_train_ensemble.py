@@ -301,7 +301,11 @@ def test_a_finished_recipe_has_nothing_to_do(stopped: Stopped, monkeypatch: pyte
     folder, result, _ = stopped
     monkeypatch.chdir(folder)
     before = files(folder / "out")
-    for name in ("pipeline.sims.pools.write_shard", "pipeline.train.loop.train", "workflows.evaluate.run_evaluation"):
+    for name in (
+        "pipeline.sims.stamps.pools.write_shard",
+        "pipeline.train.loop.train",
+        "workflows.evaluate.run_evaluation",
+    ):
         monkeypatch.setattr(name, killed)
     monkeypatch.setattr("pipeline.evaluate.calibrate_data.logits_of_pools", killed)
     assert train_ensemble(folder / "recipe.toml") == result

@@ -1,0 +1,1 @@
+"""What detectors, satellites, cosmic rays and bright stars do to an image, and the truth about it."""

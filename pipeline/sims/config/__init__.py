@@ -1,0 +1,1 @@
+"""What simulations are told: the tables of `configs/sims`, with units."""

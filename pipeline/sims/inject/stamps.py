@@ -1,0 +1,256 @@
+"""Stamps made by injection, on the pool's grid, with their truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.flags import PixelFlag, either
+from pipeline.io.cutout_store import Stamps
+from pipeline.models.resample import resample
+from pipeline.sims.config.injection import InjectionConfig
+from pipeline.sims.inject.lens import Injection
+from pipeline.sims.inject.plan import InjectionPlan
+from pipeline.sims.render.light import Float32, Float64
+
+Int64 = npt.NDArray[np.int64]
+UInt32 = npt.NDArray[np.uint32]
+Pixel = TypeVar("Pixel", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class InjectionTruth:
+    """What stamps show, one element a stamp; NaN where a stamp has no lens. Units as in `stamps.StampTruth`.
+
+    Attributes
+    ----------
+    kind : int8
+        Index into `INJECTION_KINDS`.
+    theta_E, arc_snr, arc_share, lens_mag, source_mag : float32
+        `lens_mag` also for galaxies without a lens that could have had one.
+    dispersion : float32, km/s
+    lens_redshift, source_redshift : float32
+        Of the deflector by its colours, and of the source.
+    q_mass, angle_mass : float32
+        Axis ratio and angle (radians, from x towards y of the stamp as it is) of the mass.
+    red_source : bool
+    source_id : int64
+        Of the HST galaxy; -1 for other sources and for none.
+    objid : int64
+    field_id : str
+        Of a folder of stamps the file's name.
+    ra, dec : float64, degrees
+    turn : int8
+        Quarter turns (modulo 4), mirrored along x where 4 or more.
+    centre_x, centre_y : float32, arcsec
+        Centroid of the deflector's light from the stamp's centre; 0 for a detection.
+    true_pixel_scale : float32, arcsec
+        Of the survey's pixels.
+    seeing : float32 (n, band), arcsec
+    artefacts : uint32
+        PixelFlags anywhere in the stamp, the survey's and found ones.
+    """
+
+    kind: npt.NDArray[np.int8]
+    theta_E: Float32
+    arc_snr: Float32
+    arc_share: Float32
+    lens_mag: Float32
+    source_mag: Float32
+    dispersion: Float32
+    lens_redshift: Float32
+    source_redshift: Float32
+    q_mass: Float32
+    angle_mass: Float32
+    red_source: npt.NDArray[np.bool_]
+    source_id: Int64
+    objid: Int64
+    field_id: npt.NDArray[np.str_]
+    ra: Float64
+    dec: Float64
+    turn: npt.NDArray[np.int8]
+    centre_x: Float32
+    centre_y: Float32
+    true_pixel_scale: Float32
+    seeing: Float32
+    artefacts: UInt32
+
+
+@dataclass(frozen=True)
+class InjectedStamps:
+    """Stamps as in `stamps.SimulatedStamps`; mask has the survey's and our own bits, as cutouts have them."""
+
+    image: Float32
+    ivar: Float32
+    mask: UInt32
+    label: npt.NDArray[np.int8]
+    arc: Float32
+    truth: InjectionTruth
+
+
+def room_for(n: int, config: InjectionConfig) -> InjectedStamps:
+    """Empty arrays for `n` stamps."""
+    shape = (n, len(config.bands), config.size, config.size)
+
+    def missing() -> Float32:
+        return np.full(n, np.nan, np.float32)
+
+    truth = InjectionTruth(
+        kind=np.zeros(n, np.int8),
+        theta_E=missing(),
+        arc_snr=missing(),
+        arc_share=missing(),
+        lens_mag=missing(),
+        source_mag=missing(),
+        dispersion=missing(),
+        lens_redshift=missing(),
+        source_redshift=missing(),
+        q_mass=missing(),
+        angle_mass=missing(),
+        red_source=np.zeros(n, np.bool_),
+        source_id=np.full(n, -1, np.int64),
+        objid=np.zeros(n, np.int64),
+        field_id=np.full(n, "", "U64"),
+        ra=np.full(n, np.nan),
+        dec=np.full(n, np.nan),
+        turn=np.zeros(n, np.int8),
+        centre_x=np.zeros(n, np.float32),
+        centre_y=np.zeros(n, np.float32),
+        true_pixel_scale=missing(),
+        seeing=np.full((n, len(config.bands)), np.nan, np.float32),
+        artefacts=np.zeros(n, np.uint32),
+    )
+    return InjectedStamps(
+        image=np.empty(shape, np.float32),
+        ivar=np.empty(shape, np.float32),
+        mask=np.empty(shape, np.uint32),
+        label=np.zeros(n, np.int8),
+        arc=np.zeros((n, config.size, config.size), np.float32),
+        truth=truth,
+    )
+
+
+def put_stamp(
+    stamps: InjectedStamps,
+    index: int,
+    plan: InjectionPlan,
+    row: int,
+    cutout: Stamps,
+    kind: int,
+    turn: int,
+    injected: Injection | None = None,
+) -> None:
+    """Turn a cutout, bring it to the pool's grid and write it with its truth.
+
+    Parameters
+    ----------
+    stamps : InjectedStamps
+        Changed in place.
+    index : int
+        Of the stamp.
+    plan : InjectionPlan
+    row : int
+        Of the object in `plan.objects`.
+    cutout : Stamps
+        (band, y, x), with the arc where there is one.
+    kind : int
+        Index into `INJECTION_KINDS`.
+    turn : int
+        0 to 7.
+    injected : Injection, optional
+    """
+    config, objects, truth = plan.config, plan.objects, stamps.truth
+    number = int(objects.field[row])
+    store = objects.fields[number].store
+    there = Stamps(turned(cutout.image, turn), turned(cutout.ivar, turn), turned(cutout.mask, turn))
+    image, ivar, mask = on_grid(there, store.pixel_scale, config.size, config.pixel_scale)
+    stamps.image[index], stamps.ivar[index], stamps.mask[index] = image, ivar, mask
+    stamps.label[index], truth.kind[index], truth.turn[index] = kind == 0, kind, turn
+    truth.objid[index] = objects.objid[row]
+    truth.field_id[index] = objects.fields[number].origin(int(objects.row[row]))
+    truth.ra[index], truth.dec[index] = objects.ra[row], objects.dec[row]
+    truth.true_pixel_scale[index] = store.pixel_scale
+    psf = plan.skies[number].psf_at(float(objects.x[row]), float(objects.y[row]), store.pixel_scale)
+    truth.seeing[index] = psf.fwhm
+    truth.artefacts[index] = np.bitwise_or.reduce(either(mask), axis=None)
+    galaxy = np.flatnonzero(plan.deflectors.index == row) if kind == 1 else np.empty(0, np.int64)
+    if injected is not None:
+        galaxy = np.array([injected.lens.deflector])
+        lens, mass = injected.lens, injected.lens.source.deflector
+        truth.theta_E[index], truth.arc_snr[index], truth.arc_share[index] = mass.theta_E, lens.snr, injected.share
+        truth.source_mag[index], truth.dispersion[index] = injected.source_mag, lens.dispersion
+        truth.lens_redshift[index], truth.source_redshift[index] = lens.redshift, lens.source_redshift
+        truth.red_source[index], truth.source_id[index] = lens.red, lens.source_id
+        along = turned_vector(np.cos(mass.angle), np.sin(mass.angle), turn)
+        truth.q_mass[index], truth.angle_mass[index] = mass.q, np.arctan2(along[1], along[0]) % np.pi
+        arc = injected.arc[config.bands.index(config.detection_band)]
+        stamps.arc[index] = _light_on_grid(turned(arc, turn), store.pixel_scale, config)
+    if len(galaxy):
+        deflectors, which = plan.deflectors, int(galaxy[0])
+        truth.lens_mag[index], truth.lens_redshift[index] = deflectors.magnitude[which], deflectors.redshift[which]
+        x, y = turned_vector(float(deflectors.x[which]), float(deflectors.y[which]), turn)
+        truth.centre_x[index], truth.centre_y[index] = x, y
+
+
+def turned(values: npt.NDArray[Pixel], turn: int) -> npt.NDArray[Pixel]:
+    """An image (..., y, x) in one of its eight guises: quarter turns, then mirrored along x where `turn` is over 3."""
+    quarter = np.rot90(values, turn % 4, axes=(-2, -1))
+    return np.ascontiguousarray(quarter[..., ::-1] if turn >= 4 else quarter)
+
+
+def turned_vector(x: float, y: float, turn: int) -> tuple[float, float]:
+    """Where `turned` takes a point (x, y) about the stamp's centre."""
+    for _ in range(turn % 4):
+        x, y = y, -x
+    return (-x, y) if turn >= 4 else (x, y)
+
+
+def on_grid(stamps: Stamps, pixel_scale: float, size: int, target_scale: float) -> tuple[Float32, Float32, UInt32]:
+    """Stamps on another grid, the images as models resample them.
+
+    Parameters
+    ----------
+    stamps : Stamps
+        (band, y, x)
+    pixel_scale, target_scale : arcsec
+    size : int
+
+    Returns
+    -------
+    image : float32 (band, size, size), nJy a pixel
+        NaN where less than half of a pixel's weight has data.
+    ivar : float32, nJy^-2
+        Interpolated like the image and scaled by the pixels' areas, as if neighbours shared their noise: what
+        interpolation averages away is not claimed. 0 where there is no data.
+    mask : uint32
+        Of the nearest pixel; NODATA beyond the cutout.
+    """
+    image, known = torch.from_numpy(stamps.image)[None], torch.from_numpy(np.isfinite(stamps.image))[None]
+    light, valid, _ = resample(image, known, pixel_scale, size, target_scale)
+    weight, _, _ = resample(torch.from_numpy(stamps.ivar)[None], known, pixel_scale, size, target_scale)
+    kept = valid[0].numpy()
+    # `resample` scales values by the ratio of areas; a variance scales by its square, and its inverse the other way.
+    area = (target_scale / pixel_scale) ** 2
+    ivar = np.where(kept, weight[0].numpy() / np.float32(area**3), np.float32(0))
+    if abs(area - 1) < 2e-4:
+        ivar = np.where(kept, weight[0].numpy(), np.float32(0))
+    nearest = np.rint((np.arange(size) - (size - 1) / 2) * target_scale / pixel_scale + (stamps.mask.shape[-1] - 1) / 2)
+    inside = (nearest >= 0) & (nearest < stamps.mask.shape[-1])
+    columns = np.clip(nearest, 0, stamps.mask.shape[-1] - 1).astype(np.int64)
+    mask = stamps.mask[:, columns][:, :, columns]
+    beyond = ~(inside[:, None] & inside[None, :])
+    mask = np.where(beyond, mask | np.uint32(PixelFlag.NODATA), mask).astype(np.uint32)
+    return np.where(kept, light[0].numpy(), np.float32(np.nan)), ivar.astype(np.float32), mask
+
+
+def _light_on_grid(light: Float32, pixel_scale: float, config: InjectionConfig) -> Float32:
+    plane = torch.from_numpy(light)[None, None]
+    values, _, _ = resample(
+        plane, torch.ones_like(plane, dtype=torch.bool), pixel_scale, config.size, config.pixel_scale
+    )
+    answer: Float32 = values[0, 0].numpy()
+    return answer

@@ -1,0 +1,1 @@
+"""Draws of galaxies, stars, deflectors, sources and quasars."""

@@ -1,0 +1,1 @@
+"""PSFs of real images: measured from stars, or read from PSFEx files."""

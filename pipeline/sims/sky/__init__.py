@@ -1,0 +1,1 @@
+"""Synthetic surveys: overlapping fields as FITS files, with the truth."""

@@ -1,0 +1,1 @@
+"""Real galaxies, of HST images, as what is lensed."""

@@ -1,0 +1,1 @@
+"""Pools of wholly simulated stamps, for training."""
