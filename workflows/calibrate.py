@@ -31,12 +31,13 @@ def run_fit(
     from dataclasses import replace
 
     from pipeline.evaluate.calibrate_compare import compare_rules, held_out_evidence
-    from pipeline.evaluate.calibrate_ensemble import fit_ensemble, scorable
+    from pipeline.evaluate.calibrate_ensemble import fit_ensemble, known_rows, scorable
     from pipeline.evaluate.calibrate_purity import labelled_purity
     from pipeline.models.calibration import logit, sigmoid
     from pipeline.models.ensemble_publish import save_ensemble
 
     values, lens = scorable(sample.logits, sample.lens, sample.what)
+    groups = None if sample.group is None else sample.group[known_rows(sample.logits)]
     told = replace(ensemble, members=_familiar(ensemble, sample))
     held = held_out_evidence(
         told,
@@ -48,8 +49,9 @@ def run_fit(
         prior=options.weigh,
         folds=options.folds,
         seed=options.seed,
+        groups=groups,
     )
-    lines = compare_rules(told, lens, held, survey_prior=options.prior, seed=options.seed)
+    lines = compare_rules(told, lens, held, groups=groups, survey_prior=options.prior, seed=options.seed)
     best = min((line for line in lines if line.is_rule), key=lambda line: line.log_loss.value or 0.0).name
     scores = sigmoid(held[best] + logit(options.prior))
     written = []

@@ -31,10 +31,10 @@ def evaluation_text(evaluation: Evaluation, output: Path) -> Group:
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True, min_width=_CELL - 2)
     for name, counts in (
-        ("lenses", [None if sample is None else sample.n_lenses for sample in places]),
-        ("others", [None if sample is None else sample.n_others for sample in places]),
+        ("lenses", [sample and _count(sample.n_lenses, sample.n_lens_groups) for sample in places]),
+        ("others", [sample and _count(sample.n_others, sample.n_other_groups) for sample in places]),
     ):
-        table.add_row(name, *("–" if count is None else f"{count:,}" for count in counts))
+        table.add_row(name, *(count or "–" for count in counts))
     for index, scorer in enumerate(evaluation.samples[0].scorers):
         table.add_row(f"{scorer.kind}: {scorer.name}", *("" for _ in places))
         for figure in scorer.figures:
@@ -45,6 +45,11 @@ def evaluation_text(evaluation: Evaluation, output: Path) -> Group:
                     label = "    realism probe" if member else "    realism probe, the member's that tells best"
                     table.add_row(label, *(_probe(evaluation, sample, member) for sample in places))
     return Group(table, "", *_probe_lines(evaluation), *_drift_lines(evaluation), *_rest(evaluation, output))
+
+
+def _count(stamps: int, groups: int) -> str:
+    """A number of stamps, and of the groups that they are of where those are fewer."""
+    return f"{stamps:,}" if stamps == groups else f"{stamps:,} in {groups:,} groups"
 
 
 def _cell(sample: SampleResult | None, index: int, name: str) -> str:

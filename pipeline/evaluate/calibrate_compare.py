@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from pipeline.evaluate.calibrate import Method
 from pipeline.evaluate.calibrate_ensemble import fit_combination, fit_members, one_member
+from pipeline.evaluate.clusters import Clusters
 from pipeline.evaluate.curves import reliability
-from pipeline.evaluate.figures import HIGH, LOW, Figure, completeness_name
+from pipeline.evaluate.figures import HIGH, LOW, Figure, completeness_name, others_text
 from pipeline.evaluate.tally import tally
 from pipeline.models.calibration import logit, sigmoid
 from pipeline.models.combination import Rule
@@ -67,13 +68,15 @@ def held_out_evidence(
     prior: float,
     folds: int,
     seed: int,
+    groups: npt.NDArray[Any] | None = None,
 ) -> dict[str, Float64]:
     """Log likelihood ratios (n,) by rule and by member, each row's from a fit on the other folds.
 
-    Folds have equal shares of either class. NaN rows are not taken: give what `scorable` leaves. Errors as
-    `fit_ensemble`, since each fold must have ten of either class in its fit.
+    Folds have equal shares of either class, of groups (n,) where some rows belong together: a group never stands on
+    both sides. NaN rows are not taken: give what `scorable` leaves. Errors as `fit_ensemble`, since each fold must
+    have ten of either class in its fit.
     """
-    fold = _folds(lens, folds, seed)
+    fold = _clusters(lens, groups).folds(folds, np.random.default_rng(seed))
     found = {name: np.full(len(lens), np.nan) for name in (*rules, *ensemble.names)}
     for number in range(folds):
         fit, held = fold != number, fold == number
@@ -93,6 +96,7 @@ def compare_rules(
     lens: npt.NDArray[Any],
     found: Mapping[str, Float64],
     *,
+    groups: npt.NDArray[Any] | None = None,
     survey_prior: float = 1e-4,
     replicates: int = 400,
     seed: int = 1,
@@ -109,18 +113,20 @@ def compare_rules(
         With both classes.
     found : mapping of str to float64 (n,)
         What `held_out_evidence` gives.
+    groups : (n,), optional
+        Equal where rows belong together, which are drawn together as `Clusters` says; None: each for itself.
     survey_prior : float
         Of the purity.
     replicates, seed : int
     """
     truth = np.asarray(lens, bool)
-    drawn = _Replicates.of(truth, replicates, seed)
+    drawn = _Replicates.of(_clusters(truth, groups), replicates, seed)
     rate = RATES[-1]
     alone = {name: drawn.completeness(found[name], rate) for name in ensemble.names}
     best = max(alone, key=lambda name: alone[name][0])
     lines = []
     for name, evidence in found.items():
-        tallied = tally(sigmoid(evidence + logit(survey_prior)), truth)
+        tallied = tally(sigmoid(evidence + logit(survey_prior)), truth, groups)
         bins = reliability(tallied, survey_prior, share=TOP_SHARE, bins=1, replicates=replicates, seed=seed)
         lines.append(
             RuleFigures(
@@ -145,58 +151,56 @@ def compare_rules(
 class _Replicates:
     """How often each lens and each other counts: the sample itself first, then its bootstrap."""
 
-    truth: npt.NDArray[np.bool_]
+    clusters: Clusters
     lenses: npt.NDArray[np.int32]
     others: npt.NDArray[np.int32]
 
     @classmethod
-    def of(cls, truth: npt.NDArray[np.bool_], replicates: int, seed: int) -> _Replicates:
-        rng = np.random.default_rng(seed)
-        drawn = []
-        for count in (int(truth.sum()), int((~truth).sum())):
-            again = np.ones((replicates + 1, count), np.int32)
-            for row in again[1:]:
-                row[:] = np.bincount(rng.integers(count, size=count), minlength=count)
-            drawn.append(again)
-        return cls(truth, drawn[0], drawn[1])
+    def of(cls, clusters: Clusters, replicates: int, seed: int) -> _Replicates:
+        rows = [np.flatnonzero(clusters.lens == kind) for kind in (True, False)]
+        lenses, others = (np.ones((replicates + 1, len(part)), np.int32) for part in rows)
+        done = 1
+        for drawn in clusters.draws(replicates, np.random.default_rng(seed)):
+            these = slice(done, done + len(drawn))
+            lenses[these], others[these] = (drawn[:, clusters.group[part]] for part in rows)
+            done += len(drawn)
+        return cls(clusters, lenses, others)
+
+    @property
+    def truth(self) -> npt.NDArray[np.bool_]:
+        return self.clusters.lens
 
     def completeness(self, evidence: Float64, rate: float) -> Float64:
         """Share of lenses above the evidence that at most `rate` of the others lie strictly above, by replicate."""
         lenses, others = evidence[self.truth], evidence[~self.truth]
         order = np.argsort(-others, kind="stable")
-        allowed = int(np.floor(rate * len(others) + 1e-9))
-        # A replicate's threshold is never so far down: that would be ten standard deviations.
-        ranked = others[order[: 2 * allowed + 100]]
-        counts = self.others[:, order[: len(ranked)]]
+        allowed = np.floor(rate * self.others.sum(axis=1, keepdims=True) + 1e-9)
         # Where more than `allowed` others have gone by, the threshold stands.
-        place = np.minimum((np.cumsum(counts, axis=1) <= allowed).sum(axis=1), len(ranked) - 1)
+        passed = np.cumsum(self.others[:, order], axis=1, dtype=np.int32)
+        place = np.minimum((passed <= allowed).sum(axis=1), len(others) - 1)
+        ranked = others[order]
         above = np.searchsorted(np.sort(lenses), ranked[place], side="right")
         by_height = np.cumsum(self.lenses[:, np.argsort(lenses, kind="stable")], axis=1, dtype=np.int32)
         below = np.where(above > 0, by_height[np.arange(len(above)), above - 1], 0)
-        answer: Float64 = 1 - below / len(lenses)
+        answer: Float64 = 1 - below / by_height[:, -1]
         return answer
 
     def log_loss(self, evidence: Float64) -> Float64:
         """Mean over lenses and mean over others, averaged, by replicate."""
-        yes = self.lenses @ np.logaddexp(0.0, -evidence[self.truth]) / self.lenses.shape[1]
-        no = self.others @ np.logaddexp(0.0, evidence[~self.truth]) / self.others.shape[1]
+        yes = self.lenses @ np.logaddexp(0.0, -evidence[self.truth]) / self.lenses.sum(axis=1)
+        no = self.others @ np.logaddexp(0.0, evidence[~self.truth]) / self.others.sum(axis=1)
         answer: Float64 = (yes + no) / 2
         return answer
 
     def figure(self, name: str, values: Float64, rate: float) -> Figure:
         n, m = self.lenses.shape[1], self.others.shape[1]
-        if m * rate < 1:
-            needed = int(np.ceil(1 / rate))
-            return Figure(name, None, None, None, n, m, f"{m:,} others are too few: it needs {needed:,}")
+        counts = n, m, self.clusters.groups_of(True), self.clusters.groups_of(False)
+        if counts[3] * rate < 1:
+            told = f"{others_text(m, counts[3])} are too few: it needs {int(np.ceil(1 / rate)):,}"
+            return Figure(name, None, None, None, *counts, told)
         low, high = np.quantile(values[1:], [LOW, HIGH])
-        return Figure(name, float(values[0]), float(low), float(high), n, m)
+        return Figure(name, float(values[0]), float(low), float(high), *counts)
 
 
-def _folds(lens: npt.NDArray[Any], folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """Fold of each row, equal shares of either class."""
-    rng = np.random.default_rng(seed)
-    fold = np.empty(len(lens), np.int64)
-    for kind in (True, False):
-        rows = rng.permutation(np.flatnonzero(np.asarray(lens, bool) == kind))
-        fold[rows] = np.arange(len(rows)) % folds
-    return fold
+def _clusters(lens: npt.NDArray[Any], groups: npt.NDArray[Any] | None) -> Clusters:
+    return Clusters.of(np.arange(len(lens)) if groups is None else groups, lens)

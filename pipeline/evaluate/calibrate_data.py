@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from pipeline.errors import ConfigError, ProductMismatch
-from pipeline.evaluate.pools import read_heads, read_pixels
+from pipeline.evaluate.pools import object_groups, read_heads, read_pixels
 from pipeline.evaluate.realism import embeddings
 from pipeline.io.tables import read_table
 from pipeline.models.ensemble import Ensemble
@@ -37,12 +38,15 @@ class LabelledLogits:
         Where they are from.
     familiarity : dict of member to Familiarity
         Where it was asked for.
+    group : (n,), or None
+        Equal where stamps show the same object; None: each stands for itself.
     """
 
     logits: Float32
     lens: npt.NDArray[np.bool_]
     what: str
     familiarity: dict[str, Familiarity]
+    group: npt.NDArray[Any] | None = None
 
 
 def logits_of_pools(
@@ -105,7 +109,11 @@ def logits_of_pools(
             report(f"{done:,}/{sum(len(one.lens) for one in heads):,} stamps scored")
     lens = np.concatenate([head.lens for head in heads])
     return LabelledLogits(
-        np.concatenate(parts), lens, what, _familiarities(embedded, lens, what) if familiarity else {}
+        np.concatenate(parts),
+        lens,
+        what,
+        _familiarities(embedded, lens, what) if familiarity else {},
+        object_groups(heads),
     )
 
 
@@ -115,7 +123,8 @@ def logits_of_table(path: Path, ensemble: Ensemble, labels: Path | None = None) 
     Parameters
     ----------
     path : Path
-        Parquet or CSV with `logit_<member>` for every member, and `label` (true or 1: a lens) or `objid`.
+        Parquet or CSV with `logit_<member>` for every member, and `label` (true or 1: a lens) or `objid`; rows of one
+        `group`, where there is such a column, belong together.
     ensemble : Ensemble
     labels : Path, optional
         Parquet or CSV with `objid` and `label`, one row an object; every one of its ids must be in the first.
@@ -135,7 +144,8 @@ def logits_of_table(path: Path, ensemble: Ensemble, labels: Path | None = None) 
         table, truth = _joined(path, table, labels, _read(labels))
         what = f"{path} with {labels}"
     columns = [np.asarray(table[f"logit_{name}"].to_numpy(zero_copy_only=False), np.float32) for name in ensemble.names]
-    return LabelledLogits(np.stack(columns, axis=1), truth, what, {})
+    group = table["group"].to_numpy(zero_copy_only=False) if "group" in table.column_names else None
+    return LabelledLogits(np.stack(columns, axis=1), truth, what, {}, group)
 
 
 def _familiarities(

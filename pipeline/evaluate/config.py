@@ -85,9 +85,13 @@ class PoolsConfig(_SampleConfig):
         Columns of the truth that completeness is shown against.
     clearest : str or None
         Column by which missed lenses are shown, highest first; by score, lowest first, without one.
+    group : str or None
+        Column that is equal where stamps show the same sky, such as the file that they are from; for intervals they
+        are drawn together. The object's id, `objid`, if None.
     """
 
     kind: Literal["pools"]
+    group: str | None = None
     pools: tuple[str, ...] = Field(min_length=1)
     masks: bool = True
     limit: int | None = Field(None, ge=1)
@@ -95,6 +99,8 @@ class PoolsConfig(_SampleConfig):
 
 class RealLensesConfig(_SampleConfig):
     """Real lenses in the middle of FITS stamps, against the neighbours in the same stamps.
+
+    For intervals a file's lens and neighbours are drawn together: they share its sky, seeing and depth.
 
     Attributes
     ----------

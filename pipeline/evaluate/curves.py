@@ -99,7 +99,8 @@ def reliability(
     """Score against share of lenses over the best `share` of detections, the sample weighted to the prior.
 
     Each lens of the sample weighs prior / n_lenses, each other (1 - prior) / n_others. The highest scores that together
-    weigh `share` are cut, at distinct scores, into bins of about equal weight. Intervals are a bootstrap of the counts.
+    weigh `share` are cut, at distinct scores, into bins of about equal weight. Intervals are a bootstrap of the counts,
+    by groups where the tally has them.
 
     Parameters
     ----------
@@ -123,19 +124,25 @@ def reliability(
         return []
     # A bin holds at least one group; one other of a small sample can weigh more than a bin.
     number = np.minimum(np.floor(mass[inside] / share * bins * (1 - 1e-9)), bins - 1).astype(np.int64)
-    rng = np.random.default_rng(seed)
+    bins_of = [inside[number == index] for index in np.unique(number)]
+    place = np.full(len(tally.score), len(bins_of))
+    for index, chosen in enumerate(bins_of):
+        place[chosen] = index
+    counted = tally.merged(place, -np.arange(len(bins_of) + 1.0))
+    again = counted.resampled(replicates, np.random.default_rng(seed))
+    light_again, heavy_again = (
+        part / part.sum(axis=1, keepdims=True) * weight for part, weight in zip(again, (prior, 1 - prior), strict=True)
+    )
     answer = []
-    for chosen in (inside[number == index] for index in np.unique(number)):
+    for index, chosen in enumerate(bins_of):
         n, m = int(tally.lenses[chosen].sum()), int(tally.others[chosen].sum())
         light, heavy = n * weights[0], m * weights[1]
         scores = tally.score[chosen]
         expected = float(
             (scores * (tally.lenses[chosen] * weights[0] + tally.others[chosen] * weights[1])).sum() / (light + heavy)
         )
-        drawn = rng.binomial(tally.n_lenses, n / tally.n_lenses, replicates) * weights[0]
-        others = rng.binomial(tally.n_others, m / tally.n_others, replicates) * weights[1]
-        total = drawn + others
-        observed = np.divide(drawn, total, out=np.full(replicates, np.nan), where=total > 0)
+        total = light_again[:, index] + heavy_again[:, index]
+        observed = np.divide(light_again[:, index], total, out=np.full(replicates, np.nan), where=total > 0)
         low, high = np.nanquantile(observed, [LOW, HIGH]) if (total > 0).any() else (np.nan, np.nan)
         answer.append(
             ReliabilityBin(

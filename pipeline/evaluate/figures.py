@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluate.metrics import share
+from pipeline.evaluate.metrics import share_above
 from pipeline.evaluate.tally import Tally
 
 LOW, HIGH = 0.16, 0.84
@@ -34,7 +34,9 @@ class Figure:
     value, low, high : float or None
         The figure and its 68 % interval; None where it was not measured.
     n_lenses, n_others : int
-        What it rests on.
+        Stamps that it rests on.
+    n_lens_groups, n_other_groups : int
+        Groups that these are of: as many as stamps where each stands for itself, fewer where some show the same object.
     reason : str or None
         Why there is no value.
     """
@@ -45,23 +47,40 @@ class Figure:
     high: float | None
     n_lenses: int
     n_others: int
+    n_lens_groups: int
+    n_other_groups: int
     reason: str | None = None
 
 
-def share_figure(name: str, count: int, n_others: int, reason: str | None = None) -> Figure:
-    """A share of others with its Wilson interval; without a value where there is a reason or no other."""
-    found = share(count, n_others)
-    if reason is not None or not n_others:
-        return Figure(name, None, None, None, 0, n_others, reason or "no other")
-    return Figure(name, found.value, found.low, found.high, 0, n_others)
+def share_figure(
+    name: str,
+    above: npt.NDArray[Any],
+    groups: npt.NDArray[Any] | None = None,
+    *,
+    lens: bool,
+    reason: str | None = None,
+) -> Figure:
+    """A share of lenses or of others with its Wilson interval; no value where there is a reason or no stamp.
 
-
-def found_figure(name: str, count: int, n_lenses: int, reason: str | None = None) -> Figure:
-    """A share of lenses with its Wilson interval; without a value where there is a reason or no lens."""
-    found = share(count, n_lenses)
-    if reason is not None or not n_lenses:
-        return Figure(name, None, None, None, n_lenses, 0, reason or "no lens")
-    return Figure(name, found.value, found.low, found.high, n_lenses, 0)
+    Parameters
+    ----------
+    name : str
+    above : bool (n,)
+        Of the one class.
+    groups : (n,), optional
+        Equal where stamps belong together.
+    lens : bool
+        Which class it is.
+    reason : str, optional
+        Why it can't be measured.
+    """
+    n = len(above)
+    together = n if groups is None else len(np.unique(groups))
+    counts = (n, 0, together, 0) if lens else (0, n, 0, together)
+    if reason is not None or not n:
+        return Figure(name, None, None, None, *counts, reason or ("no lens" if lens else "no other"))
+    found = share_above(above, groups)
+    return Figure(name, found.value, found.low, found.high, *counts)
 
 
 @dataclass(frozen=True)
@@ -87,15 +106,26 @@ class Bootstrap:
         return cls(tally, lenses, others)
 
     def figure(self, name: str, statistic: Statistic, needs_others: int = 1) -> Figure:
-        """One figure, or why there is none: no lens, or fewer others than it needs."""
-        n, m = self.tally.n_lenses, self.tally.n_others
-        if not n or m < needs_others:
-            lacking = "no lens" if not n else f"{m:,} others are too few: it needs {needs_others:,}"
-            return Figure(name, None, None, None, n, m, lacking)
+        """One figure, or why there is none: no lens, or fewer others than it needs.
+
+        Others that belong together count once: the rank of one object among its own repeats is no rate.
+        """
+        counted = self.tally
+        n, m = counted.n_lenses, counted.n_others
+        counts = n, m, counted.n_lens_groups, counted.n_other_groups
+        if not n or counts[3] < needs_others:
+            told = others_text(m, counts[3])
+            lacking = "no lens" if not n else f"{told} are too few: it needs {needs_others:,}"
+            return Figure(name, None, None, None, *counts, lacking)
         value = float(statistic(self.tally.lenses, self.tally.others))
         spread = statistic(self.lenses, self.others)
         low, high = np.quantile(spread, [LOW, HIGH])
-        return Figure(name, value, float(low), float(high), n, m)
+        return Figure(name, value, float(low), float(high), *counts)
+
+
+def others_text(n: int, groups: int) -> str:
+    """A number of others in words, with that of their groups where it is smaller."""
+    return f"{n:,} others" if groups == n else f"{n:,} others in {groups:,} groups"
 
 
 def rank_figures(sample: Bootstrap, rates: tuple[float, ...]) -> list[Figure]:
@@ -165,9 +195,8 @@ def threshold_figures(tally: Tally, threshold: float, replicates: int, seed: int
 
     Precision, F1 and accuracy are at the sample's own share of lenses.
     """
-    above = tally.score > threshold
-    halves = [np.array([int(part[above].sum()), int(part[~above].sum())]) for part in (tally.lenses, tally.others)]
-    sample = Bootstrap.of(Tally(np.array([1.0, 0.0]), *halves), replicates, seed)
+    halves = tally.merged(np.where(tally.score > threshold, 0, 1), np.array([1.0, 0.0]))
+    sample = Bootstrap.of(halves, replicates, seed)
 
     def cut(statistic: Callable[..., Floats]) -> Statistic:
         return lambda lenses, others: statistic(lenses[..., 0], others[..., 0], lenses.sum(-1), others.sum(-1))
@@ -214,8 +243,8 @@ def _rates(lenses: Counts, others: Counts) -> tuple[Any, Any]:
     return true, false
 
 
-def _found(allowed: int) -> Statistic:
-    """Share of lenses at or above the lowest score that at most `allowed` others reach."""
+def _found(allowed: int | Counts) -> Statistic:
+    """Share of lenses at or above the lowest score that at most `allowed` others reach; or (..., 1) of them."""
 
     def statistic(lenses: Counts, others: Counts) -> Floats:
         reached = np.cumsum(others, axis=-1) <= allowed
@@ -227,8 +256,8 @@ def _found(allowed: int) -> Statistic:
 
 def _at_rate(rate: float) -> Statistic:
     def statistic(lenses: Counts, others: Counts) -> Floats:
-        total = int(others[0].sum()) if others.ndim > 1 else int(others.sum())
-        return _found(int(np.floor(rate * total + 1e-9)))(lenses, others)
+        allowed = np.floor(rate * others.sum(-1, keepdims=True) + 1e-9).astype(np.int64)
+        return _found(allowed)(lenses, others)
 
     return statistic
 

@@ -183,18 +183,20 @@ def _some(part: Part, rows: npt.NDArray[np.int64]) -> Part:
 def _sample(scores: Scores, ensemble: Ensemble, config: EvaluationConfig) -> SampleResult:
     sample = scores.sample
     scorers = [_scorer(scores, place, *column, config) for place, column in enumerate(_columns(scores, ensemble))]
-    counted = tally(scores.ensemble, sample.lens)
+    counted = tally(scores.ensemble, sample.lens, sample.group)
     threshold = merit.threshold_at(counted, config.breakdown_rate)
     above = np.nan_to_num(scores.ensemble, nan=-np.inf) > threshold
     slices: list[Slice] = []
     for column in sample.against:
-        slices.extend(breakdown(column, np.asarray(sample.truth[column]), sample.lens, above))
+        slices.extend(breakdown(column, np.asarray(sample.truth[column]), sample.lens, above, sample.group))
     lost = ~np.isfinite(scores.ensemble)
     return SampleResult(
         name=sample.name,
         column=sample.column,
         n_lenses=counted.n_lenses,
         n_others=counted.n_others,
+        n_lens_groups=counted.n_lens_groups,
+        n_other_groups=counted.n_other_groups,
         unscored_lenses=int((lost & sample.lens).sum()),
         unscored_others=int((lost & ~sample.lens).sum()),
         scorers=tuple(scorers),
@@ -231,14 +233,14 @@ def _columns(scores: Scores, ensemble: Ensemble) -> list[tuple[str, Kind, npt.ND
 def _scorer(
     scores: Scores, place: int, name: str, kind: Kind, values: npt.NDArray[Any], config: EvaluationConfig
 ) -> ScorerResult:
-    counted = tally(values, scores.sample.lens)
+    counted = tally(values, scores.sample.lens, scores.sample.group)
     drawn = merit.Bootstrap.of(counted, config.replicates, config.seed)
     found = merit.rank_figures(drawn, config.rates)
     found += [merit.purity_at_rate(drawn, rate, config.prior) for rate in config.rates]
     found += [merit.yield_at(drawn, looked, config.detections, config.prior) for looked in config.inspected]
     matrix = None
     if kind != "baseline":
-        even = tally(scores.at_threshold[:, place], scores.sample.lens)
+        even = tally(scores.at_threshold[:, place], scores.sample.lens, scores.sample.group)
         found += merit.threshold_figures(even, config.threshold, config.replicates, config.seed)
         matrix = merit.confusion(even, config.threshold)
     return ScorerResult(name, kind, tuple(found), matrix, curve(counted, config.prior, config.detections))
@@ -265,7 +267,13 @@ def _probes(scored: Sequence[Scores], ensemble: Ensemble, config: EvaluationConf
 
 
 def _groups(scores: Scores) -> npt.NDArray[Any]:
-    """What belongs together among the embedded lenses: a source galaxy, where it is known; else each for itself."""
+    """What belongs together among the embedded lenses: the sample's groups; else a source galaxy, where it is known.
+
+    The object comes first, since most of a stamp's light is the deflector's, and one galaxy behind many deflectors
+    would tie all of them into one group.
+    """
+    if scores.sample.group is not None:
+        return scores.sample.group[scores.rows]
     alone = -1 - scores.rows
     source = scores.sample.truth.get("source_id")
     return alone if source is None else np.where(source[scores.rows] >= 0, source[scores.rows], alone)
@@ -279,11 +287,22 @@ def _drift(scored: Sequence[Scores], ensemble: Ensemble, config: EvaluationConfi
         ):
             if kind == "baseline":
                 continue
-            threshold = merit.threshold_at(tally(mine, first.sample.lens), rate)
-            above, lens = np.nan_to_num(theirs, nan=-np.inf) > threshold, second.sample.lens
-            label = f"above the threshold of {first.sample.name}"
-            reason = None if (~first.sample.lens).sum() * rate >= 1 else f"{first.sample.name} has too few others"
-            share = merit.share_figure(f"share {label}", int(above[~lens].sum()), int((~lens).sum()), reason)
-            found = merit.found_figure(f"completeness {label}", int(above[lens].sum()), int(lens.sum()), reason)
+            counted = tally(mine, first.sample.lens, first.sample.group)
+            threshold = merit.threshold_at(counted, rate)
+            above = np.nan_to_num(theirs, nan=-np.inf) > threshold
+            reason = None if counted.n_other_groups * rate >= 1 else f"{first.sample.name} has too few others"
+            share, found = (
+                merit.share_figure(
+                    f"{what} above the threshold of {first.sample.name}",
+                    above[chosen],
+                    None if second.sample.group is None else second.sample.group[chosen],
+                    lens=lens,
+                    reason=reason,
+                )
+                for what, lens, chosen in (
+                    ("share", False, ~second.sample.lens),
+                    ("completeness", True, second.sample.lens),
+                )
+            )
             rows.append(Drift(name, first.sample.name, second.sample.name, rate, share, found))
     return rows

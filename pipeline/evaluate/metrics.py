@@ -33,10 +33,39 @@ def share(count: int, total: int) -> Estimate:
     """
     if total == 0:
         return Estimate(float("nan"), float("nan"), float("nan"))
-    p = count / total
-    centre = (p + 0.5 / total) / (1 + 1 / total)
-    half = np.sqrt(p * (1 - p) / total + 0.25 / total**2) / (1 + 1 / total)
-    return Estimate(p, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+    return _wilson(count / total, float(total))
+
+
+def share_above(above: npt.NDArray[Any], groups: npt.NDArray[Any] | None = None) -> Estimate:
+    """A share of stamps with the Wilson interval of as many independent ones as they are worth.
+
+    Stamps that belong together count for fewer: for p (1 - p) / v of them, where v = sum over groups of
+    (above - p size)^2 / n^2 is the variance of a share in a sample of clusters (Korn & Graubard 1998, Survey
+    Methodology 24, 193; Wilson's interval with it: Dean & Pagano 2015, JSSAM 3, 484). Where all or none are
+    above, v says nothing and the groups are counted. Never more than there are stamps.
+
+    Parameters
+    ----------
+    above : (n,) bool
+    groups : (n,), optional
+        Equal where stamps belong together; None: each for itself.
+
+    Returns
+    -------
+    Estimate
+        NaN for no stamp.
+    """
+    passed = np.asarray(above, dtype=bool)
+    count, total = int(passed.sum()), len(passed)
+    if groups is None or total == 0:
+        return share(count, total)
+    _, number = np.unique(np.asarray(groups), return_inverse=True)
+    size = np.bincount(number)
+    p, worth = count / total, float(len(size))
+    variance = float(((np.bincount(number, weights=passed) - p * size) ** 2).sum()) / total**2
+    if 0 < count < total:
+        worth = p * (1 - p) / variance if variance > 0 else float(total)
+    return _wilson(p, min(max(worth, 1.0), float(total)))
 
 
 def completeness_at_fpr(scores: Scores, labels: Labels, fpr: float) -> Estimate:
@@ -89,6 +118,12 @@ def expected_calibration_error(probabilities: Scores, labels: Labels, bins: int 
     parts = [part for part in np.array_split(order, min(bins, values.size)) if part.size]
     gaps = [abs(values[part].mean() - truth[part].mean()) * part.size for part in parts]
     return float(sum(gaps) / values.size)
+
+
+def _wilson(p: float, n: float) -> Estimate:
+    centre = (p + 0.5 / n) / (1 + 1 / n)
+    half = np.sqrt(p * (1 - p) / n + 0.25 / n**2) / (1 + 1 / n)
+    return Estimate(p, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
 
 
 def _split(scores: Scores, labels: Labels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from pipeline.evaluate.samples import Part, Sample
 from pipeline.io.pools import labels, opened_pool, pools_of
 
 _PIXELS = frozenset({"image", "ivar", "mask", "arc"})
+OBJECT = "objid"
+"""Column of truth that tells which stamps show one object."""
 _ABOUT = frozenset({"label", "bands", "pixel_scale", "kinds", "seed"})
 
 
@@ -59,7 +61,7 @@ def open_pools(config: PoolsConfig) -> Sample:
                 f"{', '.join(first.bands)} at {first.pixel_scale:g}. Make them two samples."
             )
     truth = _joined(heads)
-    wanted = (*config.against, *((config.clearest,) if config.clearest else ()))
+    wanted = (*config.against, *(name for name in (config.clearest, config.group) if name))
     missing = [name for name in wanted if name not in truth]
     if missing:
         raise ConfigError(
@@ -97,6 +99,7 @@ def open_pools(config: PoolsConfig) -> Sample:
         stamp=stamp,
         against=config.against,
         clearest=config.clearest,
+        group=object_groups(heads, config.group),
         notes=(f"{len(heads)} shards of {', '.join(config.pools)}, {told}",),
     )
 
@@ -123,6 +126,29 @@ def read_heads(patterns: tuple[str, ...], limit: int | None = None) -> list[Pool
         heads.append(_head(path, left))
         left = None if left is None else left - len(heads[-1].lens)
     return heads
+
+
+def object_groups(heads: Sequence[PoolHead], column: str | None = None) -> npt.NDArray[Any] | None:
+    """What is equal (n,) where stamps belong together.
+
+    Parameters
+    ----------
+    heads : sequence of PoolHead
+    column : str, optional
+        Of the truth of all of them. If None their ids of objects: a stamp of a pool without ids stands for itself, and
+        if no pool has ids there is nothing to tell.
+    """
+    if column is not None:
+        return np.concatenate([head.truth[column] for head in heads])
+    if not any(OBJECT in head.truth for head in heads):
+        return None
+    ends = np.cumsum([len(head.lens) for head in heads])
+    return np.concatenate(
+        [
+            head.truth[OBJECT] if OBJECT in head.truth else np.arange(-end, len(head.lens) - end)
+            for head, end in zip(heads, ends, strict=True)
+        ]
+    )
 
 
 def _head(path: Path, limit: int | None) -> PoolHead:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,8 +93,8 @@ def probe(
 ) -> Figure:
     """Cross-validated AUC of a ridge-penalised logistic regression between two sets of embeddings.
 
-    The classes weigh the same. Folds are made of groups, so that two stamps of one source never stand on both sides;
-    the AUC is that of all held-out log-odds together, with a stratified bootstrap interval.
+    The classes weigh the same. Folds are made of groups, so that two stamps of one object never stand on both sides;
+    the AUC is that of all held-out log-odds together, with a bootstrap interval over groups.
 
     Parameters
     ----------
@@ -114,7 +114,8 @@ def probe(
     folds = [_folds(part, config.folds, rng) for part in groups]
     if min(len(np.unique(part)) for part in groups) < 2 * config.folds:
         reason = f"fewer than {2 * config.folds} groups of lenses in one of the samples"
-        return Figure("probe AUC", None, None, None, n, m, reason)
+        counts = n, m, len(np.unique(groups[0])), len(np.unique(groups[1]))
+        return Figure("probe AUC", None, None, None, *counts, reason)
     x = np.concatenate([first, second]).astype(np.float64)
     truth, fold = np.arange(n + m) < n, np.concatenate(folds)
     answers = np.empty(n + m)
@@ -124,8 +125,9 @@ def probe(
         design = np.column_stack([(x - centre) / scale, np.ones(n + m)])
         target, even = truth[~held].astype(np.float64), class_weights(truth[~held], 0.5)
         answers[held] = design[held] @ logistic_regression(design[~held], target, even, ridge=config.ridge)
-    found = rank_figures(Bootstrap.of(tally(answers, truth), replicates, seed), ())[0]
-    return Figure("probe AUC", found.value, found.low, found.high, n, m, found.reason)
+    mine, theirs = (np.unique(part, return_inverse=True)[1] for part in groups)
+    counted = tally(answers, truth, np.concatenate([mine, theirs + n]))
+    return replace(rank_figures(Bootstrap.of(counted, replicates, seed), ())[0], name="probe AUC")
 
 
 def control(embedded: npt.NDArray[Any], groups: npt.NDArray[Any], config: ProbeConfig, *, seed: int) -> Figure:
@@ -134,17 +136,17 @@ def control(embedded: npt.NDArray[Any], groups: npt.NDArray[Any], config: ProbeC
     Parameters as `probe`. The range holds the luck of the halving, which the bootstrap of one halving does not.
     """
     values = []
-    n = 0
+    counts = (0, 0, 0, 0)
     for number in range(_HALVINGS):
         half = _folds(groups, 2, np.random.default_rng([seed, number])) == 0
-        n = int(half.sum())
         pair = groups[half], groups[~half]
+        counts = (len(pair[0]), len(pair[1]), len(np.unique(pair[0])), len(np.unique(pair[1])))
         found = probe(embedded[half], embedded[~half], pair, config, replicates=2, seed=seed)
         if found.value is None:
             return found
         values.append(found.value)
     low, high = np.quantile(values, [LOW, HIGH])
-    return Figure("probe AUC", float(np.mean(values)), float(low), float(high), n, len(embedded) - n)
+    return Figure("probe AUC", float(np.mean(values)), float(low), float(high), *counts)
 
 
 def _folds(groups: npt.NDArray[Any], folds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -51,7 +51,7 @@ def page(evaluation: Evaluation, pictures: Sequence[Picture], histories: Sequenc
 def _header(evaluation: Evaluation) -> str:
     tiles = "".join(
         f"<div><b>{sample.n_lenses:,} / {sample.n_others:,}</b>"
-        f"<span>lenses / others, {escape(sample.name)}</span></div>"
+        f"<span>lenses / others{_groups(sample)}, {escape(sample.name)}</span></div>"
         for sample in evaluation.samples
     )
     tiles += "".join(
@@ -103,7 +103,8 @@ def _figures(evaluation: Evaluation) -> str:
     top = f'<div class="wide"><table class="grid figures"><thead><tr><th></th>{head}</tr></thead><tbody>'
     end = "</tbody></table></div>"
     return (
-        "<section><h2>Figures</h2><p>Value, 68 % bootstrap interval; lenses / others that it rests on. Beside each "
+        "<section><h2>Figures</h2><p>Value, 68 % bootstrap interval; lenses / others that it rests on. Stamps that "
+        "show the same object or frame are a group: groups are drawn for the intervals. Beside each "
         "completeness on made lenses stands the probe: the AUC with which a line through the embedding tells them from "
         "real ones (0.5: not at all, 1: always). TPR0 and TPR10 as in Metcalf et al. 2019: they fall as the "
         f"number of others grows.</p>{top}{rows}{end}"
@@ -118,7 +119,7 @@ def _cell(evaluation: Evaluation, place: SampleResult | str, index: int, name: s
     figure = scorer.figure(name)
     if figure.reason is not None:
         return f"–<small>{escape(figure.reason)}</small>"
-    text = f"{_value(figure)}<small>{_interval(figure)}; {figure.n_lenses:,} / {figure.n_others:,}</small>"
+    text = f"{_value(figure)}<small>{_interval(figure)}; {_count(figure)}</small>"
     if name.startswith("completeness at FPR") and scorer.kind != "baseline" and place.column != "real":
         probe = evaluation.probe_of(place.name, scorer.name if scorer.kind == "member" else None)
         text += f"<small>probe {_value(probe)} {_interval(probe)}</small>" if probe else "<small>no probe</small>"
@@ -279,6 +280,20 @@ def _interval(figure: Figure) -> str:
     if figure.low is None or figure.high is None:
         return ""
     return f"[{_number(figure.low)}, {_number(figure.high)}]"
+
+
+def _count(figure: Figure) -> str:
+    """Lenses and others that a figure rests on, and their groups where those are fewer."""
+    text = f"{figure.n_lenses:,} / {figure.n_others:,}"
+    if (figure.n_lens_groups, figure.n_other_groups) == (figure.n_lenses, figure.n_others):
+        return text
+    return f"{text} in {figure.n_lens_groups:,} / {figure.n_other_groups:,} groups"
+
+
+def _groups(sample: SampleResult) -> str:
+    if (sample.n_lens_groups, sample.n_other_groups) == (sample.n_lenses, sample.n_others):
+        return ""
+    return f" in {sample.n_lens_groups:,} / {sample.n_other_groups:,} groups"
 
 
 def _long(figure: Figure) -> str:

@@ -51,13 +51,16 @@ class SampleResult:
     """Everything about one sample; the ensemble is first among `scorers`, then members, then baselines.
 
     `slices` and `reliability` are the ensemble's; `breakdown_threshold` is its probability at the survey's prior above
-    which a stamp counts in the slices.
+    which a stamp counts in the slices. Groups are what stamps that show the same sky make; as many as stamps
+    where each stands for itself.
     """
 
     name: str
     column: Column
     n_lenses: int
     n_others: int
+    n_lens_groups: int
+    n_other_groups: int
     unscored_lenses: int
     unscored_others: int
     scorers: tuple[ScorerResult, ...]

@@ -51,6 +51,8 @@ class Sample:
         Columns of `truth` that completeness is shown against.
     clearest : str or None
         Column of `truth` by which a lens is the plainer the higher.
+    group : (n,), or None
+        Equal where stamps show the same object or the same frame, and are drawn together; None: each for itself.
     notes : tuple of str
         How the sample was made, for the reader.
     """
@@ -65,6 +67,7 @@ class Sample:
     stamp: Callable[[int], Stamp]
     against: tuple[str, ...] = ()
     clearest: str | None = None
+    group: npt.NDArray[Any] | None = None
     notes: tuple[str, ...] = field(default=())
 
     def __len__(self) -> int:

@@ -16,19 +16,21 @@ from pipeline.evaluate.measure import Scores
 def scores_table(scored: Sequence[Scores], members: Sequence[str]) -> pa.Table:
     """One row a stamp, samples one after the other, rows in the sample's order.
 
-    Columns: `sample`, `row`, `label`; `score` and `score_<member>` (float32, probability at the survey's prior);
-    `logit_<member>` (float32); `baseline_<name>` (float64); and `truth_<column>` of every sample's truth, null where a
-    sample has none, text where some sample has text. A missing number is null, never NaN.
+    Columns: `sample`, `row`, `label`; `group` (int64), equal where stamps of a sample show the same sky; `score` and
+    `score_<member>` (float32, probability at the survey's prior); `logit_<member>` (float32); `baseline_<name>`
+    (float64); and `truth_<column>` of every sample's truth, null where a sample has none, text where some sample has
+    text. A missing number is null, never NaN.
     """
     names = list(dict.fromkeys(name for scores in scored for name in scores.sample.truth))
     textual = {name for name in names if any(_is_text(scores, name) for scores in scored)}
-    parts = []
+    parts, groups = [], 0
     for scores in scored:
         n = len(scores.sample)
         columns: dict[str, pa.Array] = {
             "sample": pa.array([scores.sample.name] * n, pa.string()),
             "row": pa.array(np.arange(n), pa.int32()),
             "label": pa.array(scores.sample.lens),
+            "group": pa.array(_groups(scores) + groups, pa.int64()),
             "score": _numbers(scores.ensemble, pa.float32()),
         }
         for index, member in enumerate(members):
@@ -39,7 +41,13 @@ def scores_table(scored: Sequence[Scores], members: Sequence[str]) -> pa.Table:
         for name in names:
             columns[f"truth_{name}"] = _truth(scores, name, name in textual)
         parts.append(pa.table(columns))
+        groups += n
     return pa.concat_tables(parts, promote_options="permissive").combine_chunks()
+
+
+def _groups(scores: Scores) -> npt.NDArray[np.int64]:
+    group = scores.sample.group
+    return np.arange(len(scores.sample)) if group is None else np.unique(group, return_inverse=True)[1]
 
 
 def _is_text(scores: Scores, name: str) -> bool:

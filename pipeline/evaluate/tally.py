@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
+
+from pipeline.evaluate.clusters import Clusters
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -27,11 +30,17 @@ class Tally:
     score : float64 (g,)
         Strictly falling; the lowest of a group where a tally is compressed. Minus infinity stands for "no score".
     lenses, others : int64 (g,)
+    cell : int64 (n,), optional
+        Which distinct score each stamp has; given with `clusters`.
+    clusters : Clusters, optional
+        Which stamps are drawn together; None where each is drawn for itself.
     """
 
     score: Float64
     lenses: Int64
     others: Int64
+    cell: Int64 | None = None
+    clusters: Clusters | None = None
 
     @property
     def n_lenses(self) -> int:
@@ -42,6 +51,16 @@ class Tally:
     def n_others(self) -> int:
         """All others, with a score or without."""
         return int(self.others.sum())
+
+    @property
+    def n_lens_groups(self) -> int:
+        """Groups with a lens: as many as lenses where each stands for itself."""
+        return self.n_lenses if self.clusters is None else self.clusters.groups_of(True)
+
+    @property
+    def n_other_groups(self) -> int:
+        """Groups with an other: as many as others where each stands for itself."""
+        return self.n_others if self.clusters is None else self.clusters.groups_of(False)
 
     @cached_property
     def compressed(self) -> Tally:
@@ -62,22 +81,40 @@ class Tally:
         coarse = np.concatenate([[True], level[1:] != level[:-1]])
         if bulk.sum() > BULK_GROUPS:
             starts = np.where(bulk, coarse | ~np.concatenate([[False], bulk[:-1]]), starts)
-        first = np.flatnonzero(starts)
-        last = np.append(first[1:], len(self.score)) - 1
-        return Tally(self.score[last], np.add.reduceat(self.lenses, first), np.add.reduceat(self.others, first))
+        last = np.append(np.flatnonzero(starts)[1:], len(self.score)) - 1
+        return self.merged(np.cumsum(starts) - 1, self.score[last])
+
+    def merged(self, place: Int64, score: Float64) -> Tally:
+        """Fewer scores: the one at `place` (g,) of `score` for each that there is."""
+        lenses, others = (
+            np.bincount(place, weights=counts, minlength=len(score)).astype(np.int64)
+            for counts in (self.lenses, self.others)
+        )
+        return Tally(score, lenses, others, None if self.cell is None else place[self.cell], self.clusters)
 
     def resampled(self, replicates: int, rng: np.random.Generator) -> tuple[Int64, Int64]:
-        """Lenses and others of bootstrap replicates, each class drawn with replacement from itself.
+        """Lenses and others of bootstrap replicates.
+
+        Each class is drawn with replacement from itself (stratified bootstrap; Efron & Tibshirani 1993, ch. 8), or,
+        where stamps belong together, groups are as `Clusters` says.
 
         Returns
         -------
         lenses, others : int64 (replicates, g)
-            Each row sums to the number of its class (stratified bootstrap; Efron & Tibshirani 1993, ch. 8).
+            Each row sums to the number of its class; with groups of different sizes to about that, and never to 0.
         """
-        return _drawn(self.lenses, replicates, rng), _drawn(self.others, replicates, rng)
+        if self.clusters is None or self.cell is None:
+            return _drawn(self.lenses, replicates, rng), _drawn(self.others, replicates, rng)
+        clusters, shape = self.clusters, (self.clusters.n_groups, len(self.score))
+        held = [
+            csr_array((np.ones(chosen.sum(), np.int64), (clusters.group[chosen], self.cell[chosen])), shape)
+            for chosen in (clusters.lens, ~clusters.lens)
+        ]
+        rows = [[(part.T @ drawn.T).T for part in held] for drawn in clusters.draws(replicates, rng)]
+        return np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows])
 
 
-def tally(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Tally:
+def tally(scores: npt.NDArray[Any], labels: npt.NDArray[Any], groups: npt.NDArray[Any] | None = None) -> Tally:
     """Count lenses and others at each distinct score.
 
     Parameters
@@ -86,11 +123,13 @@ def tally(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Tally:
         NaN counts as minus infinity: what can't be scored is found last.
     labels : (n,) bool
         True for a lens.
+    groups : (n,), optional
+        Equal where stamps belong together, such as the ids of the objects that they show; None: each for itself.
 
     Raises
     ------
     ValueError
-        If the two are not of one length and one axis.
+        If they are not of one length and one axis.
     """
     values = np.asarray(scores, dtype=np.float64)
     truth = np.asarray(labels, dtype=bool)
@@ -100,7 +139,13 @@ def tally(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Tally:
     distinct, place = np.unique(values, return_inverse=True)
     lenses = np.bincount(place[truth], minlength=len(distinct))
     others = np.bincount(place[~truth], minlength=len(distinct))
-    return Tally(distinct[::-1].copy(), lenses[::-1].astype(np.int64), others[::-1].astype(np.int64))
+    return Tally(
+        distinct[::-1].copy(),
+        lenses[::-1].astype(np.int64),
+        others[::-1].astype(np.int64),
+        None if groups is None else len(distinct) - 1 - place,
+        None if groups is None else Clusters.of(groups, truth),
+    )
 
 
 def _drawn(counts: Int64, replicates: int, rng: np.random.Generator) -> Int64:

@@ -214,3 +214,20 @@ def test_baselines_of_a_red_core_in_a_blue_ring_by_hand():
 def test_baselines_are_nan_without_data_and_for_a_dark_core():
     image = np.stack([np.full((3, 64, 64), np.nan), np.zeros((3, 64, 64))])
     assert np.isnan(baselines(image, BANDS, 0.3, BaselineConfig())).all()
+
+
+def test_stamps_of_one_object_belong_together_and_a_pool_without_ids_stands_for_itself(tmp_path):
+    write_pool(tmp_path / "pool-0.npz", objid=np.array([7, 7, 8, 8, 9, 9]))
+    write_pool(tmp_path / "pool-1.npz", objid=np.array([9, 7, 5, 5, 5, 5]), field_id=np.array(list("aabbcc")))
+    group = open_pools(pools(tmp_path)).group
+    assert group.tolist() == [7, 7, 8, 8, 9, 9, 9, 7, 5, 5, 5, 5]
+    with pytest.raises(ConfigError, match="no column field_id"):
+        open_pools(pools(tmp_path, group="field_id"))
+    write_pool(tmp_path / "pool-1.npz")
+    assert len(np.unique(open_pools(pools(tmp_path)).group)) == 3 + 6
+    write_pool(tmp_path / "pool-0.npz")
+    assert open_pools(pools(tmp_path)).group is None
+
+
+def test_a_real_lens_is_drawn_with_the_neighbours_of_its_frame(frames):
+    assert open_real_lenses(real(frames), BaselineConfig(), 1).group.tolist() == ["a", "c", "a", "c"]
