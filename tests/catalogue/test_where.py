@@ -191,7 +191,7 @@ def connection() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(":memory:")
 
 
-@pytest.mark.parametrize(("text", "named"), GOOD, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("text", "named"), GOOD, ids=[text[:60] for text, _ in GOOD])
 def test_an_expression_over_columns_is_taken(connection: duckdb.DuckDBPyConnection, text: str, named: set[str]) -> None:
     assert check_condition(connection, text, COLUMNS) == named
     check_statement(connection, f"SELECT objid FROM catalogue WHERE (\n{text}\n) AND (score > 1)", text, COLUMNS)
