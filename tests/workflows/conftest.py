@@ -85,13 +85,16 @@ def write_mini_survey(root: Path, fields: int = 3) -> Path:
     return root / "survey.toml"
 
 
-def write_member(folder: Path, name: str, seed: int) -> None:
+def write_member(
+    folder: Path, name: str, seed: int, *, width: int = 8, gain: float = 1.0, slope: float = 1.0, offset: float = 0.0
+) -> None:
+    """An untrained network of g, r, i as a package; untrained ones hardly look at their input, so `gain` helps."""
     torch.manual_seed(seed)
     card = ModelCard.model_validate(
         {
             "name": name,
             "architecture": "cnn",
-            "arguments": {"width": 4},
+            "arguments": {"width": width},
             "output": "log-odds",
             "bands": BANDS,
             "pixel_scale": "0.3 arcsec",
@@ -102,12 +105,33 @@ def write_member(folder: Path, name: str, seed: int) -> None:
             "reference": "none",
         }
     )
-    calibration = Calibration(slope=1e-5, offset=-4.0, prior=0.5, n_lenses=1, n_others=1, fitted_on="nothing")
-    network = build("cnn", 7, {"width": 4})
+    calibration = Calibration(slope=slope, offset=offset, prior=0.5, n_lenses=1, n_others=1, fitted_on="nothing")
+    network = build("cnn", 7, {"width": width})
     with torch.no_grad():
         for weights in network.parameters():
-            weights.mul_(4)  # untrained networks hardly look at their input
+            weights.mul_(gain)
     save_package(folder / name, card, network, calibration)
+
+
+def write_hardly_sure_member(folder: Path, name: str, seed: int) -> None:
+    """One whose logits, however large, make few candidates."""
+    write_member(folder, name, seed, width=4, gain=4.0, slope=1e-5, offset=-4.0)
+
+
+def write_ensemble(path: Path) -> Path:
+    """An ensemble file of the members `one` and `two` beside it."""
+    members = "".join(f'[[members]]\npackage = "{name}"\n' for name in ("one", "two"))
+    path.write_text(f'name = "mini"\ndescription = "untrained"\n{members}', encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an ensemble of two untrained members, to be read and not to be changed."""
+    folder = tmp_path_factory.mktemp("ensemble")
+    for seed, name in enumerate(("one", "two")):
+        write_member(folder, name, seed)
+    return write_ensemble(folder / "mini.toml")
 
 
 @pytest.fixture
@@ -115,11 +139,8 @@ def project(tmp_path: Path) -> Path:
     """A folder with a survey of three overlapping fields, an ensemble and a scan config, `scan.toml`."""
     write_mini_survey(tmp_path / "survey ü")
     for seed, name in enumerate(("one", "two")):
-        write_member(tmp_path, name, seed)
-    (tmp_path / "ensemble.toml").write_text(
-        'name = "mini"\ndescription = "untrained"\n[[members]]\npackage = "one"\n[[members]]\npackage = "two"\n',
-        encoding="utf-8",
-    )
+        write_hardly_sure_member(tmp_path, name, seed)
+    write_ensemble(tmp_path / "ensemble.toml")
     (tmp_path / "scan.toml").write_text(SCAN.replace("{output}", str(tmp_path / "out put")), encoding="utf-8")
     return tmp_path
 
@@ -130,7 +151,7 @@ def retrain(project: Path) -> Callable[[str, int], None]:
 
     def write(name: str, seed: int) -> None:
         shutil.rmtree(project / name)
-        write_member(project, name, seed)
+        write_hardly_sure_member(project, name, seed)
 
     return write
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 from astropy.io import fits
 from typer.testing import CliRunner
 
@@ -17,39 +16,10 @@ from pipeline.config import find, shipped
 from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.evaluate.config import BaselineConfig, RealLensesConfig, load_evaluation
 from pipeline.evaluate.lenses import open_real_lenses
-from pipeline.models import build
-from pipeline.models.calibration import Calibration
-from pipeline.models.package import ModelCard
-from pipeline.models.publish import save_package
 from workflows.cli import app
 from workflows.evaluate import run_evaluation
 
 BANDS = ("g", "r", "i")
-
-
-@pytest.fixture(scope="module")
-def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ensemble")
-    torch.manual_seed(1)
-    for name in ("one", "two"):
-        values = {
-            "name": name,
-            "architecture": "cnn",
-            "arguments": {"width": 8},
-            "output": "log-odds",
-            "bands": BANDS,
-            "pixel_scale": "0.3 arcsec",
-            "size_pix": 32,
-            "training": "",
-            "training_fingerprint": "",
-            "licence": "",
-            "reference": "",
-        }
-        calibration = Calibration(slope=1, offset=0, prior=0.5, n_lenses=1, n_others=1, fitted_on="")
-        save_package(folder / name, ModelCard.model_validate(values), build("cnn", 7, {"width": 8}), calibration)
-    text = 'name = "t"\ndescription = ""\n' + "".join(f'[[members]]\npackage = "{n}"\n' for n in ("one", "two"))
-    (folder / "t.toml").write_text(text, encoding="utf-8")
-    return folder / "t.toml"
 
 
 def light(rng: np.random.Generator, n: int, size: int = 32) -> np.ndarray:
