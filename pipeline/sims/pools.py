@@ -6,18 +6,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.errors import ProductMismatch
-from pipeline.sims.stamps.truth import SimulatedStamps
-
-if TYPE_CHECKING:
-    from pipeline.sims.inject.stamps import InjectedStamps
-
-_COLUMNS = {"x": "centre_x", "y": "centre_y", "pixel_scale": "true_pixel_scale"}
-"""Names in a pool of what the truth of simulated stamps calls otherwise."""
+from pipeline.sims.truth import AnyTruth, LabelledStamps
 
 
 def shard_counts(total: int, shard: int) -> list[int]:
@@ -45,7 +38,7 @@ def shard_seed(seed: int, number: int) -> int:
 
 def save_shard(
     path: Path,
-    stamps: SimulatedStamps | InjectedStamps,
+    stamps: LabelledStamps[AnyTruth],
     *,
     bands: Sequence[str],
     pixel_scale: float,
@@ -57,7 +50,7 @@ def save_shard(
     Parameters
     ----------
     path : Path
-    stamps : SimulatedStamps or InjectedStamps
+    stamps : LabelledStamps
     bands : sequence of str
     pixel_scale : float, arcsec
         The pool's nominal one.
@@ -66,7 +59,7 @@ def save_shard(
     seed : int
         Of the pool.
     """
-    truth = {_COLUMNS.get(item.name, item.name): getattr(stamps.truth, item.name) for item in fields(stamps.truth)}
+    truth = {item.name: getattr(stamps.truth, item.name) for item in fields(stamps.truth)}
     partial = path.with_suffix(".part")
     with partial.open("wb") as stream:
         np.savez(

@@ -23,7 +23,8 @@ from pipeline.sims.inject.lens import InjectedLens, Injection
 from pipeline.sims.inject.noise import gains, sky_sigmas, with_light
 from pipeline.sims.inject.objects import read_cutouts
 from pipeline.sims.inject.plan import InjectionPlan
-from pipeline.sims.inject.stamps import InjectedStamps, put_stamp, room_for
+from pipeline.sims.inject.stamps import put_stamp
+from pipeline.sims.inject.truth import InjectedStamps, InjectionTruth
 from pipeline.sims.population.cosmology import dispersion_of, einstein_radius
 from pipeline.sims.population.dispersion import dispersion, table
 from pipeline.sims.population.galaxies import colours_of
@@ -37,6 +38,7 @@ from pipeline.sims.render.photometry import flux_of, fluxes
 from pipeline.sims.render.visibility import scale_arc
 from pipeline.sims.sources.hst import Galaxy, place
 from pipeline.sims.sources.lenses import galaxy_behind, is_red
+from pipeline.sims.truth import empty_stamps
 
 _BATCH = 16
 _MOST_DRAWS = 200
@@ -67,7 +69,7 @@ def inject_stamps(plan: InjectionPlan, n: int, seed: int) -> InjectedStamps:
     rng = np.random.default_rng(seed)
     config = plan.config
     kinds = np.where(rng.random(n) < config.lens_share, 0, np.where(rng.random(n) < config.deflector_share, 1, 2))
-    stamps = room_for(n, config)
+    stamps = empty_stamps(InjectionTruth.empty(n, len(config.bands)), config.size)
     for kind, choices in ((1, plan.deflectors.index), (2, np.arange(len(plan.objects)))):
         places = np.flatnonzero(kinds == kind)
         rows = _in_turn(rng, choices, len(places))

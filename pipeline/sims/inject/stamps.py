@@ -1,8 +1,7 @@
-"""Stamps made by injection, on the pool's grid, with their truth."""
+"""Stamps made by injection, turned, brought to the pool's grid and written with their truth."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -15,123 +14,11 @@ from pipeline.models.resample import resample
 from pipeline.sims.config.injection import InjectionConfig
 from pipeline.sims.inject.lens import Injection
 from pipeline.sims.inject.plan import InjectionPlan
-from pipeline.sims.render.light import Float32, Float64
+from pipeline.sims.inject.truth import InjectedStamps
+from pipeline.sims.render.light import Float32
 
-Int64 = npt.NDArray[np.int64]
 UInt32 = npt.NDArray[np.uint32]
 Pixel = TypeVar("Pixel", bound=np.generic)
-
-
-@dataclass(frozen=True)
-class InjectionTruth:
-    """What stamps show, one element a stamp; NaN where a stamp has no lens. Units as in `stamps.StampTruth`.
-
-    Attributes
-    ----------
-    kind : int8
-        Index into `INJECTION_KINDS`.
-    theta_E, arc_snr, arc_share, lens_mag, source_mag : float32
-        `lens_mag` also for galaxies without a lens that could have had one.
-    dispersion : float32, km/s
-    lens_redshift, source_redshift : float32
-        Of the deflector by its colours, and of the source.
-    q_mass, angle_mass : float32
-        Axis ratio and angle (radians, from x towards y of the stamp as it is) of the mass.
-    red_source : bool
-    source_id : int64
-        Of the HST galaxy; -1 for other sources and for none.
-    objid : int64
-    field_id : str
-        Of a folder of stamps the file's name.
-    ra, dec : float64, degrees
-    turn : int8
-        Quarter turns (modulo 4), mirrored along x where 4 or more.
-    centre_x, centre_y : float32, arcsec
-        Centroid of the deflector's light from the stamp's centre; 0 for a detection.
-    true_pixel_scale : float32, arcsec
-        Of the survey's pixels.
-    seeing : float32 (n, band), arcsec
-    artefacts : uint32
-        PixelFlags anywhere in the stamp, the survey's and found ones.
-    """
-
-    kind: npt.NDArray[np.int8]
-    theta_E: Float32
-    arc_snr: Float32
-    arc_share: Float32
-    lens_mag: Float32
-    source_mag: Float32
-    dispersion: Float32
-    lens_redshift: Float32
-    source_redshift: Float32
-    q_mass: Float32
-    angle_mass: Float32
-    red_source: npt.NDArray[np.bool_]
-    source_id: Int64
-    objid: Int64
-    field_id: npt.NDArray[np.str_]
-    ra: Float64
-    dec: Float64
-    turn: npt.NDArray[np.int8]
-    centre_x: Float32
-    centre_y: Float32
-    true_pixel_scale: Float32
-    seeing: Float32
-    artefacts: UInt32
-
-
-@dataclass(frozen=True)
-class InjectedStamps:
-    """Stamps as in `stamps.SimulatedStamps`; mask has the survey's and our own bits, as cutouts have them."""
-
-    image: Float32
-    ivar: Float32
-    mask: UInt32
-    label: npt.NDArray[np.int8]
-    arc: Float32
-    truth: InjectionTruth
-
-
-def room_for(n: int, config: InjectionConfig) -> InjectedStamps:
-    """Empty arrays for `n` stamps."""
-    shape = (n, len(config.bands), config.size, config.size)
-
-    def missing() -> Float32:
-        return np.full(n, np.nan, np.float32)
-
-    truth = InjectionTruth(
-        kind=np.zeros(n, np.int8),
-        theta_E=missing(),
-        arc_snr=missing(),
-        arc_share=missing(),
-        lens_mag=missing(),
-        source_mag=missing(),
-        dispersion=missing(),
-        lens_redshift=missing(),
-        source_redshift=missing(),
-        q_mass=missing(),
-        angle_mass=missing(),
-        red_source=np.zeros(n, np.bool_),
-        source_id=np.full(n, -1, np.int64),
-        objid=np.zeros(n, np.int64),
-        field_id=np.full(n, "", "U64"),
-        ra=np.full(n, np.nan),
-        dec=np.full(n, np.nan),
-        turn=np.zeros(n, np.int8),
-        centre_x=np.zeros(n, np.float32),
-        centre_y=np.zeros(n, np.float32),
-        true_pixel_scale=missing(),
-        seeing=np.full((n, len(config.bands)), np.nan, np.float32),
-        artefacts=np.zeros(n, np.uint32),
-    )
-    return InjectedStamps(
-        image=np.empty(shape, np.float32),
-        ivar=np.empty(shape, np.float32),
-        mask=np.empty(shape, np.uint32),
-        label=np.zeros(n, np.int8),
-        arc=np.zeros((n, config.size, config.size), np.float32),
-        truth=truth,
-    )
 
 
 def put_stamp(

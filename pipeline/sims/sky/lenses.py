@@ -31,7 +31,7 @@ class PlantedLens:
     light : float32 (band, s, s), nJy
         Deflector, its group, and arc.
     theta_E, arc_snr, arc_share, lens_mag, source_mag, red_source, clear
-        As in `StampTruth`; `clear` is whether the system is one of those above the config's limits.
+        As in `truth.Truth`; `clear` is whether the system is one of those above the config's limits.
     """
 
     x: float

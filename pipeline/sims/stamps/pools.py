@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.sims.config.names import KINDS
 from pipeline.sims.config.stamps import SimsConfig
-from pipeline.sims.stamps.simulate import simulate_stamps
-
-if TYPE_CHECKING:
-    pass
 from pipeline.sims.pools import save_shard, shard_counts, shard_seed
+from pipeline.sims.stamps.simulate import simulate_stamps
 
 
 def pool_shards(config: SimsConfig, n: int | None = None) -> list[int]:
@@ -23,9 +19,8 @@ def write_shard(config: SimsConfig, folder: Path, seed: int, number: int, count:
     """Write `pool-<number>.npz` with what `simulate_stamps` gives.
 
     Each shard has its own seed, made of `seed` and its number, so shards can be written in any order, by any number
-    of processes. A shard holds image, ivar, mask, label, arc, the columns of the truth (`StampTruth`, with x and y
-    as `centre_x`, `centre_y` and pixel_scale as `true_pixel_scale`), and `bands`, `pixel_scale` (arcsec, nominal),
-    `kinds` (names, which `kind` indexes) and `seed`.
+    of processes. A shard holds image, ivar, mask, label, arc, the columns of the truth (`StampTruth`), and `bands`,
+    `pixel_scale` (arcsec, nominal), `kinds` (names, which `kind` indexes) and `seed`.
 
     Parameters
     ----------

@@ -24,7 +24,8 @@ from pipeline.sims.render.photometry import AB_NANOJANSKY, flux_of
 from pipeline.sims.render.visibility import arc_snr, scale_arc
 from pipeline.sims.sources.hst import Galaxy, read_galaxies
 from pipeline.sims.sources.lenses import with_real_source
-from pipeline.sims.stamps.truth import SimulatedStamps, StampTruth, empty_stamps
+from pipeline.sims.stamps.truth import SimulatedStamps, StampTruth
+from pipeline.sims.truth import empty_stamps
 
 _BATCH = 16
 """Scenes rendered at once: few enough that a batch's arrays stay in the cache."""
@@ -119,7 +120,7 @@ def simulate_stamps(config: SimsConfig, n: int, seed: int) -> SimulatedStamps:
     is_quasar = is_lens & (rng.random(n) < config.quasar_share)
     chosen = rng.choice(len(names), n, p=weights / weights.sum())
     kinds = np.where(is_lens, 0, np.array([KINDS.index(name) for name in names])[chosen])
-    stamps = empty_stamps(config, n)
+    stamps = empty_stamps(StampTruth.empty(n, len(config.bands)), config.size)
     galaxies = read_galaxies(config.sources)
     waiting = list(range(n))
     draws = 0
@@ -266,8 +267,8 @@ def _finish(stamps: SimulatedStamps, index: int, rendered: _Rendered, config: Si
     stamps.arc[index] = rendered.arc[band] * gain[band]
     truth = stamps.truth
     truth.kind[index] = drawn.kind
-    truth.x[index], truth.y[index] = drawn.at
-    truth.pixel_scale[index], truth.seeing[index] = sky.grid.scale, sky.psf.fwhm
+    truth.centre_x[index], truth.centre_y[index] = drawn.at
+    truth.true_pixel_scale[index], truth.seeing[index] = sky.grid.scale, sky.psf.fwhm
     truth.artefacts[index] = np.bitwise_or.reduce(mask, axis=None)
     if drawn.system is not None:
         _lens_truth(truth, index, drawn.system, rendered)

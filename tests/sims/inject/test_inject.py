@@ -16,7 +16,8 @@ from pipeline.sims.inject.lens import InjectedLens, Injection
 from pipeline.sims.inject.objects import read_cutouts
 from pipeline.sims.inject.plan import InjectionPlan, prepare
 from pipeline.sims.inject.simulate import inject, inject_stamps
-from pipeline.sims.inject.stamps import InjectedStamps, on_grid, turned, turned_vector
+from pipeline.sims.inject.stamps import on_grid, turned, turned_vector
+from pipeline.sims.inject.truth import InjectedStamps
 from pipeline.sims.render.lensing import LensedSource
 from pipeline.sims.render.light import Sersic
 from pipeline.sims.render.mass import Deflector
