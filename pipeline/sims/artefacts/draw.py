@@ -73,14 +73,17 @@ def bright_star(
         tuple(scene.fwhm / scene.scale),
         scene.beta,
         saturation_levels(population, scene),
-        spike_flux=tuple(flux * shapes.spike_share * rng.uniform(0.5, 1.5)) if over else (),
-        spike_length=max(1.0, shapes.spike_length_per_magnitude * over / scene.scale / 3),
+        spike_flux=tuple(flux * shapes.spike_share * rng.uniform(*shapes.star_light_scatter)) if over else (),
+        spike_length=max(1.0, shapes.spike_length_per_magnitude * over / scene.scale / shapes.spike_folds),
         spike_width=shapes.spike_width / scene.scale,
         spike_angle=rng.choice([0.0, np.pi / 4, rng.uniform(0, np.pi / 2)]),
-        halo_flux=tuple(flux * shapes.halo_share * rng.uniform(0.5, 1.5)) if over > 0.5 else (),
+        halo_flux=(
+            tuple(flux * shapes.halo_share * rng.uniform(*shapes.star_light_scatter)) if over > shapes.halo_from else ()
+        ),
         halo_radius=max(3.0, shapes.halo_radius_per_magnitude * over / scene.scale),
-        bleed_length=shapes.bleed_length_per_magnitude * over / scene.scale * rng.uniform(0.4, 1.3),
+        bleed_length=shapes.bleed_length_per_magnitude * over / scene.scale * rng.uniform(*shapes.bleed_length_scatter),
         bleed_width=rng.uniform(*shapes.bleed_width) / scene.scale,
+        bleed_level=shapes.bleed_level,
     )
 
 
@@ -90,7 +93,7 @@ def _gap(rng: Generator, population: Population, scene: Scene) -> list[Artefact]
     width = rng.uniform(*population.artefacts.gap_width) / scene.scale
     every = tuple(range(len(scene.bands)))
     bands = every if rng.random() < population.artefacts.gap_in_all_bands else (int(rng.choice(every)),)
-    if rng.random() < 0.5:
+    if rng.random() < population.artefacts.gap_along_columns:
         return [Gap(x - width / 2, x + width / 2, 0, ny, bands)]
     return [Gap(0, nx, y - width / 2, y + width / 2, bands)]
 
@@ -114,22 +117,24 @@ def _trail(rng: Generator, population: Population, scene: Scene) -> list[Artefac
 def _cosmic_rays(rng: Generator, population: Population, scene: Scene) -> list[Artefact]:
     shapes = population.artefacts
     rays: list[Artefact] = []
-    for _ in range(int(rng.integers(1, 5))):
+    for _ in range(int(rng.integers(shapes.cosmic_rays[0], shapes.cosmic_rays[1] + 1))):
         band = int(rng.integers(len(scene.bands)))
         level = np.exp(rng.uniform(*np.log(shapes.cosmic_ray_sigma))) * scene.sigma[band]
         length = np.exp(rng.uniform(*np.log(shapes.cosmic_ray_length))) / scene.scale
         x, y = scene.place(rng)
-        rays.append(CosmicRay(x, y, rng.uniform(0, np.pi), float(length), float(level), band))
+        angle = rng.uniform(0, np.pi)
+        rays.append(CosmicRay(x, y, angle, float(length), float(level), band, shapes.cosmic_ray_level))
     return rays
 
 
 def _bad_column(rng: Generator, population: Population, scene: Scene) -> list[Artefact]:
+    shapes = population.artefacts
     ny, _ = scene.shape
     band = int(rng.integers(len(scene.bands)))
-    level = np.exp(rng.uniform(*np.log(population.artefacts.column_sigma))) * scene.sigma[band]
+    level = np.exp(rng.uniform(*np.log(shapes.column_sigma))) * scene.sigma[band]
     x, y = scene.place(rng)
-    ends = (0.0, float(ny)) if rng.random() < 0.5 else (y, float(ny))
-    columns = range(int(rng.integers(1, 3)))
+    ends = (0.0, float(ny)) if rng.random() < shapes.column_whole else (y, float(ny))
+    columns = range(int(rng.integers(shapes.columns[0], shapes.columns[1] + 1)))
     return [BadColumn(round(x) + column, *ends, float(level) * rng.choice([-1, 1]), band) for column in columns]
 
 
@@ -139,7 +144,7 @@ def _seam(rng: Generator, population: Population, scene: Scene) -> list[Artefact
     x, y = scene.place(rng)
     width = max(2.0, shapes.seam_width / scene.scale)
     noise = rng.uniform(*shapes.seam_noise)
-    return [Seam(x, y, _straight(rng), noise, 0.0, width, bands, shapes.low_exposure_noise)]
+    return [Seam(x, y, _straight(rng, shapes.detector_tilt), noise, 0.0, width, bands, shapes.low_exposure_noise)]
 
 
 def _step(rng: Generator, population: Population, scene: Scene) -> list[Artefact]:
@@ -147,20 +152,30 @@ def _step(rng: Generator, population: Population, scene: Scene) -> list[Artefact
     bands = (int(rng.integers(len(scene.bands))),)
     step = rng.uniform(*shapes.step_sigma) * scene.sigma[bands[0]] * rng.choice([-1, 1])
     x, y = scene.place(rng)
-    return [Seam(x, y, _straight(rng), 1.0, float(step), max(2.0, shapes.seam_width / scene.scale), bands)]
+    return [
+        Seam(
+            x,
+            y,
+            _straight(rng, shapes.detector_tilt),
+            1.0,
+            float(step),
+            max(2.0, shapes.seam_width / scene.scale),
+            bands,
+        )
+    ]
 
 
 def _ghost(rng: Generator, population: Population, scene: Scene) -> list[Artefact]:
     shapes = population.artefacts
     outer = rng.uniform(*shapes.ghost_radius) / scene.scale
-    level = rng.uniform(*shapes.ghost_sigma) * scene.sigma * rng.uniform(0.5, 1.0, len(scene.bands))
+    level = rng.uniform(*shapes.ghost_sigma) * scene.sigma * rng.uniform(*shapes.ghost_band_scatter, len(scene.bands))
     x, y = scene.place(rng, 0.8 * outer)
-    return [Ghost(x, y, outer * rng.uniform(0.0, 0.7), outer, tuple(level))]
+    return [Ghost(x, y, outer * rng.uniform(*shapes.ghost_hole), outer, tuple(level))]
 
 
-def _straight(rng: Generator) -> float:
-    """Detectors lie along the rows and columns, give or take a degree."""
-    return float(rng.integers(4) * np.pi / 2 + np.deg2rad(rng.normal(0, 0.5)))
+def _straight(rng: Generator, tilt: float) -> float:
+    """Detectors lie along the rows and columns, give or take `tilt` degrees; radians."""
+    return float(rng.integers(4) * np.pi / 2 + np.deg2rad(rng.normal(0, tilt)))
 
 
 _DRAWS: dict[str, Callable[[Generator, Population, Scene], list[Artefact]]] = {

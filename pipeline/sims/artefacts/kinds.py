@@ -83,7 +83,7 @@ class Trail:
 
 @dataclass(frozen=True)
 class CosmicRay:
-    """A sharp track of `length` pixels through one band, with `level` nJy in each pixel that it crosses."""
+    """A sharp track of `length` pixels through one band, `faintest` to 1 times `level` nJy in each of its pixels."""
 
     x: float
     y: float
@@ -91,6 +91,7 @@ class CosmicRay:
     length: float
     level: float
     band: int
+    faintest: float = 1.0
 
     def put(self, window: Window, rng: Generator) -> None:
         """Flag COSMIC_RAY on every pixel of the track."""
@@ -100,7 +101,9 @@ class CosmicRay:
         rows = np.floor(self.y + steps * np.sin(self.angle) + 0.5).astype(int) - window.y0
         inside = (columns >= 0) & (columns < nx) & (rows >= 0) & (rows < ny)
         ys, xs = np.divmod(np.unique(rows[inside] * nx + columns[inside]), nx)
-        window.image[self.band, ys, xs] += np.float32(self.level) * rng.uniform(0.5, 1.0, len(ys)).astype(np.float32)
+        window.image[self.band, ys, xs] += np.float32(self.level) * rng.uniform(self.faintest, 1.0, len(ys)).astype(
+            np.float32
+        )
         window.mask[self.band, ys, xs] |= np.uint32(PixelFlag.COSMIC_RAY)
 
 

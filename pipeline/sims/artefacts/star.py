@@ -29,6 +29,8 @@ class BrightStar:
         A disc with a soft edge.
     bleed_length, bleed_width : pixels
         Half the length along y, and the width, of the bleed where the core is saturated.
+    bleed_level : float
+        Faintest pixel of the bleed over the saturation.
     """
 
     x: float
@@ -45,6 +47,7 @@ class BrightStar:
     halo_radius: float = 0.0
     bleed_length: float = 0.0
     bleed_width: float = 0.0
+    bleed_level: float = 1.0
 
     def put(self, window: Window, rng: Generator) -> None:
         """Wings count as BRIGHT_OBJECT, the rest as SPIKE, HALO, SATURATED and BLEED."""
@@ -77,7 +80,7 @@ class BrightStar:
             length, half = radius + self.bleed_length, self.bleed_width / 2
             ys, xs = window.box(self.x - half, self.x + half, self.y - length, self.y + length)
             rows = ys.stop - ys.start, xs.stop - xs.start
-            window.image[band, ys, xs] = limit * rng.uniform(0.75, 1.0, rows).astype(np.float32)
+            window.image[band, ys, xs] = limit * rng.uniform(self.bleed_level, 1.0, rows).astype(np.float32)
             window.mask[band, ys, xs] |= np.uint32(PixelFlag.BLEED)
 
     def _spikes(self, window: Window, band: int, rng: Generator) -> None:

@@ -103,6 +103,9 @@ class LensPopulation(StrictModel):
     flux in pixels where the arc is above both `visible_sigma` times the sky noise and `visible_contrast` times
     all other light; systems below it are drawn again, and so are those whose theta_E is below
     `theta_E_over_seeing` times the seeing. The `faint_` keys hold for the `faint_share` of the systems.
+
+    Clumps of a source lie about its middle with a normal scatter of `source_clump_scatter` of its radius along each
+    axis.
     """
 
     theta_E_drawn: Literal["log_normal", "from_dispersion"]
@@ -137,6 +140,9 @@ class LensPopulation(StrictModel):
     source_clumps: int = Field(ge=0)
     source_clump_radius: ArcsecRange
     source_clump_share: Range
+    source_clump_scatter: float = Field(1.0, ge=0)
+    source_clump_sersic: float = Field(1.0, gt=0)
+    source_clump_axis_ratio: Range = (0.6, 1.0)
     red_source_share: Share
     blue_source: Colours
     red_source: Colours

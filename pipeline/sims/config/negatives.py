@@ -14,18 +14,20 @@ from pipeline.sims.config.ranges import ArcsecRange, Colours, IntRange, Magnitud
 
 
 class Knots(StrictModel):
-    """Blue clumps in the plane of a disc."""
+    """Blue clumps in the plane of a disc, of one Sersic index."""
 
     distance: Range
     radius: Range
     radius_limits: ArcsecRange
     axis_ratio: Range
+    sersic: float = Field(1.0, gt=0)
 
 
 class Spiral(StrictModel):
     """A disc, `stretch` times the usual radius, with arms of a depth and pitch, knots and a bulge."""
 
     stretch: float = Field(gt=0)
+    sersic: float = Field(1.0, gt=0)
     least_axis_ratio: Share
     arms: Range
     pitch: tuple[Degrees, Degrees]
@@ -56,13 +58,17 @@ class BlueDisc(StrictModel):
 
 
 class RingGalaxy(StrictModel):
-    """A core and a ring; `width` in units of the ring's radius, `unevenness` of its brightness along it."""
+    """A core and a ring; `width` in units of the ring's radius, `unevenness` of its brightness along it.
+
+    The core is as flat as the ring, but at most `core_flattening` times its own axis ratio.
+    """
 
     axis_ratio: Range
     contrast: MagnitudeRange
     width: Range
     unevenness: float = Field(ge=0)
     core_radius: float = Field(gt=0)
+    core_flattening: Share = 0.8
     knots: IntRange
     knot_contrast: MagnitudeRange
     knot_radius: ArcsecRange
@@ -85,13 +91,14 @@ class EdgeOn(StrictModel):
     """A disc from its side, with a bulge of at most `bulge_radius` of the disc's."""
 
     stretch: float = Field(gt=0)
+    sersic: float = Field(1.0, gt=0)
     axis_ratio: Range
     bulge_contrast: MagnitudeRange
     bulge_radius: float = Field(gt=0)
 
 
 class Merger(StrictModel):
-    """Galaxies in one another's light, at times with a tidal tail."""
+    """Galaxies in one another's light, at times with a tidal tail, which begins within `tail_turn` of the galaxy."""
 
     numbers: Shares
     distance: ArcsecRange
@@ -103,6 +110,7 @@ class Merger(StrictModel):
     tail_width: ArcsecRange
     tail_axis_ratio: Range
     tail_sharpness: Range
+    tail_turn: Degrees = Field("1 rad", validate_default=True)
 
 
 class StarPair(StrictModel):

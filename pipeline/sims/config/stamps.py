@@ -40,6 +40,8 @@ class SimsConfig(StrictModel):
         Real galaxies among the lensed ones; none unless it names a folder.
     negatives : kind -> weight
     artefact_share, artefact_weights : share of stamps with at least one artefact; class -> weight
+    artefact_more : float
+        Mean number (Poisson) of further artefacts in stamps that have one.
     """
 
     kind: Literal["stamps"]
@@ -64,6 +66,7 @@ class SimsConfig(StrictModel):
     negatives: dict[str, float]
     artefact_share: Share
     artefact_weights: dict[str, float]
+    artefact_more: float = Field(0.3, ge=0)
     detection_band: str
     stamps: int = Field(ge=1)
     shard: int = Field(ge=1)

@@ -43,7 +43,7 @@ def draw_spiral(rng: Generator, population: Population, bands: Bands) -> Light:
     body = disc(rng, population, magnitude, bands, stretch=shape.stretch)
     body = replace(
         body,
-        n=1.0,
+        n=shape.sersic,
         q=max(body.q, shape.least_axis_ratio),
         arms=rng.uniform(*shape.arms),
         pitch=np.deg2rad(rng.uniform(*shape.pitch)) * rng.choice([-1, 1]),
@@ -96,8 +96,9 @@ def draw_ring(rng: Generator, population: Population, bands: Bands) -> Light:
         at = on_ellipse(radius, q, angle, rng.uniform(0, 2 * np.pi))
         flux = fluxes(own + rng.uniform(*shape.knot_contrast), colours, bands)
         size, knot_q = rng.uniform(*shape.knot_radius), rng.uniform(*population.negatives.knots.axis_ratio)
-        knots.append(Sersic(at[0], at[1], size, 1.0, knot_q, rng.uniform(0, np.pi), flux))
-    core = replace(core, radius=min(core.radius, shape.core_radius * radius), q=max(q, core.q * 0.8), angle=angle)
+        knots.append(Sersic(at[0], at[1], size, population.negatives.knots.sersic, knot_q, rng.uniform(0, np.pi), flux))
+    core_q = max(q, core.q * shape.core_flattening)
+    core = replace(core, radius=min(core.radius, shape.core_radius * radius), q=core_q, angle=angle)
     return Light((core, *knots), (ring,))
 
 
@@ -129,7 +130,7 @@ def draw_edge_on(rng: Generator, population: Population, bands: Bands) -> Light:
     shape = population.negatives.edge_on
     magnitude = central_magnitude(rng, population)
     body = disc(rng, population, magnitude, bands, stretch=shape.stretch)
-    body = replace(body, n=1.0, q=rng.uniform(*shape.axis_ratio))
+    body = replace(body, n=shape.sersic, q=rng.uniform(*shape.axis_ratio))
     bulge = elliptical(rng, population, magnitude + rng.uniform(*shape.bulge_contrast), bands)
     return Light((body, replace(bulge, radius=min(bulge.radius, shape.bulge_radius * body.radius), angle=body.angle)))
 
@@ -150,7 +151,8 @@ def draw_merger(rng: Generator, population: Population, bands: Bands) -> Light:
         flux = fluxes(magnitude + rng.uniform(*shape.tail_contrast), colours_of(rng, population.galaxies.blue), bands)
         x, y = radius * np.cos(direction), radius * np.sin(direction)
         # Curved away from the pair: the circle's centre is outside it, and the tail begins in the galaxy.
-        start = direction + np.pi + rng.uniform(-1, 1)
+        turn = np.deg2rad(shape.tail_turn)
+        start = direction + np.pi + rng.uniform(-turn, turn)
         width, q, sharpness = (
             rng.uniform(*ends) for ends in (shape.tail_width, shape.tail_axis_ratio, shape.tail_sharpness)
         )

@@ -69,7 +69,7 @@ def knots_in(
         flux: Float64 = blue / blue.mean() * body.flux.mean() * share
         size = float(np.clip(body.radius * rng.uniform(*shape.radius), *shape.radius_limits))
         q = rng.uniform(*shape.axis_ratio)
-        knots.append(Sersic(body.x + at[0], body.y + at[1], size, 1.0, q, rng.uniform(0, np.pi), flux))
+        knots.append(Sersic(body.x + at[0], body.y + at[1], size, shape.sersic, q, rng.uniform(0, np.pi), flux))
     return knots
 
 

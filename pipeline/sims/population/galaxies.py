@@ -54,10 +54,12 @@ def _sequence_at(sequence: RedSequence, redshift: float) -> tuple[float, float, 
 
 def star_colours(rng: Generator, stars: StarPopulation) -> tuple[float, float, float]:
     """Colours of a star, somewhere along the line from the bluest to the reddest."""
-    along = rng.beta(1.2, 1.2)
+    along = rng.beta(stars.colour_concentration, stars.colour_concentration)
     g_r, r_i, i_z = (low + along * (high - low) for low, high in (stars.g_r, stars.r_i, stars.i_z))
-    # g - r of M dwarfs saturates while r - i goes on rising, so the line bends.
-    return g_r if along < 0.6 else stars.g_r[0] + 0.6 * (stars.g_r[1] - stars.g_r[0]) + 0.4 * (along - 0.6), r_i, i_z
+    if along >= stars.bend:
+        low, high = stars.g_r
+        g_r = low + stars.bend * (high - low) + stars.beyond_bend * (along - stars.bend)
+    return g_r, r_i, i_z
 
 
 def counted_magnitude(rng: Generator, ends: tuple[float, float], slope: float, n: int) -> Float64:

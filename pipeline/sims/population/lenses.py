@@ -294,11 +294,11 @@ def source_galaxy(rng: Generator, lenses: LensPopulation, deflector: Deflector) 
     )
     spots = [
         Sersic(
-            x + rng.normal(0, radius),
-            y + rng.normal(0, radius),
+            x + rng.normal(0, lenses.source_clump_scatter * radius),
+            y + rng.normal(0, lenses.source_clump_scatter * radius),
             float(rng.uniform(*lenses.source_clump_radius)),
-            1.0,
-            float(rng.uniform(0.6, 1.0)),
+            lenses.source_clump_sersic,
+            float(rng.uniform(*lenses.source_clump_axis_ratio)),
             float(rng.uniform(0, np.pi)),
             np.array([share / clumps]),
         )

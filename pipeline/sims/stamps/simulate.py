@@ -301,7 +301,7 @@ def _draw_artefacts(drawn: _Drawn, config: SimsConfig, rng: Generator) -> list[A
     if rng.random() < config.artefact_share:
         names = list(config.artefact_weights)
         weights = np.array([config.artefact_weights[name] for name in names])
-        count = 1 + rng.poisson(0.3)
+        count = 1 + rng.poisson(config.artefact_more)
         for name in rng.choice(names, count, p=weights / weights.sum()):
             artefacts.extend(draw_artefacts(rng, str(name), config.population, scene))
     return artefacts

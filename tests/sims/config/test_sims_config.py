@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import astropy.units as u
+import numpy as np
 import pytest
+from pydantic import BaseModel
 
 from pipeline.config import config_root, shipped
 from pipeline.errors import ConfigError
@@ -12,6 +16,7 @@ from pipeline.sims.config.injection import InjectionConfig
 from pipeline.sims.config.load import load_sims
 from pipeline.sims.config.sky import SkyConfig
 from pipeline.sims.config.stamps import SimsConfig
+from pipeline.sims.population.galaxies import star_colours
 
 
 @pytest.mark.parametrize("name", [name for name in shipped("sims") if name != "population"])
@@ -86,3 +91,37 @@ def test_wrong_populations_are_named(tmp_path: Path, old: str, new: str, message
     path = changed(tmp_path, "demo-sky", '"population.toml"', '"own.toml"')
     with pytest.raises(ConfigError, match=message):
         load_sims(path)
+
+
+def _with_default(model: BaseModel, where: str = "") -> Iterator[tuple[str, object, object]]:
+    """Name, value and default of every field that has one."""
+    for name, about in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from _with_default(value, f"{where}{name}.")
+        elif not about.is_required():
+            yield f"{where}{name}", value, about.get_default(call_default_factory=True)
+
+
+def test_what_a_population_may_leave_out_is_as_shipped() -> None:
+    config = load_sims("stamps")
+    assert isinstance(config, SimsConfig)
+    told = list(_with_default(config.population))
+    assert {"stars.bend", "artefacts.halo_from", "negatives.merger.tail_turn"} <= {name for name, _, _ in told}
+    for name, value, default in told:
+        assert value == (_plain(default) if isinstance(default, str) else default), name
+
+
+def _plain(text: str) -> float:
+    """A number with its unit, in magnitudes or degrees."""
+    quantity = u.Quantity(text)
+    return float(quantity.to_value(u.mag if quantity.unit == u.mag else u.deg))
+
+
+def test_stars_beyond_the_bend_redden_in_r_i_alone() -> None:
+    config = load_sims("stamps")
+    assert isinstance(config, SimsConfig)
+    stars = config.population.stars.model_copy(update={"bend": 0.5, "beyond_bend": 0.0})
+    colours = np.array([star_colours(np.random.default_rng(seed), stars) for seed in range(200)])
+    assert colours[:, 0].max() == pytest.approx(np.mean(stars.g_r))
+    assert colours[:, 1].max() > 0.9 * stars.r_i[1]
