@@ -164,7 +164,10 @@ def sersic_b(n: float) -> float:
 
 
 def sersic_peak(n: float, radius: float) -> float:
-    """Central surface brightness (an arcsec^2) of a Sersic profile of flux 1; Graham & Driver (2005), eq. 4."""
+    """Central surface brightness (an arcsec^2) of a Sersic profile of flux 1.
+
+    I_e exp(b) over the total flux, I_e radius^2 2 pi n exp(b) b^(-2n) Gamma(2n); Graham & Driver (2005), sec. 2.
+    """
     b = sersic_b(n)
     return float(b ** (2 * n) / (2 * np.pi * n * radius**2 * gamma(2 * n)))
 

@@ -97,7 +97,8 @@ def power_law(
     """Deflection of elliptical power laws at offsets from their centres.
 
     Tessore & Metcalf (2015), eq. 13, with the series of their eq. 29 by Horner's rule in real numbers, which is twice
-    as fast as complex ones term by term.
+    as fast as complex ones term by term. Their scale length b is theta_e sqrt(q): the mean surface density inside the
+    ellipse of semi-axes theta_e / sqrt(q) and theta_e sqrt(q) is critical.
 
     Parameters
     ----------

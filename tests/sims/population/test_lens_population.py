@@ -48,6 +48,11 @@ def test_dispersion_of_a_galaxy_by_hand(population: Population) -> None:
     assert sigma == pytest.approx(266.0, abs=0.5)
 
 
+def test_dispersion_at_l_star_is_that_of_other_measurements(population: Population) -> None:
+    # Choi, Park & Vogeley (2007): 161 +- 5 km/s at L* of early types, near M_r = -21.3; a modulus of 40 at redshift 0.
+    assert dispersion(population.lenses.dispersion, 18.7, 0.0, 40.0) == pytest.approx(161.0, abs=5.0)
+
+
 def test_magnitude_of_a_dispersion_is_the_inverted_line_and_the_bias(population: Population) -> None:
     relation = population.lenses.dispersion
     sigma = dispersion(relation, 19.3, 0.5, 42.2606)
