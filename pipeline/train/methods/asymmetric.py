@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.train.method_config import AsymmetricConfig
-from pipeline.train.methods import Batch, Context, Method
+from pipeline.train.methods import Batch, Context
 from pipeline.train.methods.label_loss import label_loss
-from pipeline.train.methods.unlabelled import in_one_pass, ramp
+from pipeline.train.methods.unlabelled import Unlabelled, in_one_pass
 
 
-class Asymmetric(Method):
+class Asymmetric(Unlabelled[AsymmetricConfig]):
     """Labels as they are, and fresh unlabelled stamps in every step as non-lenses.
 
     The two classes are treated differently on purpose: lenses are few and simulated, while non-lenses are as many
@@ -24,18 +24,11 @@ class Asymmetric(Method):
     forgives easy non-lenses.
     """
 
-    views = 1
-
-    def __init__(self, config: AsymmetricConfig, channels: int, size: int) -> None:
-        self.config = config
-        self.ratio = config.ratio
-
     def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
         """The loss of the labels, and `taken_for_others`."""
         config = self.config
         labelled, others = in_one_pass(network, batch, batch.views[0], config, context)
-        weight = config.weight * ramp(context, config.ramp)
         return {
             config.loss: labelled,
-            "taken_for_others": weight * label_loss(others, torch.zeros_like(others), config).mean(),
+            "taken_for_others": self.weight(context) * label_loss(others, torch.zeros_like(others), config).mean(),
         }

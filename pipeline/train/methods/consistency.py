@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.train.method_config import ConsistencyConfig
-from pipeline.train.methods import Batch, Context, Method
-from pipeline.train.methods.unlabelled import in_one_pass, ramp, still_norms
+from pipeline.train.methods import Batch, Context
+from pipeline.train.methods.unlabelled import Unlabelled, in_one_pass, still_norms
 
 
-class Consistency(Method):
+class Consistency(Unlabelled[ConsistencyConfig]):
     """The loss of the labels, and the distance between a look at an unlabelled stamp and its target.
 
     What differs is the look and the target:
@@ -28,8 +28,7 @@ class Consistency(Method):
     """
 
     def __init__(self, config: ConsistencyConfig, channels: int, size: int) -> None:
-        self.config = config
-        self.ratio = config.ratio
+        super().__init__(config, channels, size)
         self.views = 1 if config.target == "vat" else 2
 
     def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
@@ -37,10 +36,9 @@ class Consistency(Method):
         config = self.config
         looked_at, target = self._look_and_target(network, batch, context)
         labelled, others = in_one_pass(network, batch, looked_at, config, context)
-        weight = config.weight * ramp(context, config.ramp)
         return {
             config.loss: labelled,
-            "consistency": weight * distance(others, target, config.distance),
+            "consistency": self.weight(context) * distance(others, target, config.distance),
         }
 
     def _look_and_target(self, network: nn.Module, batch: Batch, context: Context) -> tuple[Tensor, Tensor]:

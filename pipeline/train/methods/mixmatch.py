@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.train.method_config import MixMatchConfig
-from pipeline.train.methods import Batch, Context, Method
+from pipeline.train.methods import Batch, Context
 from pipeline.train.methods.label_loss import label_loss
 from pipeline.train.methods.mixup import mixup
-from pipeline.train.methods.unlabelled import ramp, still_norms
+from pipeline.train.methods.unlabelled import Unlabelled, still_norms
 
 
-class MixMatch(Method):
+class MixMatch(Unlabelled[MixMatchConfig]):
     """MixMatch (Berthelot et al. 2019, NeurIPS) for two classes.
 
     An unlabelled stamp's label is guessed from the mean answer to its views and sharpened; labelled stamps and all
@@ -23,8 +23,7 @@ class MixMatch(Method):
     """
 
     def __init__(self, config: MixMatchConfig, channels: int, size: int) -> None:
-        self.config = config
-        self.ratio = config.ratio
+        super().__init__(config, channels, size)
         self.views = config.augmentations
 
     def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
@@ -39,7 +38,7 @@ class MixMatch(Method):
         wrong = (torch.sigmoid(logits[n:]) - targets[n:]).square().mean()
         return {
             config.loss: label_loss(logits[:n], targets[:n], config).mean(),
-            "guessed": config.weight * ramp(context, config.ramp) * wrong,
+            "guessed": self.weight(context) * wrong,
         }
 
     def _guess(self, network: nn.Module, views: Tensor) -> Tensor:

@@ -10,31 +10,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.train.method_config import PseudoLabelConfig
-from pipeline.train.methods import Batch, Context, Method
-from pipeline.train.methods.unlabelled import in_one_pass, ramp
+from pipeline.train.methods import Batch, Context
+from pipeline.train.methods.unlabelled import Unlabelled, in_one_pass
 
 
-class PseudoLabel(Method):
+class PseudoLabel(Unlabelled[PseudoLabelConfig]):
     """The loss of the labels, and cross-entropy of unlabelled stamps with the likelier class as their label.
 
     Lee 2013 (ICML workshop on challenges in representation learning), with a threshold: a stamp whose likelier class
     has less probability counts nothing. The mean is over all stamps, so that few confident ones weigh little.
     """
 
-    views = 1
-
-    def __init__(self, config: PseudoLabelConfig, channels: int, size: int) -> None:
-        self.config = config
-        self.ratio = config.ratio
-
     def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
         """The loss of the labels, and `pseudo_label`."""
         config = self.config
         labelled, others = in_one_pass(network, batch, batch.views[0], config, context)
-        weight = config.weight * ramp(context, config.ramp)
         return {
             config.loss: labelled,
-            "pseudo_label": weight * own_label_loss(others, config.threshold),
+            "pseudo_label": self.weight(context) * own_label_loss(others, config.threshold),
         }
 
 

@@ -5,15 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.train.method_config import UnlabelledConfig
-from pipeline.train.methods import Batch, Context
+from pipeline.train.methods import Batch, Context, Method
 from pipeline.train.methods.label_loss import label_loss
 from pipeline.train.methods.mixup import mixup
+
+Config = TypeVar("Config", bound=UnlabelledConfig)
+
+
+class Unlabelled(Method, Generic[Config]):
+    """A method of config `Config` that reads unlabelled stamps, in one view unless it says otherwise."""
+
+    views = 1
+
+    def __init__(self, config: Config, channels: int, size: int) -> None:
+        self.config = config
+        self.ratio = config.ratio
+
+    def weight(self, context: Context) -> float:
+        """That of the unlabelled stamps' loss, as far as it has risen."""
+        return self.config.weight * ramp(context, self.config.ramp)
 
 
 def in_one_pass(
