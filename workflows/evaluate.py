@@ -12,9 +12,9 @@ from workflows.console import reporting, show
 
 if TYPE_CHECKING:
     from pipeline.evaluate.config import EvaluationConfig
-    from pipeline.evaluate.measure import Scores
     from pipeline.evaluate.result import Evaluation
     from pipeline.evaluate.samples import Sample
+    from pipeline.evaluate.scores import Scores
 
 RESULT, SCORES, REPORT = "evaluation.json", "scores.parquet", "report.html"
 
@@ -53,7 +53,7 @@ def run_evaluation(reference: str, *, ensemble: str | None = None, out: Path | N
     from pipeline.errors import ConfigError
     from pipeline.evaluate.config import load_evaluation
     from pipeline.evaluate.measure import evaluate as measured
-    from pipeline.evaluate.measure import score_sample
+    from pipeline.evaluate.scores import score_sample
     from pipeline.evaluate.splits import check_splits, identity, training_identity
     from pipeline.models.ensemble import load_ensemble
     from pipeline.provenance import software

@@ -57,11 +57,13 @@ def _cell(sample: SampleResult | None, index: int, name: str) -> str:
 
 
 def _probe(evaluation: Evaluation, sample: SampleResult | None, member: str | None) -> str:
-    """The probe beside a completeness; real lenses need none."""
+    """The probe beside a completeness, with a star where the real lenses are of other pixels; real ones need none."""
     if sample is None or sample.column == "real":
         return ""
     found = evaluation.probe_of(sample.name, member)
-    return "none" if found is None else figure_text(found)
+    if found is None:
+        return "none"
+    return figure_text(found.auc) + ("" if found.like else "*")
 
 
 def figure_text(figure: Figure) -> str:
@@ -78,11 +80,20 @@ def figure_text(figure: Figure) -> str:
 def _probe_lines(evaluation: Evaluation) -> list[str]:
     if evaluation.no_probe is not None:
         return [f"realism probe: none: {evaluation.no_probe}"]
-    return [
-        f"realism probe, {probe.member}: {probe.first} against {probe.second}: AUC {_or_reason(probe.auc)} "
-        f"({probe.auc.n_lenses:,} and {probe.auc.n_others:,} lenses); control {_or_reason(probe.control)}"
+    lines = [
+        f"realism probe, {probe.member}: {_named(probe.first, probe.first_pixels)} against "
+        f"{_named(probe.second, probe.second_pixels)}{'' if probe.like else ', other pixels*'}: "
+        f"AUC {_or_reason(probe.auc)} ({_count(probe.auc.n_lenses, probe.auc.n_lens_groups)} and "
+        f"{_count(probe.auc.n_others, probe.auc.n_other_groups)} lenses); control {_or_reason(probe.control)}"
         for probe in evaluation.probes
     ]
+    if not all(probe.like for probe in evaluation.probes):
+        lines.append("* real lenses in another survey's pixels: such a probe may tell nothing but the surveys")
+    return lines
+
+
+def _named(sample: str, pixels: str) -> str:
+    return f"{sample} ({pixels})" if pixels else sample
 
 
 def _drift_lines(evaluation: Evaluation) -> list[str]:

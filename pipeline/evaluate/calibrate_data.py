@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from pipeline.errors import ConfigError, ProductMismatch
-from pipeline.evaluate.pools import object_groups, read_heads, read_pixels
+from pipeline.evaluate.pools import object_groups, read_heads, read_parts
 from pipeline.evaluate.realism import embeddings
 from pipeline.io.tables import read_table
 from pipeline.models.ensemble import Ensemble
@@ -89,22 +89,22 @@ def logits_of_pools(
                 f"{head.path}: bands {', '.join(head.bands)} at {head.pixel_scale:g} arcsec; {first.path} has "
                 f"{', '.join(first.bands)} at {first.pixel_scale:g}. Calibrate on one kind of stamp at a time."
             )
-        part = read_pixels(head, masks=True)
-        ensemble.check(head.bands, pixel_scale=head.pixel_scale, size_pix=min(part.image.shape[-2:]))
-        parts.append(
-            score_cutouts(
-                part.image,
-                part.ivar,
-                part.mask,
-                pixel_scale=head.pixel_scale,
-                bands=head.bands,
-                ensemble=ensemble,
-                config=ScoreConfig(),
+        for part in read_parts(head, masks=True):
+            ensemble.check(head.bands, pixel_scale=head.pixel_scale, size_pix=min(part.image.shape[-2:]))
+            parts.append(
+                score_cutouts(
+                    part.image,
+                    part.ivar,
+                    part.mask,
+                    pixel_scale=head.pixel_scale,
+                    bands=head.bands,
+                    ensemble=ensemble,
+                    config=ScoreConfig(),
+                )
             )
-        )
-        for member in ensemble.members if familiarity else ():
-            embedded[member.name].append(embeddings(part, member, bands=head.bands, pixel_scale=head.pixel_scale))
-        done += len(part.image)
+            for member in ensemble.members if familiarity else ():
+                embedded[member.name].append(embeddings(part, member, bands=head.bands, pixel_scale=head.pixel_scale))
+            done += len(part.image)
         if report is not None:
             report(f"{done:,}/{sum(len(one.lens) for one in heads):,} stamps scored")
     lens = np.concatenate([head.lens for head in heads])

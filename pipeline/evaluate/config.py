@@ -39,9 +39,10 @@ class BaselineConfig(StrictModel):
 
 
 class ProbeConfig(StrictModel):
-    """The linear probe between lenses of two samples."""
+    """The linear probe between lenses of two samples: at most `limit` of each, of like magnitude within `caliper`."""
 
     limit: int = Field(1000, ge=20)
+    caliper: Magnitude = Field("0.25 mag", validate_default=True, gt=0)
     folds: int = Field(5, ge=2)
     ridge: float = Field(10.0, gt=0)
 
@@ -63,6 +64,7 @@ class GalleryConfig(StrictModel):
 class _SampleConfig(StrictModel):
     name: str = Field(min_length=1)
     column: Column
+    pixels: str = ""
     against: tuple[str, ...] = ()
     clearest: str | None = None
 
@@ -75,6 +77,8 @@ class PoolsConfig(_SampleConfig):
     name : str
     column : str
         A key of `COLUMNS`.
+    pixels : str
+        Whose pixels they are, such as "ps1": only between samples of the same is a probe one of the lenses.
     pools : tuple of str
         Glob patterns, relative to the working directory.
     masks : bool
@@ -104,6 +108,8 @@ class RealLensesConfig(_SampleConfig):
 
     Attributes
     ----------
+    pixels : str
+        As `PoolsConfig.pixels`.
     stamps : str
         Folder of FITS files, as `lensscan stamps` reads.
     labels : str

@@ -12,7 +12,7 @@ from pipeline.catalogue.colour import colour, fatal_outline, png
 from pipeline.catalogue.stamps import Stamp
 from pipeline.evaluate.config import EvaluationConfig
 from pipeline.evaluate.figures import threshold_at
-from pipeline.evaluate.measure import Scores
+from pipeline.evaluate.scores import Scores
 from pipeline.evaluate.tally import tally
 
 Choice = Literal["false alarms", "missed", "predictions"]

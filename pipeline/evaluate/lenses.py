@@ -138,6 +138,7 @@ def _sample(
         stamp=stamp,
         against=config.against,
         clearest=config.clearest,
+        pixels=config.pixels,
         group=truth["name"],
         notes=notes,
     )

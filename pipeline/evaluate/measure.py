@@ -1,115 +1,28 @@
-"""From samples and an ensemble to an evaluation."""
+"""From scores to an evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import ConfigError, ModelMismatch
+from pipeline.errors import ConfigError
 from pipeline.evaluate import figures as merit
-from pipeline.evaluate.baselines import BASELINES, baselines
+from pipeline.evaluate.baselines import BASELINES
 from pipeline.evaluate.breakdown import Slice, breakdown
 from pipeline.evaluate.config import COLUMNS, EvaluationConfig
 from pipeline.evaluate.curves import curve, reliability
-from pipeline.evaluate.realism import Probe, control, embeddings, probe
+from pipeline.evaluate.probes import probes
 from pipeline.evaluate.result import Drift, Evaluation, OthersResult, SampleResult, ScorerResult
-from pipeline.evaluate.samples import Part, Sample
+from pipeline.evaluate.scores import Scores
 from pipeline.evaluate.splits import SplitCheck
 from pipeline.evaluate.tally import tally
 from pipeline.models.ensemble import Ensemble
-from pipeline.scan.score import score_cutouts
-from pipeline.scan_config import ScoreConfig
 
-Float32 = npt.NDArray[np.float32]
-Report = Callable[[str], None]
 Kind = Literal["ensemble", "member", "baseline"]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """A sample's scores.
-
-    Attributes
-    ----------
-    sample : Sample
-    logits : float32 (n, members); NaN where not scorable
-    members, ensemble : float32 (n, members), (n,)
-        Probabilities at the survey's prior.
-    at_threshold : float32 (n, 1 + members)
-        Probabilities at the prior of the threshold, the ensemble's first.
-    baselines : float64 (n, 3)
-    rows : int64 (k,)
-        Lenses whose embeddings were taken.
-    embedded : dict of member to float32 (k, d)
-    """
-
-    sample: Sample
-    logits: Float32
-    members: Float32
-    ensemble: Float32
-    at_threshold: Float32
-    baselines: npt.NDArray[np.float64]
-    rows: npt.NDArray[np.int64]
-    embedded: dict[str, Float32]
-
-
-def score_sample(sample: Sample, ensemble: Ensemble, config: EvaluationConfig, report: Report | None = None) -> Scores:
-    """Put a sample through the ensemble, a part at a time.
-
-    Raises
-    ------
-    ModelMismatch
-        If the sample lacks a band that a member needs, or its pixels or stamps don't do.
-    """
-    logits = np.full((len(sample), len(ensemble.members)), np.nan, dtype=np.float32)
-    simple = np.full((len(sample), len(BASELINES)), np.nan)
-    lenses = np.flatnonzero(sample.lens)
-    rng = np.random.default_rng(config.seed)
-    rows = np.sort(rng.choice(lenses, min(config.probe.limit, len(lenses)), replace=False))
-    embedded: dict[str, list[Float32]] = {
-        member.name: [] for member in ensemble.members if hasattr(member.network, "embed")
-    }
-    start = 0
-    for part in sample.parts():
-        stop = start + len(part.image)
-        _check(sample, ensemble, part)
-        logits[start:stop] = score_cutouts(
-            part.image,
-            part.ivar,
-            part.mask,
-            pixel_scale=sample.pixel_scale,
-            bands=sample.bands,
-            ensemble=ensemble,
-            config=ScoreConfig(batch=config.batch),
-        )
-        simple[start:stop] = baselines(part.image, sample.bands, sample.pixel_scale, config.baselines)
-        chosen = rows[(rows >= start) & (rows < stop)] - start
-        if len(chosen):
-            some = _some(part, chosen)
-            for member in ensemble.members:
-                if member.name in embedded:
-                    seen = embeddings(some, member, bands=sample.bands, pixel_scale=sample.pixel_scale)
-                    embedded[member.name].append(seen)
-        start = stop
-        if report is not None:
-            report(f"{sample.name}: {start:,}/{len(sample):,} stamps scored")
-    found = ensemble.score(logits, config.prior)
-    even = ensemble.score(logits, config.threshold_prior)
-    return Scores(
-        sample=sample,
-        logits=logits,
-        members=found.members,
-        ensemble=found.score,
-        at_threshold=np.column_stack([even.score, even.members]),
-        baselines=simple,
-        rows=rows,
-        embedded={name: np.concatenate(seen) for name, seen in embedded.items() if seen},
-    )
 
 
 def evaluate(
@@ -149,7 +62,7 @@ def evaluate(
     silent: dict[str, str] = {
         str(column): "no sample of the evaluation stands in it" for column in COLUMNS if column not in present | told
     }
-    probes, no_probe = _probes(complete, ensemble, config)
+    found, no_probe = probes(complete, ensemble, config)
     return Evaluation(
         name=config.name,
         description=config.description,
@@ -159,25 +72,12 @@ def evaluate(
         version=version,
         samples=tuple(_sample(scores, ensemble, config) for scores in complete),
         not_measured={**not_measured, **silent},
-        probes=tuple(probes),
+        probes=tuple(found),
         no_probe=no_probe,
         others=tuple(_others(scores) for scores in alone),
         drift=tuple(_drift(scored, ensemble, config)),
         splits=tuple(splits),
     )
-
-
-def _check(sample: Sample, ensemble: Ensemble, part: Part) -> None:
-    try:
-        ensemble.check(sample.bands, pixel_scale=sample.pixel_scale, size_pix=min(part.image.shape[-2:]))
-    except ModelMismatch as error:
-        raise ModelMismatch(f"sample {sample.name!r}: {error}") from error
-
-
-def _some(part: Part, rows: npt.NDArray[np.int64]) -> Part:
-    ivar = None if part.ivar is None else part.ivar[rows]
-    mask = None if part.mask is None else part.mask[rows]
-    return Part(part.image[rows], ivar, mask)
 
 
 def _sample(scores: Scores, ensemble: Ensemble, config: EvaluationConfig) -> SampleResult:
@@ -244,39 +144,6 @@ def _scorer(
         found += merit.threshold_figures(even, config.threshold, config.replicates, config.seed)
         matrix = merit.confusion(even, config.threshold)
     return ScorerResult(name, kind, tuple(found), matrix, curve(counted, config.prior, config.detections))
-
-
-def _probes(scored: Sequence[Scores], ensemble: Ensemble, config: EvaluationConfig) -> tuple[list[Probe], str | None]:
-    """Lenses of every sample against those of every real one, by each member that has an embedding."""
-    real = [scores for scores in scored if scores.sample.column == "real"]
-    made = [scores for scores in scored if scores.sample.column != "real"]
-    if not real or not made:
-        return [], f"no {'real' if not real else 'simulated or injected'} lenses were measured"
-    probes = []
-    for first in made:
-        for second in real:
-            for name in ensemble.names:
-                if name not in first.embedded:
-                    continue
-                groups = _groups(first), _groups(second)
-                pair = first.embedded[name], second.embedded[name]
-                found = probe(*pair, groups, config.probe, replicates=config.replicates, seed=config.seed)
-                even = control(pair[0], groups[0], config.probe, seed=config.seed)
-                probes.append(Probe(name, first.sample.name, second.sample.name, found, even))
-    return probes, None if probes else "no member's network has an embedding"
-
-
-def _groups(scores: Scores) -> npt.NDArray[Any]:
-    """What belongs together among the embedded lenses: the sample's groups; else a source galaxy, where it is known.
-
-    The object comes first, since most of a stamp's light is the deflector's, and one galaxy behind many deflectors
-    would tie all of them into one group.
-    """
-    if scores.sample.group is not None:
-        return scores.sample.group[scores.rows]
-    alone = -1 - scores.rows
-    source = scores.sample.truth.get("source_id")
-    return alone if source is None else np.where(source[scores.rows] >= 0, source[scores.rows], alone)
 
 
 def _drift(scored: Sequence[Scores], ensemble: Ensemble, config: EvaluationConfig) -> list[Drift]:

@@ -21,7 +21,9 @@ from pipeline.scan.stamp_objects import middle
 from pipeline.splits import in_split, stamps_in_split
 
 _AT_ONCE = 256
-"""Stamps in a part."""
+"""Stamps in a part, at most."""
+_GAP = 16
+"""Cutouts that nobody wants, beyond which what follows is read apart."""
 
 
 def open_others(config: OthersConfig) -> Sample:
@@ -58,6 +60,7 @@ def open_others(config: OthersConfig) -> Sample:
     return Sample(
         name=config.name,
         column=config.column,
+        pixels=config.pixels,
         bands=config.bands,
         pixel_scale=config.pixel_scale,
         lens=np.zeros(len(image), np.bool_),
@@ -116,9 +119,11 @@ def open_detections(config: DetectionsConfig, seed: int) -> Sample:
         for rows in fields:
             for start in range(0, len(rows.row), _AT_ONCE):
                 wanted = rows.row[start : start + _AT_ONCE]
-                stamps = cutout_store.read(rows.store, int(wanted[0]), int(wanted[-1]) + 1)
-                here = wanted - wanted[0]
-                yield Part(stamps.image[here], stamps.ivar[here], stamps.mask[here])
+                # A draw of few of a field's cutouts is not read with all that lie between them.
+                for run in np.split(wanted, np.flatnonzero(np.diff(wanted) > _GAP) + 1):
+                    stamps = cutout_store.read(rows.store, int(run[0]), int(run[-1]) + 1)
+                    here = run - run[0]
+                    yield Part(stamps.image[here], stamps.ivar[here], stamps.mask[here])
 
     def stamp_of(index: int) -> Stamp:
         for rows in fields:
@@ -137,6 +142,7 @@ def open_detections(config: DetectionsConfig, seed: int) -> Sample:
     return Sample(
         name=config.name,
         column=config.column,
+        pixels=config.pixels,
         bands=store.bands,
         pixel_scale=store.pixel_scale,
         lens=np.zeros(len(truth["ra"]), np.bool_),

@@ -17,6 +17,8 @@ from pipeline.evaluate.samples import Part, Sample
 from pipeline.io.pools import labels, opened_pool, pools_of
 
 _PIXELS = frozenset({"image", "ivar", "mask", "arc"})
+_AT_ONCE = 512
+"""Stamps in a part."""
 OBJECT = "objid"
 """Column of truth that tells which stamps show one object."""
 _ABOUT = frozenset({"label", "bands", "pixel_scale", "kinds", "seed"})
@@ -75,14 +77,15 @@ def open_pools(config: PoolsConfig) -> Sample:
 
     def parts() -> Iterator[Part]:
         for head in heads:
-            yield read_pixels(head, config.masks)
+            yield from read_parts(head, config.masks)
 
     def stamp(row: int) -> Stamp:
         for head in heads:
             if row < len(head.lens):
-                with np.load(head.path, allow_pickle=False) as shard:
-                    image = np.asarray(shard["image"][row], dtype=np.float32)
-                    mask = shard["mask"][row] if "mask" in shard else np.zeros(image.shape, np.uint32)
+                with opened_pool(str(head.path)) as archive:
+                    image = archive.row("image", row).astype(np.float32)
+                    told = "mask" in archive.names
+                    mask = archive.row("mask", row) if told else np.zeros(image.shape, np.uint32)
                 return Stamp(image, mask.astype(np.uint32), head.bands, head.pixel_scale)
             row -= len(head.lens)
         raise IndexError(row)
@@ -99,6 +102,7 @@ def open_pools(config: PoolsConfig) -> Sample:
         stamp=stamp,
         against=config.against,
         clearest=config.clearest,
+        pixels=config.pixels,
         group=object_groups(heads, config.group),
         notes=(f"{len(heads)} shards of {', '.join(config.pools)}, {told}",),
     )
@@ -176,13 +180,22 @@ def _joined(heads: list[PoolHead]) -> dict[str, npt.NDArray[Any]]:
     return {name: np.concatenate([head.truth[name] for head in heads]) for name in heads[0].truth if name in shared}
 
 
-def read_pixels(head: PoolHead, masks: bool) -> Part:
-    """The stamps of a shard, with inverse variance and masks where they are there and wanted; raises ConfigError."""
+def read_parts(head: PoolHead, masks: bool) -> Iterator[Part]:
+    """The stamps of a shard, a few hundred at a time, with inverse variance and masks where they are wanted and there.
+
+    Raises
+    ------
+    ConfigError
+        If the shard is damaged or its images are not (n, band, y, x).
+    """
     n = len(head.lens)
     with opened_pool(str(head.path)) as archive:
+        shape = archive.shape("image")
+        if len(shape) != 4 or shape[0] < n or shape[1] != len(head.bands):
+            raise ConfigError(f"{head.path}: image has shape {shape}; expected ({n}, {len(head.bands)}, y, x).")
         told = [name for name in ("ivar", "mask") if masks and name in archive.names]
-        image = np.asarray(archive.whole("image")[:n], dtype=np.float32)
-        ivar, mask = (archive.whole(name)[:n] if name in told else None for name in ("ivar", "mask"))
-    if image.ndim != 4 or image.shape[:2] != (n, len(head.bands)):
-        raise ConfigError(f"{head.path}: image has shape {image.shape}; expected ({n}, {len(head.bands)}, y, x).")
-    return Part(image, ivar, mask)
+        blocks = [archive.blocks(name, _AT_ONCE) for name in ("image", *told)]
+        for start, values in zip(range(0, n, _AT_ONCE), zip(*blocks, strict=True), strict=False):
+            # A copy, since what is read from a file in blocks can't be written to, which torch warns of.
+            some = dict(zip(("image", *told), (part[: n - start].copy() for part in values), strict=True))
+            yield Part(some["image"].astype(np.float32, copy=False), some.get("ivar"), some.get("mask"))

@@ -14,7 +14,6 @@ from pipeline.evaluate.figures import HIGH, LOW, Bootstrap, Figure, rank_figures
 from pipeline.evaluate.logistic import class_weights, logistic_regression
 from pipeline.evaluate.samples import Part
 from pipeline.evaluate.tally import tally
-from pipeline.flags import FATAL_MASK
 from pipeline.models.normalise import normalise
 from pipeline.models.package import ModelPackage
 from pipeline.models.resample import resample
@@ -30,6 +29,10 @@ class Probe:
     ----------
     member, first, second : str
         The network; the two samples. `n_lenses` of `auc` counts the first's lenses, `n_others` the second's.
+    first_pixels, second_pixels : str
+        Whose pixels they are; empty where it isn't said.
+    like : bool
+        Whether both are of the same survey: if not, the probe may tell nothing but the surveys.
     auc : Figure
     control : Figure
         The same probe between two random halves of the first sample: 0.5 but for noise.
@@ -38,6 +41,9 @@ class Probe:
     member: str
     first: str
     second: str
+    first_pixels: str
+    second_pixels: str
+    like: bool
     auc: Figure
     control: Figure
 
@@ -60,24 +66,29 @@ def embeddings(
     -------
     float32 (n, d)
     """
+    return embedded(*on_grid(part, member, bands=bands, pixel_scale=pixel_scale), member)
+
+
+def on_grid(
+    part: Part, member: ModelPackage, *, bands: tuple[str, ...], pixel_scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stamps on a member's grid, in its bands, and which of their pixels are known: as `embeddings`."""
     card = member.card
     order = [bands.index(band) for band in card.bands]
+    image, known = (torch.from_numpy(values[:, order]) for values in (part.image, part.known))
+    pixels, kept, _ = resample(image, known, pixel_scale, card.size_pix, card.pixel_scale)
+    return pixels, kept
+
+
+def embedded(pixels: torch.Tensor, kept: torch.Tensor, member: ModelPackage) -> npt.NDArray[np.float32]:
+    """Embeddings (n, d) of what `on_grid` gives, for a member whose network has `embed`."""
+    network: Any = member.network
+    place = next(member.network.parameters()).device
     answer = []
     with torch.inference_mode():
-        for start in range(0, len(part.image), _AT_ONCE):
+        for start in range(0, len(pixels), _AT_ONCE):
             rows = slice(start, start + _AT_ONCE)
-            image = np.ascontiguousarray(part.image[rows][:, order])
-            known = np.isfinite(image)
-            if part.ivar is not None:
-                known &= part.ivar[rows][:, order] > 0
-            if part.mask is not None:
-                known &= (part.mask[rows][:, order] & FATAL_MASK) == 0
-            pixels, kept, _ = resample(
-                torch.from_numpy(image), torch.from_numpy(known), pixel_scale, card.size_pix, card.pixel_scale
-            )
-            channels = normalise(pixels, kept, card.normalisation, card.pixel_scale)
-            place = next(member.network.parameters()).device
-            network: Any = member.network
+            channels = normalise(pixels[rows], kept[rows], member.card.normalisation, member.card.pixel_scale)
             answer.append(network.embed(channels.to(place)).float().cpu().numpy())
     return np.concatenate(answer)
 

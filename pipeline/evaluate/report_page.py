@@ -122,7 +122,10 @@ def _cell(evaluation: Evaluation, place: SampleResult | str, index: int, name: s
     text = f"{_value(figure)}<small>{_interval(figure)}; {_count(figure)}</small>"
     if name.startswith("completeness at FPR") and scorer.kind != "baseline" and place.column != "real":
         probe = evaluation.probe_of(place.name, scorer.name if scorer.kind == "member" else None)
-        text += f"<small>probe {_value(probe)} {_interval(probe)}</small>" if probe else "<small>no probe</small>"
+        if probe is None:
+            return f"{text}<small>no probe</small>"
+        against = "" if probe.like else ", of other pixels"
+        text += f"<small>probe {_value(probe.auc)} {_interval(probe.auc)}{against}</small>"
     return text
 
 
@@ -130,17 +133,26 @@ def _probe(evaluation: Evaluation) -> str:
     if evaluation.no_probe is not None:
         return f"<section><h2>Realism probe</h2><p>None: {escape(evaluation.no_probe)}.</p></section>"
     rows = "".join(
-        f"<tr><th>{escape(probe.member)}</th><td>{escape(probe.first)}</td><td>{escape(probe.second)}</td>"
-        f"<td>{_long(probe.auc)}</td><td>{probe.auc.n_lenses:,} / {probe.auc.n_others:,}</td>"
+        f"<tr><th>{escape(probe.member)}</th><td>{_pixels(probe.first, probe.first_pixels)}</td>"
+        f"<td>{_pixels(probe.second, probe.second_pixels)}</td><td>{'yes' if probe.like else 'no'}</td>"
+        f"<td>{_long(probe.auc)}</td><td>{_count(probe.auc)}</td>"
         f"<td>{_long(probe.control)}</td></tr>"
         for probe in evaluation.probes
     )
     return (
-        "<section><h2>Realism probe</h2><p>A logistic regression on each member's embedding, cross-validated by source "
-        "galaxy, between made and real lenses. The control is the same between two halves of the made ones.</p>"
-        '<div class="wide"><table class="grid"><thead><tr><th>member</th><th>made</th><th>real</th><th>AUC</th>'
-        f"<th>lenses</th><th>control</th></tr></thead><tbody>{rows}</tbody></table></div></section>"
+        "<section><h2>Realism probe</h2><p>A logistic regression on each member's embedding, cross-validated by "
+        "groups, between made and real lenses of like magnitude, each seen through its partner's missing "
+        "pixels and its own. Of another survey's pixels it may tell nothing but the surveys. The control is the same between two "
+        "halves of the made ones.</p>"
+        '<div class="wide"><table class="grid"><thead><tr><th>member</th><th>made</th><th>real</th>'
+        f"<th>same pixels</th><th>AUC</th><th>lenses</th><th>control</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div></section>"
     )
+
+
+def _pixels(sample: str, pixels: str) -> str:
+    """A sample's name, and whose pixels it has."""
+    return escape(f"{sample} ({pixels})" if pixels else sample)
 
 
 def _drift(evaluation: Evaluation) -> str:

@@ -150,12 +150,17 @@ class Evaluation:
     drift: tuple[Drift, ...]
     splits: tuple[SplitCheck, ...]
 
-    def probe_of(self, sample: str, member: str | None = None) -> Figure | None:
-        """How well a member tells a sample's lenses from real ones; the highest of all members for None."""
+    def probe_of(self, sample: str, member: str | None = None) -> Probe | None:
+        """How well a member tells a sample's lenses from real ones; the highest of all members for None.
+
+        Of real lenses in the same survey's pixels where there are any, else of others.
+        """
         found = [
-            probe.auc for probe in self.probes if probe.first == sample and (member is None or probe.member == member)
+            probe
+            for probe in self.probes
+            if probe.first == sample and (member is None or probe.member == member) and probe.auc.value is not None
         ]
-        return max((auc for auc in found if auc.value is not None), key=lambda auc: auc.value or 0.0, default=None)
+        return max(found, key=lambda probe: (probe.like, probe.auc.value or 0.0), default=None)
 
 
 def plain(value: Any) -> Any:

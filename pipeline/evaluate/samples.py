@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pipeline.catalogue.stamps import Stamp
 from pipeline.evaluate.config import Column
+from pipeline.flags import FATAL_MASK
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,16 @@ class Part:
     image: npt.NDArray[np.float32]
     ivar: npt.NDArray[np.float32] | None
     mask: npt.NDArray[np.uint32] | None
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """Which pixels (n, band, y, x) have data: finite, of positive weight and without a fatal flag."""
+        answer: npt.NDArray[np.bool_] = np.isfinite(self.image)
+        if self.ivar is not None:
+            answer &= self.ivar > 0
+        if self.mask is not None:
+            answer &= (self.mask & FATAL_MASK) == 0
+        return answer
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,8 @@ class Sample:
         Column of `truth` by which a lens is the plainer the higher.
     group : (n,), or None
         Equal where stamps show the same object or the same frame, and are drawn together; None: each for itself.
+    pixels : str
+        Whose they are, such as a survey's name; empty where the config doesn't say.
     notes : tuple of str
         How the sample was made, for the reader.
     """
@@ -68,6 +81,7 @@ class Sample:
     against: tuple[str, ...] = ()
     clearest: str | None = None
     group: npt.NDArray[Any] | None = None
+    pixels: str = ""
     notes: tuple[str, ...] = field(default=())
 
     def __len__(self) -> int:

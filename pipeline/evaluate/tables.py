@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.evaluate.baselines import BASELINES
-from pipeline.evaluate.measure import Scores
+from pipeline.evaluate.scores import Scores
 
 
 def scores_table(scored: Sequence[Scores], members: Sequence[str]) -> pa.Table:

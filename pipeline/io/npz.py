@@ -42,6 +42,22 @@ class Archive:
             array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
         return array
 
+    def row(self, name: str, index: int) -> npt.NDArray[Any]:
+        """One row of an array along its first axis, without the rest of it in memory."""
+        with self.opened.open(f"{name}.npy") as stream:
+            shape, fortran, dtype = _header(stream, name)
+            if not 0 <= index < shape[0]:
+                raise ValueError(f"{name} has {shape[0]} rows, no row {index}")
+            if not fortran:
+                size = dtype.itemsize * math.prod(shape[1:])
+                stream.seek(stream.tell() + index * size)
+                data = stream.read(size)
+                if len(data) != size:
+                    raise ValueError(f"{name} ends before row {index} of {shape[0]}")
+                return np.frombuffer(data, dtype).reshape(shape[1:])
+        found: npt.NDArray[Any] = self.whole(name)[index]
+        return found
+
     def blocks(self, name: str, length: int) -> Iterator[npt.NDArray[Any]]:
         """An array along its first axis, `length` rows at a time; read-only."""
         with self.opened.open(f"{name}.npy") as stream:

@@ -231,3 +231,15 @@ def test_stamps_of_one_object_belong_together_and_a_pool_without_ids_stands_for_
 
 def test_a_real_lens_is_drawn_with_the_neighbours_of_its_frame(frames):
     assert open_real_lenses(real(frames), BaselineConfig(), 1).group.tolist() == ["a", "c", "a", "c"]
+
+
+def test_a_pool_of_one_large_shard_is_read_in_parts_and_a_row_alone(tmp_path):
+    write_pool(tmp_path / "pool-0.npz", 1300, ivar=np.ones((1300, 3, 8, 8), np.float32))
+    sample = open_pools(pools(tmp_path, limit=1200))
+    parts = list(sample.parts())
+    assert [len(part.image) for part in parts] == [512, 512, 176]
+    assert [part.ivar.shape for part in parts] == [part.image.shape for part in parts]
+    whole = np.load(tmp_path / "pool-0.npz")["image"]
+    assert (np.concatenate([part.image for part in parts]) == whole[:1200]).all()
+    assert (sample.stamp(1100).image == whole[1100]).all()
+    assert parts[0].image.flags.writeable
