@@ -142,8 +142,8 @@ def _probe(evaluation: Evaluation) -> str:
     return (
         "<section><h2>Realism probe</h2><p>A logistic regression on each member's embedding, cross-validated by "
         "groups, between made and real lenses of like magnitude, each seen through its partner's missing "
-        "pixels and its own. Of another survey's pixels it may tell nothing but the surveys. The control is the same between two "
-        "halves of the made ones.</p>"
+        "pixels and its own. Of another survey's pixels it may tell nothing but the surveys. The control is the same "
+        "between two halves of the made ones.</p>"
         '<div class="wide"><table class="grid"><thead><tr><th>member</th><th>made</th><th>real</th>'
         f"<th>same pixels</th><th>AUC</th><th>lenses</th><th>control</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div></section>"
