@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _AT_ONCE = 1024
 """Stamps in memory at a time."""
 
+_NAMED = 5
+"""Stamps that a line on standard error names."""
+
 _MARGIN = 8
 """Pixels kept around what the members see, for resampling."""
 
@@ -45,6 +48,9 @@ def score_stamps(
     prior: float | None = None,
 ) -> StampsResult:
     """Score stamps and write `name, score, score_<member>` in the order of the input.
+
+    Stamps without a score, and those that cover less than half of what the members read, are counted on standard
+    error, and the first few named.
 
     Parameters
     ----------
@@ -86,8 +92,19 @@ def score_stamps(
     loaded.check(stamps.bands or colour.BANDS, pixel_scale=pixel_scale)
     logits = np.full((len(stamps), len(loaded.members)), np.nan, dtype=np.float32)
     side = max(member.card.size_pix * member.card.pixel_scale for member in loaded.members)
+    unscored: list[str] = []
+    small: list[str] = []
     for start, chunk in _chunks(stamps, math.ceil(side / pixel_scale) + _MARGIN):
         logits[start : start + len(chunk)] = _score_chunk(chunk, stamps.bands, loaded, pixel_scale)
+        for row, stamp in enumerate(chunk, start):
+            if stamp.pixels is None:
+                continue
+            if np.isnan(logits[row]).any():
+                unscored.append(stamp.name)
+            elif 2 * math.prod(_sides(stamp.pixels, stamps.colour)) * pixel_scale**2 < side**2:
+                small.append(stamp.name)
+    _tell(unscored, "have no score, being too small, blank or the same everywhere in some band, or bad at the centre")
+    _tell(small, f"cover less than half of the {side:g} arcsec that members read, so trust their scores little")
     found = loaded.score(logits, CandidatesConfig().prior if prior is None else prior)
     columns = {f"score_{name}": found.members[:, index] for index, name in enumerate(loaded.names)}
     write_scores(output, stamps.names, {"score": found.score, **columns})
@@ -158,6 +175,12 @@ def _score_chunk(
             config=ScoreConfig(),
         )
     return logits
+
+
+def _tell(names: list[str], what: str) -> None:
+    if names:
+        first = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+        typer.echo(f"{len(names):,} stamp{'s' if len(names) > 1 else ''} {what}: {first}", err=True)
 
 
 def _sides(pixels: npt.NDArray[Any], colour: bool) -> tuple[int, ...]:

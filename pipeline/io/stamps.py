@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,8 @@ def open_stamps(
         A folder of FITS files (one image extension a band, named by EXTNAME or FILTER, else in the order of
         the bands; or one file a band, `NAME_<band>.fits`) or of PNG/JPEG pictures; one such file; or an
         array: `.npy`, or `.npz` with key `image`, float (n, band, y, x) in nJy or uint8 (n, y, x, 3). An
-        `.npz` may hold `name` (n,). Files are taken in the order of their names.
+        `.npz` may hold `name` (n,). Files are taken in the order of their names; a
+        stamp is called as its file without suffix, or with it where another file is called the same without.
     bands : tuple of str or None
         As asked for; float arrays need them.
     default_bands : tuple of str
@@ -100,7 +102,7 @@ def open_stamps(
     ------
     ConfigError
         If there is nothing to read, or an array has the wrong shape or type, or bands are not as many as
-        its second axis.
+        its second axis, or two files are one band of one stamp.
     """
     if path.is_dir():
         return _open_folder(path, bands or default_bands, zero_point)
@@ -198,7 +200,7 @@ def _open_array(path: Path, bands: tuple[str, ...] | None) -> StampSet:
 
 
 def _pictures(paths: Sequence[Path]) -> StampSet:
-    names = tuple(path.name.rsplit(".", 1)[0] for path in paths)
+    names = _names(paths, lambda path: path.name.rsplit(".", 1)[0])
 
     def read(index: int) -> Stamp:
         try:
@@ -215,11 +217,12 @@ def _pictures(paths: Sequence[Path]) -> StampSet:
 def _fits_set(paths: Sequence[Path], bands: tuple[str, ...], zero_point: float | None) -> StampSet:
     """One stamp a file, but files called `NAME_<band>` with the same NAME are one stamp."""
     groups: dict[str, dict[str, Path]] = {}
-    for path in paths:
-        stem = _stem(path)
-        name, _, band = stem.rpartition("_")
+    for path, stem in zip(paths, _names(paths, _stem), strict=True):
+        name, _, band = _stem(path).rpartition("_")
         if name and band in bands:
-            groups.setdefault(name, {})[band] = path
+            same = groups.setdefault(name, {}).setdefault(band, path)
+            if same != path:
+                raise ConfigError(f"{path}: band {band} of stamp {name!r} is in {same.name} too; take one of them out.")
         else:
             groups.setdefault(stem, {})[""] = path
     # A file of a band that nobody asked for, beside those of the same stamp, is no stamp of its own.
@@ -237,6 +240,12 @@ def _fits_set(paths: Sequence[Path], bands: tuple[str, ...], zero_point: float |
             return Stamp(names[index], None, f"{next(iter(files.values()))}: {error}")
 
     return StampSet(names, bands, read, lambda index: _wcs(next(iter(groups[names[index]].values()))))
+
+
+def _names(paths: Sequence[Path], stem: Callable[[Path], str]) -> tuple[str, ...]:
+    """Stems of files; the whole name where several have the same stem, such as `a.png` beside `a.jpg`."""
+    times = Counter(map(stem, paths))
+    return tuple(stem(path) if times[stem(path)] == 1 else path.name for path in paths)
 
 
 def _wcs(path: Path) -> WCS | None:

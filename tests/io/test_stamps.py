@@ -189,3 +189,21 @@ def test_an_output_of_another_kind_or_place_is_refused(tmp_path: Path):
         check_output(tmp_path / "s.json")
     with pytest.raises(ConfigError, match="does not exist"):
         check_output(tmp_path / "none" / "s.csv")
+
+
+def test_files_of_one_stem_keep_their_suffix(tmp_path: Path):
+    for name in ("a.png", "a.jpg", "b.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    assert open_stamps(tmp_path, None, BANDS).names == ("a.jpg", "a.png", "b")
+
+
+def test_fits_of_one_stem_are_two_stamps_but_two_of_one_band_are_refused(tmp_path: Path):
+    for name in ("a.fits", "a.fits.gz", "b.fits"):
+        fits.writeto(tmp_path / name, np.zeros((3, 8, 8), np.float32))
+    found = open_stamps(tmp_path, None, BANDS)
+    assert found.names == ("a.fits", "a.fits.gz", "b")
+    assert all(stamp.pixels is not None for stamp in found)
+    for name in ("c_g.fits", "c_g.fits.gz"):
+        fits.writeto(tmp_path / name, np.zeros((8, 8), np.float32))
+    with pytest.raises(ConfigError, match=r"c_g\.fits\.gz: band g of stamp 'c' is in c_g\.fits too"):
+        open_stamps(tmp_path, None, BANDS)

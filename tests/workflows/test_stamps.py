@@ -64,6 +64,22 @@ def test_stamps_of_any_size_in_one_folder_keep_their_rows(tmp_path: Path, ensemb
     assert float(alone["score_one"]) == pytest.approx(float(rows[4]["score_one"]), rel=1e-5)
 
 
+def test_stamps_too_small_to_score_or_to_trust_are_counted_and_named(
+    tmp_path: Path, ensemble: Path, capsys: pytest.CaptureFixture[str]
+):
+    for name, size in (("dots", 1), ("small", 20)):
+        np.save(tmp_path / f"{name}.npy", images(7, size))
+        score_stamps(
+            tmp_path / f"{name}.npy", tmp_path / f"{name}.csv", pixel_scale=0.3, bands=BANDS, ensemble=str(ensemble)
+        )
+    none, little = capsys.readouterr().err.splitlines()
+    assert none.startswith("7 stamps have no score, being too small")
+    assert none.endswith(": 0, 1, 2, 3, 4, ...")
+    assert little.startswith("7 stamps cover less than half of the 9.6 arcsec")
+    assert [row["score"] for row in rows_of(tmp_path / "dots.csv")] == [""] * 7
+    assert "" not in [row["score"] for row in rows_of(tmp_path / "small.csv")]
+
+
 def test_a_wide_stamp_scores_as_its_middle(tmp_path: Path, ensemble: Path):
     wide = images(1, 301)
     np.savez(tmp_path / "wide.npz", image=wide)
