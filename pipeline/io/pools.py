@@ -64,7 +64,9 @@ def labels(archive: Archive, path: str) -> tuple[npt.NDArray[np.bool_], npt.NDAr
     lens = label.astype(np.bool_)
     kind = archive.whole("kind") if "kind" in archive.names else plain_kinds(lens)
     if kind.shape != lens.shape:
-        raise ConfigError(f"{path}: kind has shape {kind.shape}, label {lens.shape}; they must match.")
+        raise ConfigError(
+            f"{path}: kind has shape {kind.shape}, label {lens.shape}; they must match: write the pool again."
+        )
     if np.issubdtype(kind.dtype, np.integer) and "kinds" in archive.names:
         names = archive.whole("kinds")
         if kind.size and not 0 <= kind.min() <= kind.max() < len(names):

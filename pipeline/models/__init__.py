@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError
@@ -45,8 +46,16 @@ def build(architecture: str, channels: int, arguments: Mapping[str, Any]) -> Net
     if architecture not in ARCHITECTURES:
         raise ConfigError(f"no architecture {architecture!r}; there are: {', '.join(sorted(ARCHITECTURES))}.")
     module, attribute = ARCHITECTURES[architecture].split(":")
+    made: type[Network] = getattr(import_module(module), attribute)
+    taken = {name: item.default for name, item in signature(made).parameters.items() if name != "channels"}
+    listed = ", ".join(f"{name} = {default}" for name, default in taken.items())
+    for name, value in arguments.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if name not in taken or not number or value < 0 or (value == 0 and name != "dropout"):
+            raise ConfigError(f"architecture {architecture!r} does not take {name} = {value!r}; it takes {listed}.")
     try:
-        network: Network = getattr(import_module(module), attribute)(channels=channels, **arguments)
-    except TypeError as error:
-        raise ConfigError(f"architecture {architecture!r} does not take {dict(arguments)}: {error}.") from error
-    return network
+        return made(channels=channels, **arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"architecture {architecture!r} does not take {dict(arguments)} ({error}); it takes {listed}."
+        ) from error

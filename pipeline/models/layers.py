@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import ModelMismatch
+
 
 class Classifier(nn.Module, ABC):
     """The last part of a network: from the encoder's answer to an embedding, from that to a logit."""
@@ -70,8 +72,10 @@ class Stem(nn.Module):
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (n, channels, y, x), y and x even, to (n, width, y/2, x/2)."""
+        """Map (n, channels, y, x) to (n, width, y/2, x/2); raises ModelMismatch for an odd side."""
         height, width = x.shape[-2:]
+        if height % 2 or width % 2:
+            raise ModelMismatch(f"the network folds 2 x 2 px and can't read {height} x {width} px; give it even sides.")
         rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype)
         columns = torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype)
         radius = (rows[:, None].square() + columns[None, :].square()).sqrt()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +59,14 @@ def read_checkpoint(path: Path, identity: Identity, place: torch.device) -> dict
         would run code is none.
     """
     try:
-        saved: dict[str, Any] = torch.load(path, map_location=place, weights_only=True)
+        with warnings.catch_warnings():
+            # Of pickles that are refused anyway.
+            warnings.simplefilter("ignore")
+            saved: dict[str, Any] = torch.load(path, map_location=place, weights_only=True)
         science, pools = saved.pop("science"), saved.pop("pools")
     except (OSError, RuntimeError, UnpicklingError, KeyError, EOFError, AttributeError, TypeError) as error:
         raise ProductMismatch(
-            f"{path} is no checkpoint of a training run ({type(error).__name__}: {str(error).splitlines()[0]}); "
+            f"{path} is no checkpoint of a training run ({_what_is_wrong(error)}); "
             "train to another --out, or without --resume."
         ) from error
     here = {key: str(value) for key, value in flat(identity.science)}
@@ -78,6 +82,19 @@ def read_checkpoint(path: Path, identity: Identity, place: torch.device) -> dict
             "Train to another --out, or without --resume."
         )
     return saved
+
+
+def _what_is_wrong(error: Exception) -> str:
+    """In a few words; torch's own advise to load what may run code."""
+    match error:
+        case UnpicklingError() | TypeError() | AttributeError():
+            return "it holds objects that a checkpoint never holds, so it was not loaded"
+        case KeyError():
+            return f"{error} is not in it"
+        case OSError():
+            return str(error)
+        case _:
+            return "it is torn or empty"
 
 
 def differences(there: Mapping[str, str], here: Mapping[str, str]) -> str:

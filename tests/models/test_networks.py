@@ -57,6 +57,10 @@ def test_attention_is_the_softmax_of_scaled_products_by_hand():
         ("vit", {"width": 100, "heads": 3}, "heads = 3, not 100"),
         ("attention", {"width": 66, "heads": 3}, "multiple of 4"),
         ("attention", {"patch": 8}, "patch"),
+        ("cnn", {"wdth": 8}, "not take wdth = 8; it takes width = 24, dropout = "),
+        ("cnn", {"width": 0}, "not take width = 0"),
+        ("cnn", {"width": "8"}, "not take width = '8'"),
+        ("cnn", {"width": 1.5}, "not take {'width': 1.5}"),
     ],
 )
 def test_arguments_that_cannot_be_are_config_errors(architecture: str, arguments: dict[str, int], message: str):
@@ -69,6 +73,11 @@ def test_a_vit_refuses_stamps_that_patches_do_not_divide():
     with pytest.raises(ModelMismatch, match="60 x 60 px"):
         network(torch.zeros(1, 7, 60, 60))
     assert build("vit", 7, {"patch": 4}).eval()(torch.zeros(1, 7, 60, 60)).shape == (1,)
+
+
+def test_an_odd_side_is_refused_by_networks_that_fold():
+    with pytest.raises(ModelMismatch, match="33 x 33 px; give it even sides"):
+        build("cnn", 7, {})(torch.zeros(2, 7, 33, 33))
 
 
 def count(network: nn.Module, kind: type[nn.Module]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -179,9 +180,12 @@ def test_a_checkpoint_that_is_a_pickle_of_code_or_none_at_all_is_refused(tmp_pat
     with pytest.raises(ProductMismatch, match="is no checkpoint"):
         train(once, rings(64, 1), rings(40, 2), tmp_path, resume=True)
     assert not Path("payload-was-run").exists()
-    (tmp_path / CHECKPOINT).write_bytes(b"nonsense")
-    with pytest.raises(ProductMismatch, match="is no checkpoint"):
-        train(once, rings(64, 1), rings(40, 2), tmp_path, resume=True)
+    for content in (b"", b"PK\x03\x04", b"nonsense", pickle.dumps(Payload())):
+        (tmp_path / CHECKPOINT).write_bytes(content)
+        with pytest.raises(ProductMismatch, match=r"is no checkpoint .*; train to another --out") as error:
+            train(once, rings(64, 1), rings(40, 2), tmp_path, resume=True)
+        assert "weights_only" not in str(error.value)
+    assert not Path("payload-was-run").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_loss_and_the_step(tmp_path: Path):

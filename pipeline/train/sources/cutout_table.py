@@ -76,7 +76,9 @@ def read_labels(path: Path) -> list[Label]:
     """
     columns = _parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _csv(path)
     if absent := [name for name in ("objid", "label") if name not in columns]:
-        raise ConfigError(f"{path}: no column {', '.join(absent)}; it has {', '.join(columns) or 'none'}.")
+        raise ConfigError(
+            f"{path}: no column {', '.join(absent)}; it has {', '.join(columns) or 'none'}. Name them so."
+        )
     names = columns.get("field_id", [None] * len(columns["objid"]))
     found: dict[tuple[str | None, int], Label] = {}
     for given, value, name in zip(columns["objid"], columns["label"], names, strict=True):

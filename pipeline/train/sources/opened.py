@@ -124,7 +124,10 @@ def indices(held: tuple[str, ...], wanted: tuple[str, ...], text: str) -> list[i
         If one is not there.
     """
     if missing := [band for band in wanted if band not in held]:
-        raise ConfigError(f"{text}: bands {', '.join(held)}; {', '.join(missing)} is missing.")
+        raise ConfigError(
+            f"{text}: bands {', '.join(held)}; {', '.join(missing)} is missing. "
+            "Give a source that has it, or other package.bands."
+        )
     return [held.index(band) for band in wanted]
 
 

@@ -82,7 +82,9 @@ def _open_pool(path: str, bands: tuple[str, ...], pixel_scale: float) -> _Pool:
         if len(shape) != 4 or shape[1] != len(held) or shape[2] != shape[3]:
             raise ConfigError(f"{path}: image of shape {shape}; needs (n, {len(held)}, side, side) for {held}.")
         if "mask" in names and archive.shape("mask") != shape:
-            raise ConfigError(f"{path}: mask of shape {archive.shape('mask')}, image {shape}; they must match.")
+            raise ConfigError(
+                f"{path}: mask of shape {archive.shape('mask')}, image {shape}; they must match: write it again."
+            )
         if "pixel_scale" in names and abs(float(archive.whole("pixel_scale")) / pixel_scale - 1) > 1e-4:
             scale = float(archive.whole("pixel_scale"))
             raise ConfigError(
@@ -91,7 +93,7 @@ def _open_pool(path: str, bands: tuple[str, ...], pixel_scale: float) -> _Pool:
             )
         lens, kind = labels(archive, path)
         if len(lens) != shape[0]:
-            raise ConfigError(f"{path}: {len(lens)} labels for {shape[0]} stamps; they must match.")
+            raise ConfigError(f"{path}: {len(lens)} labels for {shape[0]} stamps; they must match: write it again.")
         return _Pool(path, order, shape[3], lens, kind)
 
 
