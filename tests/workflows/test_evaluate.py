@@ -76,7 +76,10 @@ def real_text(folder: str) -> str:
 
 def write_config(path: Path, ensemble: Path, *samples: str, top: str = "") -> Path:
     head = f'name = "e"\nensemble = "{ensemble}"\nreplicates = 50\nrates = [1e-1, 1e-3]\nbreakdown_rate = 1e-1\n'
-    path.write_text(head + top + "[gallery]\nstamps = 4\n[probe]\nlimit = 40\n" + "".join(samples), encoding="utf-8")
+    path.write_text(
+        head + top + '[gallery]\nstamps = 4\n[probe]\nlimit = 40\ncaliper = "9 mag"\n' + "".join(samples),
+        encoding="utf-8",
+    )
     return path
 
 
