@@ -12,7 +12,7 @@ from workflows.calibrate_result import DETECTIONS, CalibrateResult, FitOptions
 from workflows.console import exit_if, reporting, show
 
 if TYPE_CHECKING:
-    from pipeline.evaluate.calibrate_data import LabelledLogits
+    from pipeline.evaluate.calibration.data import LabelledLogits
     from pipeline.models.ensemble import Ensemble
 
 RESULT = "calibration.json"
@@ -30,9 +30,9 @@ def run_fit(
     """
     from dataclasses import replace
 
-    from pipeline.evaluate.calibrate_compare import compare_rules, held_out_evidence
-    from pipeline.evaluate.calibrate_ensemble import fit_ensemble, known_rows, scorable
-    from pipeline.evaluate.calibrate_purity import labelled_purity
+    from pipeline.evaluate.calibration.compare import compare_rules, held_out_evidence
+    from pipeline.evaluate.calibration.ensemble import fit_ensemble, known_rows, scorable
+    from pipeline.evaluate.calibration.purity import labelled_purity
     from pipeline.models.calibration import logit, sigmoid
     from pipeline.models.ensemble_publish import save_ensemble
 
@@ -72,7 +72,7 @@ def run_survey_fit(
     options: FitOptions,
     command: str,
 ) -> CalibrateResult:
-    """Calibrate on a scan's own detections, with injected lenses or without; see `calibrate_survey`.
+    """Calibrate on a scan's own detections, with injected lenses or without; see `calibration.survey`.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def run_survey_fit(
     from dataclasses import replace
 
     from pipeline.catalogue.purity import expected_purity
-    from pipeline.evaluate.calibrate_shift import fit_survey_ensemble, shift_ensemble
+    from pipeline.evaluate.calibration.shift import fit_survey_ensemble, shift_ensemble
     from pipeline.models.ensemble_publish import save_ensemble
     from workflows.recombine import scan_logits
 
@@ -189,7 +189,7 @@ def _sample(
 ) -> LabelledLogits | None:
     """The labelled sample that the options name; None where a scan's detections are enough."""
     from pipeline.errors import ConfigError
-    from pipeline.evaluate.calibrate_data import logits_of_pools, logits_of_table
+    from pipeline.evaluate.calibration.data import logits_of_pools, logits_of_table
 
     if pools and scores is not None:
         raise ConfigError("--pools and --scores are two samples; give one.")

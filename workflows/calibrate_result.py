@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.catalogue.purity import PurityRow
-    from pipeline.evaluate.calibrate import Method
-    from pipeline.evaluate.calibrate_compare import RuleFigures
-    from pipeline.evaluate.calibrate_purity import LabelledPurity
+    from pipeline.evaluate.calibration.compare import RuleFigures
+    from pipeline.evaluate.calibration.fit import Method
+    from pipeline.evaluate.calibration.purity import LabelledPurity
     from pipeline.models.combination import Rule
 
 DETECTIONS = 1_000_000

@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from pipeline.catalogue.purity import PurityRow
-from pipeline.evaluate.calibrate_compare import TOP_SHARE, RuleFigures
-from pipeline.evaluate.calibrate_purity import LabelledPurity
+from pipeline.evaluate.calibration.compare import TOP_SHARE, RuleFigures
+from pipeline.evaluate.calibration.purity import LabelledPurity
 from pipeline.evaluate.figures import Figure
 from workflows.calibrate_result import DETECTIONS, CalibrateResult, FitOptions
 from workflows.recombine import RecombineOutcome

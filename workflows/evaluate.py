@@ -13,7 +13,7 @@ from workflows.console import reporting, show
 if TYPE_CHECKING:
     from pipeline.evaluate.config import EvaluationConfig
     from pipeline.evaluate.result import Evaluation
-    from pipeline.evaluate.samples import Sample
+    from pipeline.evaluate.samples.sample import Sample
     from pipeline.evaluate.scores import Scores
 
 RESULT, SCORES, REPORT = "evaluation.json", "scores.parquet", "report.html"
@@ -87,9 +87,9 @@ def open_samples(config: EvaluationConfig, absent: dict[str, str]) -> list[Sampl
         For a sample that is there and can't be read.
     """
     from pipeline.evaluate.config import DetectionsConfig, OthersConfig, PoolsConfig
-    from pipeline.evaluate.lenses import open_real_lenses
-    from pipeline.evaluate.others import open_detections, open_others
-    from pipeline.evaluate.pools import open_pools
+    from pipeline.evaluate.samples.lenses import open_real_lenses
+    from pipeline.evaluate.samples.others import open_detections, open_others
+    from pipeline.evaluate.samples.pools import open_pools
     from pipeline.io.pools import matching
 
     samples = []
@@ -135,9 +135,9 @@ def evaluate(
 
 
 def _write(folder: Path, result: Evaluation, scored: list[Scores], config: EvaluationConfig) -> None:
-    from pipeline.evaluate.gallery import gallery
     from pipeline.evaluate.histories import read_histories
-    from pipeline.evaluate.report_page import page
+    from pipeline.evaluate.report.gallery import gallery
+    from pipeline.evaluate.report.page import page
     from pipeline.evaluate.result import plain
     from pipeline.evaluate.tables import scores_table
     from pipeline.io import products

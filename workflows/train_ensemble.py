@@ -106,8 +106,8 @@ def train_ensemble(path: Path, out: str | None = None, *, resume: bool = False) 
 
 def calibrate(recipe: Recipe, pools: Sequence[PoolResult]) -> None:
     """Fit members and rule on the calibration pools, and write `ensemble.toml` and the calibrations beside it."""
-    from pipeline.evaluate.calibrate_data import logits_of_pools
-    from pipeline.evaluate.calibrate_ensemble import fit_ensemble
+    from pipeline.evaluate.calibration.data import logits_of_pools
+    from pipeline.evaluate.calibration.ensemble import fit_ensemble
     from pipeline.models.ensemble_publish import CALIBRATIONS, FAMILIARITIES, save_ensemble
 
     asked, output = recipe.config.calibration, recipe.output

@@ -15,7 +15,7 @@ from pipeline.evaluate.baselines import BASELINES
 from pipeline.evaluate.breakdown import Slice, breakdown
 from pipeline.evaluate.config import COLUMNS, EvaluationConfig
 from pipeline.evaluate.curves import curve, reliability
-from pipeline.evaluate.probes import probes
+from pipeline.evaluate.realism.pairs import probes
 from pipeline.evaluate.result import Drift, Evaluation, OthersResult, SampleResult, ScorerResult
 from pipeline.evaluate.scores import Scores
 from pipeline.evaluate.splits import SplitCheck

@@ -13,7 +13,7 @@ from pipeline.evaluate.breakdown import Slice
 from pipeline.evaluate.config import Column
 from pipeline.evaluate.curves import Curve, ReliabilityBin
 from pipeline.evaluate.figures import Confusion, Figure
-from pipeline.evaluate.realism import Probe
+from pipeline.evaluate.realism.probe import Probe
 from pipeline.evaluate.splits import SplitCheck
 
 

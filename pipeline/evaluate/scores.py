@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pipeline.errors import ModelMismatch
 from pipeline.evaluate.baselines import BASELINES, baselines
 from pipeline.evaluate.config import EvaluationConfig
-from pipeline.evaluate.samples import Part, Sample
+from pipeline.evaluate.samples.sample import Part, Sample
 from pipeline.models.ensemble import Ensemble
 from pipeline.scan.score import score_cutouts
 from pipeline.scan_config import ScoreConfig

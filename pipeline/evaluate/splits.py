@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ConfigError
-from pipeline.evaluate.pools import PoolHead, read_heads
-from pipeline.evaluate.samples import Sample
+from pipeline.evaluate.samples.pools import PoolHead, read_heads
+from pipeline.evaluate.samples.sample import Sample
 from pipeline.splits import sky_cells
 
 TRAINING = "training"

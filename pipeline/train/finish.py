@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.evaluate.calibrate import fit_platt
+from pipeline.evaluate.calibration.fit import fit_platt
 from pipeline.evaluate.metrics import auroc, completeness_at_fpr, expected_calibration_error
 from pipeline.models.calibration import Calibration, log_odds, sigmoid
 from pipeline.models.package import Metric, ModelCard

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.evaluate.config import EvaluationConfig
-    from pipeline.evaluate.samples import Sample
+    from pipeline.evaluate.samples.sample import Sample
     from pipeline.train.config import TrainConfig
     from pipeline.train.held import Stamps
 
@@ -285,7 +285,7 @@ def written(wanted: Sequence[Job], order: Order, output: Path) -> str:
 def main() -> int:
     """Run what is missing, a line of progress each, and print the tables."""
     from pipeline.errors import LensscanError
-    from pipeline.evaluate.pools import read_heads
+    from pipeline.evaluate.samples.pools import read_heads
     from pipeline.evaluate.splits import check_splits, identity, training_identity
     from workflows.children import children
     from workflows.cluster import WORKER_ENVIRONMENT

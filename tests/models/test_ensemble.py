@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.errors import ConfigError, ModelMismatch
-from pipeline.evaluate.calibrate_ensemble import fit_ensemble
+from pipeline.evaluate.calibration.ensemble import fit_ensemble
 from pipeline.models import build
 from pipeline.models.calibration import Calibration, log_odds
 from pipeline.models.combination import RULES, Rule

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from pipeline.config import find, shipped
 from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.evaluate.config import BaselineConfig, RealLensesConfig, load_evaluation
-from pipeline.evaluate.lenses import open_real_lenses
+from pipeline.evaluate.samples.lenses import open_real_lenses
 from workflows.cli import app
 from workflows.evaluate import run_evaluation
 

@@ -307,7 +307,7 @@ def test_a_finished_recipe_has_nothing_to_do(stopped: Stopped, monkeypatch: pyte
         "workflows.evaluate.run_evaluation",
     ):
         monkeypatch.setattr(name, killed)
-    monkeypatch.setattr("pipeline.evaluate.calibrate_data.logits_of_pools", killed)
+    monkeypatch.setattr("pipeline.evaluate.calibration.data.logits_of_pools", killed)
     assert train_ensemble(folder / "recipe.toml") == result
     after = files(folder / "out")
     beside = {f"runs/{name}/training.toml" for name in ("plain", "taught")}

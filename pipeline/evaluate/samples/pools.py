@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipeline.catalogue.stamps import Stamp
 from pipeline.errors import ConfigError
 from pipeline.evaluate.config import PoolsConfig
-from pipeline.evaluate.samples import Part, Sample
+from pipeline.evaluate.samples.sample import Part, Sample
 from pipeline.io.pools import labels, opened_pool, pools_of
 
 _PIXELS = frozenset({"image", "ivar", "mask", "arc"})

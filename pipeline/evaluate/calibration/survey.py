@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.optimize import brentq, minimize
 
 from pipeline.errors import ConfigError
-from pipeline.evaluate.calibrate import FEWEST, Method, fit_calibration
+from pipeline.evaluate.calibration.fit import FEWEST, Method, fit_calibration
 from pipeline.models.calibration import Calibration, log_odds, logit, sigmoid
 
 Float64 = npt.NDArray[np.float64]

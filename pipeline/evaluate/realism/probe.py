@@ -12,7 +12,7 @@ import torch
 from pipeline.evaluate.config import ProbeConfig
 from pipeline.evaluate.figures import HIGH, LOW, Bootstrap, Figure, rank_figures
 from pipeline.evaluate.logistic import class_weights, logistic_regression
-from pipeline.evaluate.samples import Part
+from pipeline.evaluate.samples.sample import Part
 from pipeline.evaluate.tally import tally
 from pipeline.models.normalise import normalise
 from pipeline.models.package import ModelPackage

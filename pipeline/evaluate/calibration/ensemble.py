@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ConfigError
-from pipeline.evaluate.calibrate import FEWEST, Method, fit_calibration
-from pipeline.evaluate.calibrate_rules import fit_rule
+from pipeline.evaluate.calibration.fit import FEWEST, Method, fit_calibration
+from pipeline.evaluate.calibration.rules import fit_rule
 from pipeline.models.calibration import Calibration, log_odds, logit
 from pipeline.models.combination import Combination, Rule
 from pipeline.models.ensemble import Ensemble

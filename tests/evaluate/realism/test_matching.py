@@ -10,9 +10,9 @@ import torch
 
 from pipeline.catalogue.stamps import Stamp
 from pipeline.evaluate.config import EvaluationConfig
-from pipeline.evaluate.matching import matched
-from pipeline.evaluate.probes import probes
-from pipeline.evaluate.samples import Sample
+from pipeline.evaluate.realism.matching import matched
+from pipeline.evaluate.realism.pairs import probes
+from pipeline.evaluate.samples.sample import Sample
 from pipeline.evaluate.scores import Scores
 from pipeline.models.normalise import NormalisationConfig
 

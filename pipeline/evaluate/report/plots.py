@@ -7,7 +7,7 @@ from html import escape
 
 from pipeline.evaluate.breakdown import Slice
 from pipeline.evaluate.histories import History
-from pipeline.evaluate.plots import Axis, Series, chart
+from pipeline.evaluate.report.chart import Axis, Series, chart
 from pipeline.evaluate.result import SampleResult, ScorerResult
 
 STYLES = 8

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ConfigError
-from pipeline.evaluate.calibrate import Method
-from pipeline.evaluate.calibrate_ensemble import combined_by, uncalibrated
-from pipeline.evaluate.calibrate_survey import Shift, fit_offset, fit_unlabelled
+from pipeline.evaluate.calibration.ensemble import combined_by, uncalibrated
+from pipeline.evaluate.calibration.fit import Method
+from pipeline.evaluate.calibration.survey import Shift, fit_offset, fit_unlabelled
 from pipeline.models.calibration import Calibration
 from pipeline.models.combination import Rule
 from pipeline.models.ensemble import Ensemble

@@ -11,9 +11,9 @@ from importlib.resources import files
 
 from pipeline.evaluate.config import COLUMNS
 from pipeline.evaluate.figures import Figure
-from pipeline.evaluate.gallery import Picture
 from pipeline.evaluate.histories import History
-from pipeline.evaluate.report_plots import breakdown_plots, curve_plots, history_plots, reliability_plots
+from pipeline.evaluate.report.gallery import Picture
+from pipeline.evaluate.report.plots import breakdown_plots, curve_plots, history_plots, reliability_plots
 from pipeline.evaluate.result import Evaluation, OthersResult, SampleResult, ScorerResult
 
 _TITLES = {"false alarms": "Top false alarms", "missed": "Missed lenses", "predictions": "Drawn at random"}
@@ -25,7 +25,7 @@ def page(evaluation: Evaluation, pictures: Sequence[Picture], histories: Sequenc
     """The whole document."""
     style = "".join(
         files(place).joinpath("report.css").read_text(encoding="utf-8")
-        for place in ("pipeline.catalogue", "pipeline.evaluate")
+        for place in ("pipeline.catalogue", "pipeline.evaluate.report")
     )
     body = [
         _header(evaluation),

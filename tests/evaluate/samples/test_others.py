@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from pipeline.errors import ConfigError
 from pipeline.evaluate.config import DetectionsConfig, OthersConfig
-from pipeline.evaluate.others import open_detections, open_others
+from pipeline.evaluate.samples.others import open_detections, open_others
 from pipeline.evaluate.splits import identity
 from pipeline.splits import split_of, stamps_in_split
 from tests.sims.scan_of_galaxies import COLUMNS, ROWS, SCALE, SIDE, STEP, write_scan

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from pipeline.errors import ConfigError, ProductMismatch
-from pipeline.evaluate.pools import object_groups, read_heads, read_parts
-from pipeline.evaluate.realism import embeddings
+from pipeline.evaluate.realism.probe import embeddings
+from pipeline.evaluate.samples.pools import object_groups, read_heads, read_parts
 from pipeline.io.tables import read_table
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.familiarity import Familiarity

@@ -12,8 +12,8 @@ from astropy.io import fits
 from pipeline.errors import ConfigError
 from pipeline.evaluate.baselines import baselines
 from pipeline.evaluate.config import BaselineConfig, PoolsConfig, RealLensesConfig, load_evaluation
-from pipeline.evaluate.lenses import open_real_lenses
-from pipeline.evaluate.pools import open_pools
+from pipeline.evaluate.samples.lenses import open_real_lenses
+from pipeline.evaluate.samples.pools import open_pools
 
 BANDS = ("g", "r", "i")
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pipeline.catalogue.stamps import Stamp
 from pipeline.errors import ConfigError
 from pipeline.evaluate.config import DetectionsConfig, OthersConfig
-from pipeline.evaluate.samples import Part, Sample
+from pipeline.evaluate.samples.sample import Part, Sample
 from pipeline.io import cutout_store, products
 from pipeline.io.cutout_store import CutoutStore
 from pipeline.io.stamps import open_stamps

@@ -16,7 +16,7 @@ from pipeline.catalogue.stamps import Stamp
 from pipeline.errors import ConfigError
 from pipeline.evaluate.baselines import baselines
 from pipeline.evaluate.config import BaselineConfig, RealLensesConfig
-from pipeline.evaluate.samples import Part, Sample
+from pipeline.evaluate.samples.sample import Part, Sample
 from pipeline.io.stamps import FITS_SUFFIXES, open_stamps
 from pipeline.scan.stamp_objects import middle, neighbours
 

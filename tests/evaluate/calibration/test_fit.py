@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from pipeline.errors import ConfigError
-from pipeline.evaluate.calibrate import fit_platt
+from pipeline.evaluate.calibration.fit import fit_platt
 
 
 def sample(n: int = 4000) -> tuple[np.ndarray, np.ndarray]:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from pipeline.evaluate.config import EvaluationConfig
 from pipeline.evaluate.figures import Figure
-from pipeline.evaluate.matching import matched
-from pipeline.evaluate.realism import Probe, control, embedded, on_grid, probe
-from pipeline.evaluate.samples import Part
+from pipeline.evaluate.realism.matching import matched
+from pipeline.evaluate.realism.probe import Probe, control, embedded, on_grid, probe
+from pipeline.evaluate.samples.sample import Part
 from pipeline.evaluate.scores import Scores
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.package import ModelPackage

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.evaluate.calibrate import Method
-from pipeline.evaluate.calibrate_ensemble import fit_combination, fit_members, one_member
+from pipeline.evaluate.calibration.ensemble import fit_combination, fit_members, one_member
+from pipeline.evaluate.calibration.fit import Method
 from pipeline.evaluate.clusters import Clusters
 from pipeline.evaluate.curves import reliability
 from pipeline.evaluate.figures import HIGH, LOW, Figure, completeness_name, others_text

@@ -13,8 +13,8 @@ from pipeline.evaluate.breakdown import breakdown
 from pipeline.evaluate.config import ProbeConfig
 from pipeline.evaluate.histories import read_histories
 from pipeline.evaluate.logistic import class_weights, logistic_regression
-from pipeline.evaluate.plots import Axis, Series, chart
-from pipeline.evaluate.realism import control, probe
+from pipeline.evaluate.realism.probe import control, probe
+from pipeline.evaluate.report.chart import Axis, Series, chart
 from pipeline.evaluate.splits import SKY, SOURCE, STAMP, Identity, check_splits, training_identity
 
 EACH = np.arange(10_000)

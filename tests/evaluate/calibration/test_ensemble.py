@@ -12,13 +12,13 @@ from sklearn.linear_model import LogisticRegression
 
 from pipeline.catalogue.purity import expected_purity
 from pipeline.errors import ConfigError
-from pipeline.evaluate.calibrate import fit_beta, fit_platt
-from pipeline.evaluate.calibrate_compare import compare_rules, held_out_evidence
-from pipeline.evaluate.calibrate_data import logits_of_table
-from pipeline.evaluate.calibrate_purity import labelled_purity
-from pipeline.evaluate.calibrate_rules import fit_rule
-from pipeline.evaluate.calibrate_shift import fit_survey_ensemble, shift_ensemble
-from pipeline.evaluate.calibrate_survey import fit_offset, fit_unlabelled
+from pipeline.evaluate.calibration.compare import compare_rules, held_out_evidence
+from pipeline.evaluate.calibration.data import logits_of_table
+from pipeline.evaluate.calibration.fit import fit_beta, fit_platt
+from pipeline.evaluate.calibration.purity import labelled_purity
+from pipeline.evaluate.calibration.rules import fit_rule
+from pipeline.evaluate.calibration.shift import fit_survey_ensemble, shift_ensemble
+from pipeline.evaluate.calibration.survey import fit_offset, fit_unlabelled
 from pipeline.evaluate.metrics import completeness_at_fpr
 from pipeline.models.calibration import Calibration, log_odds, logit, sigmoid
 from pipeline.models.ensemble import Ensemble, load_ensemble

@@ -1,0 +1,1 @@
+"""The HTML of an evaluation: its page, its curves, its pictures."""
