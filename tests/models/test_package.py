@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,22 @@ def test_damaged_weights_are_a_mismatch_that_names_the_file(package: Path):
     weights.unlink()
     with pytest.raises(ModelMismatch, match=r"weights\.safetensors"):
         load_package(package)
+
+
+class Payload:
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (Path("payload-was-run"),)
+
+
+def test_weights_that_are_a_pickle_are_a_mismatch_and_never_loaded(package: Path):
+    weights = package / "weights.safetensors"
+    weights.write_bytes(pickle.dumps(Payload()))
+    with pytest.raises(ModelMismatch, match=r"weights cannot be read .* fetch or train the package again"):
+        load_package(package)
+    torch.save({"weight": Payload()}, weights)
+    with pytest.raises(ModelMismatch, match="weights cannot be read"):
+        load_package(package)
+    assert not Path("payload-was-run").exists()
 
 
 def test_weights_that_are_not_finite_are_refused(package: Path):
