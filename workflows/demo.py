@@ -42,7 +42,7 @@ _SCAN = """\
 # Written by `lensscan demo`; edit it and run `lensscan scan` on it to see what is redone.
 scan_id = "demo-{seed}"
 survey = "survey/survey.toml"
-ensemble = "first"
+ensemble = "ground"
 output = {output}
 bands = ["g", "r", "i"]
 

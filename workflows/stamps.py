@@ -44,7 +44,7 @@ def score_stamps(
     *,
     pixel_scale: float,
     bands: tuple[str, ...] | None = None,
-    ensemble: str = "first",
+    ensemble: str = "ground",
     prior: float | None = None,
 ) -> StampsResult:
     """Score stamps and write `name, score, score_<member>` in the order of the input.
@@ -115,7 +115,7 @@ def stamps(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of FITS or pictures, or .npy/.npz array.")],
     pixel_scale: Annotated[float, typer.Option("--pixel-scale", help="Of the stamps, in arcsec.")],
     bands: Annotated[str | None, typer.Option("--bands", help="Of float stamps, in order, such as g,r,i.")] = None,
-    ensemble: Annotated[str, typer.Option("--ensemble", help="An ensemble: a path, or a shipped name.")] = "first",
+    ensemble: Annotated[str, typer.Option("--ensemble", help="An ensemble: a path, or a shipped name.")] = "ground",
     output: Annotated[Path, typer.Option("--output", help="Table to write, .csv or .parquet.")] = Path("stamps.csv"),
     prior: Annotated[float | None, typer.Option("--prior", help="Share of lenses among the stamps.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,

@@ -245,7 +245,7 @@ class EvaluationConfig(StrictModel):
 
     name: str
     description: str = ""
-    ensemble: str = "first"
+    ensemble: str = "ground"
     seed: int = 1
     replicates: int = Field(400, ge=50)
     prior: Rate = 1e-4

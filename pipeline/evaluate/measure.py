@@ -63,6 +63,8 @@ def evaluate(
         str(column): "no sample of the evaluation stands in it" for column in COLUMNS if column not in present | told
     }
     found, no_probe = probes(complete, ensemble, config)
+    # One band has no colour.
+    known = tuple(place for place in range(len(BASELINES)) if any(_is_known(scores, place) for scores in complete))
     return Evaluation(
         name=config.name,
         description=config.description,
@@ -70,7 +72,7 @@ def evaluate(
         members=ensemble.package_digests(),
         config=config.model_dump(mode="json"),
         version=version,
-        samples=tuple(_sample(scores, ensemble, config) for scores in complete),
+        samples=tuple(_sample(scores, ensemble, known, config) for scores in complete),
         not_measured={**not_measured, **silent},
         probes=tuple(found),
         no_probe=no_probe,
@@ -80,9 +82,15 @@ def evaluate(
     )
 
 
-def _sample(scores: Scores, ensemble: Ensemble, config: EvaluationConfig) -> SampleResult:
+def _is_known(scores: Scores, place: int) -> bool:
+    return bool(np.isfinite(scores.baselines[:, place]).any())
+
+
+def _sample(scores: Scores, ensemble: Ensemble, baselines: tuple[int, ...], config: EvaluationConfig) -> SampleResult:
     sample = scores.sample
-    scorers = [_scorer(scores, place, *column, config) for place, column in enumerate(_columns(scores, ensemble))]
+    columns = _columns(scores, ensemble)
+    columns += [(BASELINES[place], "baseline", scores.baselines[:, place]) for place in baselines]
+    scorers = [_scorer(scores, place, *column, config) for place, column in enumerate(columns)]
     counted = tally(scores.ensemble, sample.lens, sample.group)
     threshold = merit.threshold_at(counted, config.breakdown_rate)
     above = np.nan_to_num(scores.ensemble, nan=-np.inf) > threshold
@@ -123,10 +131,9 @@ def _others(scores: Scores) -> OthersResult:
 
 
 def _columns(scores: Scores, ensemble: Ensemble) -> list[tuple[str, Kind, npt.NDArray[Any]]]:
-    """Every score by name and kind. Members count by their logits, in which nothing saturates."""
+    """The networks' scores by name and kind. Members count by their logits, in which nothing saturates."""
     columns: list[tuple[str, Kind, npt.NDArray[Any]]] = [(ensemble.name, "ensemble", scores.ensemble)]
     columns += [(name, "member", scores.logits[:, index]) for index, name in enumerate(ensemble.names)]
-    columns += [(name, "baseline", scores.baselines[:, index]) for index, name in enumerate(BASELINES)]
     return columns
 
 
@@ -149,11 +156,7 @@ def _scorer(
 def _drift(scored: Sequence[Scores], ensemble: Ensemble, config: EvaluationConfig) -> list[Drift]:
     rate, rows = config.breakdown_rate, []
     for first, second in permutations(scored, 2):
-        for (name, kind, mine), (_, _, theirs) in zip(
-            _columns(first, ensemble), _columns(second, ensemble), strict=True
-        ):
-            if kind == "baseline":
-                continue
+        for (name, _, mine), (_, _, theirs) in zip(_columns(first, ensemble), _columns(second, ensemble), strict=True):
             counted = tally(mine, first.sample.lens, first.sample.group)
             threshold = merit.threshold_at(counted, rate)
             above = np.nan_to_num(theirs, nan=-np.inf) > threshold

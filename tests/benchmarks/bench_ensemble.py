@@ -1,6 +1,6 @@
 """What an ensemble finds: on synthetic skies that nothing was tuned on, and on real lenses and galaxies.
 
-    python tests/benchmarks/bench_ensemble.py [--ensemble first] [--seeds 1001 1002]
+    python tests/benchmarks/bench_ensemble.py [--ensemble ground] [--seeds 1001 1002]
 
 On a sky of `demo-sky` with 60 lenses, every own detection is scored: how many of the clear lenses are in the best
 tenth, the AUROC of the score, and that of one number alone (r magnitude, g - i). With `LENSSCAN_DATA`: the share of
@@ -119,7 +119,7 @@ def real(data: Path, reference: str, ensemble: Ensemble) -> None:
 def main() -> None:
     """Print every figure that can be had here."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ensemble", default="first")
+    parser.add_argument("--ensemble", default="ground")
     parser.add_argument("--seeds", type=int, nargs="*", default=[1001, 1002])
     options = parser.parse_args()
     ensemble = load_ensemble(options.ensemble)

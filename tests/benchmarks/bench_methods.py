@@ -51,7 +51,7 @@ LENSES = (300, 1_000, 3_000, 10_000, 30_000)
 MOST = 30_000
 """Stamps of the class that is not varied."""
 BALANCED = 0.5
-EVALUATION = "first"
+EVALUATION = "ground"
 SIMULATIONS, INJECTIONS = "simulated stamps", "kids-viking injections"
 RATES = (1e-2, 1e-3)
 FIGURES = ("AUROC", "completeness at FPR 0.01", "completeness at FPR 0.001", "TPR0")

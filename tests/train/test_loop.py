@@ -231,15 +231,18 @@ def test_without_tensorboard_a_run_says_so_and_goes_on(tmp_path: Path, monkeypat
 
 
 def test_a_network_starts_from_another_packages_encoder_and_keeps_it_where_frozen(tmp_path: Path):
-    package = load_package(find_package("first_cnn"))
-    start = {"architecture": "cnn", "arguments": package.card.arguments, "encoder": "first_cnn", "frozen": "encoder"}
-    once = config(network=start, optimiser={"batch": 32, "steps": 2, "average": 0.0})
+    name = "ground_multiscale"
+    package = load_package(find_package(name))
+    start = {"architecture": "multiscale", "arguments": package.card.arguments, "encoder": name, "frozen": "encoder"}
+    once = config(
+        network=start, normalisation={"difference": True}, optimiser={"batch": 32, "steps": 2, "average": 0.0}
+    )
     told: list[str] = []
     trained = train(once, rings(64, 1), rings(40, 2), tmp_path, tell=told.append)
-    assert any("encoder of first_cnn" in line for line in told)
-    for name, value in trained.network.state_dict().items():
-        same = torch.equal(value, package.network.state_dict()[name])
-        assert same == (not name.startswith("head."))
+    assert any(f"encoder of {name}" in line for line in told)
+    for key, value in trained.network.state_dict().items():
+        same = torch.equal(value, package.network.state_dict()[key])
+        assert same == (not key.startswith("head."))
 
 
 def test_freezing_an_encoder_that_is_not_given_is_a_config_error():

@@ -72,7 +72,7 @@ unlabelled = [{ kind = "cutouts", scan = "a-scan", fields = ["F"] }]
 pools = ["watch"]
 
 [evaluation]
-config = "first"
+config = "ground"
 samples = { "simulated stamps" = ["unseen"] }
 """
 

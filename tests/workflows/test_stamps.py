@@ -15,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.errors import ConfigError, ModelMismatch
+from pipeline.models.ensemble import load_ensemble
 from workflows.stamps import score_stamps, stamps
 
 BANDS = ("g", "r", "i")
@@ -126,7 +127,7 @@ def test_real_lenses_all_get_a_score_from_the_shipped_ensemble(tmp_path: Path, r
     result = score_stamps(folder, tmp_path / "s.csv", pixel_scale=0.25, bands=BANDS, prior=0.5)
     assert (result.n, result.scored) == (12, 12)
     rows = rows_of(tmp_path / "s.csv")
-    assert list(rows[0]) == ["name", "score", "score_first_cnn", "score_first_multiscale", "score_first_preact_resnet"]
+    assert list(rows[0]) == ["name", "score", *(f"score_{name}" for name in load_ensemble("ground").names)]
     assert all(0 < float(row["score"]) < 1 for row in rows)
 
 

@@ -66,8 +66,8 @@ def gallery(scores: Scores, members: tuple[str, ...], config: EvaluationConfig) 
     """The pictures of one sample.
 
     False alarms are the others of the highest score. Missed are lenses at or below the threshold of the breakdown,
-    the plainest first where the sample says which those are, else the lowest score first. Predictions are drawn at
-    random, half lenses and half others.
+    the plainest first where the sample says which those are, else the lowest score first; of stamps that show the same
+    object only the first of each kind. Predictions are drawn at random, half lenses and half others.
     """
     chosen: list[tuple[Choice, npt.NDArray[np.int64]]] = [
         ("false alarms", _false_alarms(scores, config)),
@@ -83,7 +83,7 @@ def _ranked(scores: Scores) -> npt.NDArray[np.float64]:
 
 def _false_alarms(scores: Scores, config: EvaluationConfig) -> npt.NDArray[np.int64]:
     others = np.flatnonzero(~scores.sample.lens & np.isfinite(scores.ensemble))
-    return others[np.argsort(-scores.ensemble[others], kind="stable")][: config.gallery.stamps]
+    return _once(scores, others[np.argsort(-scores.ensemble[others], kind="stable")])[: config.gallery.stamps]
 
 
 def _missed(scores: Scores, config: EvaluationConfig) -> npt.NDArray[np.int64]:
@@ -93,7 +93,14 @@ def _missed(scores: Scores, config: EvaluationConfig) -> npt.NDArray[np.int64]:
     key = ranked[rows]
     if sample.clearest is not None:
         key = -np.nan_to_num(sample.truth[sample.clearest][rows].astype(np.float64), nan=-np.inf)
-    return rows[np.argsort(key, kind="stable")][: config.gallery.stamps]
+    return _once(scores, rows[np.argsort(key, kind="stable")])[: config.gallery.stamps]
+
+
+def _once(scores: Scores, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The first row of each group, in the order of `rows`."""
+    if scores.sample.group is None:
+        return rows
+    return rows[np.sort(np.unique(scores.sample.group[rows], return_index=True)[1])]
 
 
 def _at_random(scores: Scores, config: EvaluationConfig) -> npt.NDArray[np.int64]:
