@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
+from workflows.allocator import keep_freed_memory
+
 
 def children(workers: int, start: Callable[[], None] | None = None) -> ProcessPoolExecutor:
     """A pool of fresh processes.
@@ -27,6 +29,7 @@ def children(workers: int, start: Callable[[], None] | None = None) -> ProcessPo
 
 def _start(start: Callable[[], None] | None) -> None:
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+    keep_freed_memory()
     if start is not None:
         start()
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from workflows.allocator import keep_freed_memory
 from workflows.calibrate import calibrate
 from workflows.catalogue import query, report
 from workflows.console import exit_if, reporting, show
@@ -134,6 +135,7 @@ def status(config: Config, out: Out = None, as_json: Json = False) -> None:
 
 def main() -> None:
     """Run the command line; what cannot start is one message, or one JSON object with `--json`, and exit code 2."""
+    keep_freed_memory()
     try:
         code = app(standalone_mode=False)
     except UsageError as error:
