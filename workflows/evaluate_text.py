@@ -10,6 +10,7 @@ from rich.table import Table
 from pipeline.evaluate.config import COLUMNS
 from pipeline.evaluate.figures import Figure
 from pipeline.evaluate.result import Drift, Evaluation, SampleResult
+from pipeline.evaluate.samples.pools import CLEAR
 
 _LABEL, _CELL = 58, 30
 _COMPLETENESS = "completeness at FPR"
@@ -44,7 +45,8 @@ def evaluation_text(evaluation: Evaluation, output: Path) -> Group:
                     member = scorer.name if scorer.kind == "member" else None
                     label = "    realism probe" if member else "    realism probe, the member's that tells best"
                     table.add_row(label, *(_probe(evaluation, sample, member) for sample in places))
-    return Group(table, "", *_probe_lines(evaluation), *_drift_lines(evaluation), *_rest(evaluation, output))
+    lines = (_clear_lines, _probe_lines, _drift_lines)
+    return Group(table, "", *(line for some in lines for line in some(evaluation)), *_rest(evaluation, output))
 
 
 def _count(stamps: int, groups: int) -> str:
@@ -90,6 +92,17 @@ def _probe_lines(evaluation: Evaluation) -> list[str]:
     if not all(probe.like for probe in evaluation.probes):
         lines.append("* real lenses in another survey's pixels: such a probe may tell nothing but the surveys")
     return lines
+
+
+def _clear_lines(evaluation: Evaluation) -> list[str]:
+    rate = evaluation.config["breakdown_rate"]
+    return [
+        f"clear lenses of {sample.name} ({_count(item.n, item.groups)}): completeness at FPR {rate:g} "
+        f"{item.value:.3f} [{item.low:.3f}, {item.high:.3f}]"
+        for sample in evaluation.samples
+        for item in sample.slices
+        if (item.column, item.label) == (CLEAR, CLEAR)
+    ]
 
 
 def _named(sample: str, pixels: str) -> str:

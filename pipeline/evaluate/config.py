@@ -92,6 +92,9 @@ class PoolsConfig(_SampleConfig):
     group : str or None
         Column that is equal where stamps show the same sky, such as the file that they are from; for intervals they
         are drawn together. The object's id, `objid`, if None.
+    clear : mapping of column to number
+        What a clear lens has more of, each a column of the truth or `theta_E_over_seeing`, the Einstein radius over the
+        seeing (FWHM). Completeness over the clear lenses alone is told beside that over all.
     """
 
     kind: Literal["pools"]
@@ -99,6 +102,7 @@ class PoolsConfig(_SampleConfig):
     pools: tuple[str, ...] = Field(min_length=1)
     masks: bool = True
     limit: int | None = Field(None, ge=1)
+    clear: dict[str, float] = Field(default_factory=dict)
 
 
 class RealLensesConfig(_SampleConfig):

@@ -62,7 +62,7 @@ def write_frames(folder: Path, n: int = 14) -> None:
 def pools_text(name: str, column: str, pattern: str) -> str:
     return (
         f'[[samples]]\nname = "{name}"\ncolumn = "{column}"\nkind = "pools"\npools = ["{pattern}"]\n'
-        'against = ["theta_E"]\nclearest = "theta_E"\n'
+        'against = ["theta_E"]\nclearest = "theta_E"\nclear = { theta_E = 1.5 }\n'
     )
 
 

@@ -21,6 +21,8 @@ _AT_ONCE = 512
 """Stamps in a part."""
 OBJECT = "objid"
 """Column of truth that tells which stamps show one object."""
+CLEAR = "clear"
+"""Column of truth that is made of a config's `clear`, and what it says of a clear lens."""
 _ABOUT = frozenset({"label", "bands", "pixel_scale", "kinds", "seed"})
 
 
@@ -63,7 +65,10 @@ def open_pools(config: PoolsConfig) -> Sample:
                 f"{', '.join(first.bands)} at {first.pixel_scale:g}. Make them two samples."
             )
     truth = _joined(heads)
-    wanted = (*config.against, *(name for name in (config.clearest, config.group) if name))
+    if {"theta_E", "seeing"} <= set(truth):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            truth["theta_E_over_seeing"] = truth["theta_E"] / truth["seeing"]
+    wanted = (*config.against, *config.clear, *(name for name in (config.clearest, config.group) if name))
     missing = [name for name in wanted if name not in truth]
     if missing:
         raise ConfigError(
@@ -74,6 +79,10 @@ def open_pools(config: PoolsConfig) -> Sample:
     if lens.all() or not lens.any():
         one = "lenses" if lens.all() else "others"
         raise ConfigError(f"sample {config.name!r}: all {len(lens):,} stamps are {one}; figures need both classes.")
+
+    if config.clear:
+        clear = np.all([truth[name] > least for name, least in config.clear.items()], axis=0)
+        truth[CLEAR] = np.where(lens, np.where(clear, CLEAR, f"not {CLEAR}"), "")
 
     def parts() -> Iterator[Part]:
         for head in heads:
@@ -91,6 +100,7 @@ def open_pools(config: PoolsConfig) -> Sample:
         raise IndexError(row)
 
     told = "told of masks and inverse variance" if config.masks else "without masks"
+    conditions = ", ".join(f"{name} > {least:g}" for name, least in config.clear.items())
     return Sample(
         name=config.name,
         column=config.column,
@@ -100,11 +110,14 @@ def open_pools(config: PoolsConfig) -> Sample:
         truth=truth,
         parts=parts,
         stamp=stamp,
-        against=config.against,
+        against=(*config.against, CLEAR) if config.clear else config.against,
         clearest=config.clearest,
         pixels=config.pixels,
         group=object_groups(heads, config.group),
-        notes=(f"{len(heads)} shards of {', '.join(config.pools)}, {told}",),
+        notes=(
+            f"{len(heads)} shards of {', '.join(config.pools)}, {told}",
+            *([f"a lens is clear with {conditions}"] if config.clear else []),
+        ),
     )
 
 

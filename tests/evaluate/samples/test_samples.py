@@ -88,6 +88,17 @@ def test_a_pool_is_read_in_order_with_kinds_by_name_and_the_median_over_bands(tm
     assert (sample.stamp(5).image == image[5]).all()
 
 
+def test_a_clear_lens_passes_every_condition_and_others_are_never_clear(tmp_path):
+    radius = np.array([9.0, 0.9, 9.0, 0.5, 9.0, 0.7], np.float32)
+    snr = np.array([99.0, 30.0, 99.0, 30.0, 99.0, 10.0], np.float32)
+    write_pool(tmp_path / "pool-0.npz", theta_E=radius, arc_snr=snr)
+    sample = open_pools(pools(tmp_path, clear={"arc_snr": 20.0, "theta_E_over_seeing": 1.2}))
+    # The seeing is 0.6 arcsec; the second, fourth and sixth are lenses.
+    assert sample.truth["clear"].tolist() == ["", "clear", "", "not clear", "", "not clear"]
+    assert sample.against == ("clear",)
+    assert any("arc_snr > 20" in note for note in sample.notes)
+
+
 def test_masks_are_told_only_where_asked(tmp_path):
     write_pool(tmp_path / "pool-0.npz", mask=np.ones((6, 3, 8, 8), np.uint32), ivar=np.ones((6, 3, 8, 8)))
     assert next(open_pools(pools(tmp_path)).parts()).mask is not None
