@@ -50,7 +50,10 @@ def fit_platt(
     x, truth = _scored(logits, labels, fitted_on)
     slope, offset = _fit(np.stack([x, np.ones_like(x)], axis=1), truth, prior)
     if slope <= 0:
-        raise ConfigError(f"the network ranks {fitted_on} backwards (slope {slope:.3g}); it can't be calibrated.")
+        raise ConfigError(
+            f"the network ranks {fitted_on} backwards (slope {slope:.3g}): it can't be calibrated. "
+            "Train it longer, or leave it out."
+        )
     return Calibration(slope=slope, offset=offset, **_about(truth, prior), fitted_on=fitted_on)
 
 
