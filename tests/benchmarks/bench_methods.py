@@ -2,13 +2,13 @@
 
     lensscan simulate stamps --seed 31 --n 80000 --out runs/pools/train
     lensscan simulate stamps --seed 33 --n 8000 --out runs/pools/validation
-    lensscan simulate stamps --seed 201 --n 20000 --out runs/pools/test-simulations
+    lensscan simulate stamps --seed 201 --lens-share 0.1 --n 112000 --out runs/pools/test-simulations
     lensscan scan kids-viking --cluster serial
     lensscan simulate injection-kids-viking --split test --seed 202 --n 10000 --out runs/pools/test-injections
     python tests/benchmarks/bench_methods.py [--methods vat ...] [--seeds 1 2 3] [--steps 1500] [--jobs 2]
 
 Trains the shipped configs of `configs/training` in processes of one thread each. Every package is then scored with the
-samples and settings of the evaluation `first`: simulations that nothing was trained on, lenses injected into
+samples and settings of the evaluation `ground`: simulations that nothing was trained on, lenses injected into
 `kids-viking` galaxies of unseen area, and real lenses against their neighbours; and, as thresholds travel badly, the
 share of kids-viking detections above the score that 1 % of the simulated others pass. A sample that is not there is
 "-" in the tables.
