@@ -55,8 +55,9 @@ class Efficientnet(Network):
 
     Notes
     -----
-    Every block that halves the grid is fused, also that which opens the fourth stage: on CPUs the gradient of a
-    depthwise convolution with a stride is 10 to 60 times slower in bfloat16 than that of one without (PyTorch 2.13).
+    Every block that halves the grid is fused, also that which opens the fourth stage: on CPUs with bfloat16 the
+    gradient of a depthwise convolution with a stride takes 2 to 23 times as long as in float32, and that of one without
+    as long (PyTorch 2.13, 64 features on 32 x 32 px and 192 on 8 x 8, batches of 128, one thread).
     """
 
     def __init__(self, channels: int, width: float = 1.0, depth: float = 1.0, dropout: float = 0.2) -> None:
