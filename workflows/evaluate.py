@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pipeline.evaluate.result import Evaluation
     from pipeline.evaluate.samples.sample import Sample
     from pipeline.evaluate.scores import Scores
+    from pipeline.models.ensemble import Ensemble
 
 RESULT, SCORES, REPORT = "evaluation.json", "scores.parquet", "report.html"
 
@@ -27,7 +28,9 @@ class EvaluateResult:
     output: Path
 
 
-def run_evaluation(reference: str, *, ensemble: str | None = None, out: Path | None = None) -> EvaluateResult:
+def run_evaluation(
+    reference: str, *, ensemble: str | None = None, out: Path | None = None, cards: bool = False
+) -> EvaluateResult:
     """Evaluate by a config and write result, scores and report.
 
     A sample whose place an unset environment variable names, or whose files are not there, is "not measured": its
@@ -41,6 +44,8 @@ def run_evaluation(reference: str, *, ensemble: str | None = None, out: Path | N
         Path or name of another ensemble than the config's.
     out : Path, optional
         Folder of the results; `runs/evaluations/<name>-<ensemble>` if None.
+    cards : bool
+        Write each member's figures on its card, in place of those that the same command wrote before.
 
     Raises
     ------
@@ -75,6 +80,8 @@ def run_evaluation(reference: str, *, ensemble: str | None = None, out: Path | N
     result = measured(config, loaded, scored, not_measured=absent, splits=splits, version=version)
     folder = out or Path("runs/evaluations") / f"{config.name}-{loaded.name}"
     _write(folder, result, scored, config)
+    if cards:
+        _write_cards(loaded, result, f"lensscan evaluate {reference}")
     return EvaluateResult(result, folder)
 
 
@@ -122,6 +129,7 @@ def evaluate(
         str | None, typer.Option("--ensemble", help="Another ensemble than the config's: a path, or a shipped name.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the results.")] = None,
+    cards: Annotated[bool, typer.Option("--cards", help="Write each member's figures on its card.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Measure an ensemble on simulations, injections and real lenses, side by side, and write a report."""
@@ -129,7 +137,7 @@ def evaluate(
     from workflows.evaluate_text import evaluation_text
 
     with reporting(as_json):
-        result = run_evaluation(config, ensemble=ensemble, out=out)
+        result = run_evaluation(config, ensemble=ensemble, out=out, cards=cards)
         values: dict[str, Any] = {**plain(result.evaluation), "output": str(result.output)}
         show(as_json, values, lambda: evaluation_text(result.evaluation, result.output))
 
@@ -150,6 +158,18 @@ def _write(folder: Path, result: Evaluation, scored: list[Scores], config: Evalu
     html = page(result, pictures, read_histories(config.runs))
     products.atomic_write(folder / REPORT, html.encode())
     products.write_json(folder / RESULT, plain(result))
+
+
+def _write_cards(ensemble: Ensemble, result: Evaluation, command: str) -> None:
+    from pipeline.errors import ConfigError
+    from pipeline.evaluate.cards import with_figures
+    from pipeline.models.publish import write_card
+
+    for member in ensemble.members:
+        try:
+            write_card(member.path, with_figures(member.card, result, command))
+        except OSError as error:
+            raise ConfigError(f"{member.path}: the card can't be written ({error.strerror}).") from error
 
 
 def _report(message: str) -> None:

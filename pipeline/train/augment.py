@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pipeline.train.augment_config import AugmentConfig
-from pipeline.train.augment_gaps import gaps, missing_bands
+from pipeline.train.augment_gaps import edges, gaps, missing_bands
 from pipeline.train.augment_picture import through_picture
 from pipeline.train.augment_pixels import background, gains, noise, shuffle
 from pipeline.train.augment_place import place
@@ -44,5 +44,6 @@ def augment(
     image = background(image, config, generator)
     image = through_picture(image, valid, config, generator)
     valid = gaps(valid, config, generator, pixel_scale)
+    valid = edges(valid, config, generator, pixel_scale)
     valid = missing_bands(valid, config, generator)
     return image.mul_(valid), valid

@@ -47,6 +47,9 @@ class AugmentConfig(StrictModel):
         Share of the stamps whose artefacts are masked; in the others they stand as they are.
     gap, gap_share : arcsec, float
         Widest synthetic gap; gaps are invalid strips at any place and angle, in one band or all.
+    edge, edge_share : arcsec, float
+        Least distance of the image's edge from the stamp's middle, and share of the stamps that lie so near to an
+        edge, or to a corner, that pixels beyond it are missing in all bands.
     """
 
     flips: bool = True
@@ -73,3 +76,5 @@ class AugmentConfig(StrictModel):
     mask_share: float = Field(0.6, ge=0, le=1)
     gap: Arcsec = Field("4 arcsec", validate_default=True)
     gap_share: float = Field(0.2, ge=0, le=1)
+    edge: Arcsec = Field("2 arcsec", validate_default=True)
+    edge_share: float = Field(0.0, ge=0, le=1)

@@ -1,4 +1,4 @@
-"""What is missing from a stamp: synthetic gaps, and whole bands."""
+"""What is missing from a stamp: synthetic gaps, what lies beyond an edge of the image, and whole bands."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from torch import Tensor
 
 from pipeline.train.augment_config import AugmentConfig
 from pipeline.train.augment_pixels import chosen
+
+_CORNER_SHARE = 1 / 3
+"""Of the stamps at an edge, those that a second one cuts."""
 
 
 def gaps(valid: Tensor, config: AugmentConfig, generator: torch.Generator, pixel_scale: float) -> Tensor:
@@ -35,6 +38,31 @@ def gaps(valid: Tensor, config: AugmentConfig, generator: torch.Generator, pixel
     strip = (along.abs() < half) | outside
     hidden = strip[:, None] & in_band[:, :, None, None]
     valid[rows] = valid[rows] & ~hidden.to(valid.device)
+    return valid
+
+
+def edges(valid: Tensor, config: AugmentConfig, generator: torch.Generator, pixel_scale: float) -> Tensor:
+    """Some stamps lose what lies beyond an edge of the image, in all bands, in place; bool (n, band, y, x).
+
+    A gap takes a strip that the object may be seen on both sides of; here the object is at the rim of what was
+    observed, as at a field's edge and in cutouts that were made too small. One in three is near a corner.
+    """
+    rows = chosen(len(valid), config.edge_share, generator)
+    n = len(rows)
+    if n == 0:
+        return valid
+    nearest, farthest = config.edge / pixel_scale, min(valid.shape[2:]) / 2
+    far = nearest + torch.rand((2, n), generator=generator) * max(0.0, farthest - nearest)
+    upright = torch.rand(n, generator=generator) < 0.5
+    corner = torch.rand(n, generator=generator) < _CORNER_SHARE
+    cut = torch.stack([upright | corner, ~upright | corner])
+    turn = torch.randint(0, 2, (2, n), generator=generator) * 2.0 - 1
+    missing = [
+        (turn[axis, :, None] * (torch.arange(length) - (length - 1) / 2) > far[axis, :, None]) & cut[axis, :, None]
+        for axis, length in enumerate(valid.shape[2:])
+    ]
+    beyond = missing[0][:, :, None] | missing[1][:, None, :]
+    valid[rows] = valid[rows] & ~beyond[:, None].to(valid.device)
     return valid
 
 

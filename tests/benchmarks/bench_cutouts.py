@@ -25,7 +25,7 @@ from astropy.io import fits
 from astropy.nddata import Cutout2D
 from astropy.wcs import WCS
 
-from pipeline.field import Field, FieldImage, sealed_block
+from pipeline.field import Field, FieldImage, PixelBlock, sealed_block
 from pipeline.geometry import to_sky
 from pipeline.scan.background import Mesh
 from pipeline.scan.cutouts import cut, slice_stamps
@@ -127,7 +127,8 @@ def cutana_files(paths: list[Path], ra: np.ndarray, dec: np.ndarray) -> np.ndarr
             "fits_file_paths": str([str(path) for path in paths]),
         }
     )
-    return create_cutouts_direct(table, config, max_workers=1)[0]["cutouts"]
+    cutouts: np.ndarray = create_cutouts_direct(table, config, max_workers=1)[0]["cutouts"]
+    return cutouts
 
 
 def whole_line(planes: list[np.ndarray], wcs: WCS, x: np.ndarray, y: np.ndarray) -> None:
@@ -140,7 +141,7 @@ def whole_line(planes: list[np.ndarray], wcs: WCS, x: np.ndarray, y: np.ndarray)
     ]
     masks = FieldMasks(BANDS, cells, cells, FoundFlags(tuple(strips), (len(BANDS), *shape)))
 
-    def read(y0: int, y1: int):
+    def read(y0: int, y1: int) -> PixelBlock:
         image = np.stack([plane[y0:y1] for plane in planes]).astype(np.float32)
         return sealed_block(y0, image, np.ones_like(image), np.zeros(image.shape, np.uint32))
 

@@ -14,7 +14,9 @@ import argparse
 import csv
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +54,7 @@ def scanned(survey: Survey, ensemble: Ensemble) -> list[ScoredRows]:
     return rows
 
 
-def joined(rows: list[ScoredRows], values: list[npt.NDArray[np.generic]]) -> npt.NDArray[np.float64]:
+def joined(rows: Sequence[ScoredRows], values: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
     """One value a primary, scorable row of all fields."""
     kept = [part[row.is_primary & np.isfinite(row.score)] for row, part in zip(rows, values, strict=True)]
     return np.concatenate(kept).astype(np.float64)

@@ -10,8 +10,8 @@
 Trains the shipped configs of `configs/training` in processes of one thread each. Every package is then scored with the
 samples and settings of the evaluation `ground`: simulations that nothing was trained on, lenses injected into
 `kids-viking` galaxies of unseen area, and real lenses against their neighbours; and, as thresholds travel badly, the
-share of kids-viking detections above the score that 1 % of the simulated others pass. A sample that is not there is
-"-" in the tables.
+share of kids-viking detections above the score that 1 % of the simulated others pass. A sample that is not there or has
+too few others for a figure, gets no column.
 
 Beside the methods, supervised training with fewer simulated lenses or fewer non-lenses, the other class at its most,
 with batches of half lenses throughout, in as many steps. Numbers that the pools don't reach are left out.
@@ -209,7 +209,8 @@ def evaluated_on(pools: Pools) -> tuple[EvaluationConfig, list[Sample], dict[str
 
 def _figures(package: Path, pools: Pools) -> dict[str, float | None]:
     """Figures of a package by column of the tables; None where there are too few others for one."""
-    from pipeline.evaluate.measure import evaluate, score_sample
+    from pipeline.evaluate.measure import evaluate
+    from pipeline.evaluate.scores import score_sample
     from pipeline.models.ensemble import Ensemble
     from pipeline.models.package import load_package
 
@@ -251,11 +252,12 @@ def table(part: str, columns: Sequence[str], wanted: Sequence[Job], figures: dic
         [setting, *(cell([one.get(name) for one in found]) for name in columns)] for setting, found in rows.items()
     ]
     if part == "methods":
-        usual = [one[TIME] for one in rows.get("supervised", []) if one[TIME]]
+        usual = [seconds for one in rows.get("supervised", []) if (seconds := one[TIME])]
         unit = statistics.median(usual) if usual else None
         lines[0].append("time / supervised")
         for line, found in zip(lines[1:], rows.values(), strict=True):
-            line.append(cell([one[TIME] / unit if unit and one[TIME] else None for one in found], 2))
+            times = [one[TIME] for one in found]
+            line.append(cell([seconds / unit if unit and seconds else None for seconds in times], 2))
     lines.insert(1, ["---"] * len(lines[0]))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else ""
 
@@ -272,8 +274,9 @@ def cell(values: Sequence[float | None], digits: int = 3) -> str:
 def written(wanted: Sequence[Job], order: Order, output: Path) -> str:
     """The tables of what has been done so far, after writing them, and the raw figures beside them."""
     figures = {job: found for job in wanted if (found := done(job, order)) is not None}
-    samples = [sample.name for sample in evaluated_on(order.pools)[0].samples]
+    samples = [sample.name for sample in evaluated_on(order.pools)[1] if sample.lens.any()]
     columns = [f"{name}: {figure}" for name in samples for figure in SHORT.values()] + [DRIFT]
+    columns = [name for name in columns if any(found.get(name) is not None for found in figures.values())]
     text = "\n\n".join(filter(None, (table(part, columns, wanted, figures) for part in PARTS))) + "\n"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")

@@ -53,7 +53,9 @@ def measure(tuned: bool, ensemble: str, dtype: str) -> float:
         client = stack.enter_context(Client(cluster))
         client.gather([client.submit(score_random, 2**31 - 1 - seed, ensemble, dtype) for seed in range(2)])
         began = time.perf_counter()
-        counts = client.gather([client.submit(score_random, seed, ensemble, dtype) for seed in range(SHARDS)])
+        counts: list[int] = client.gather(
+            [client.submit(score_random, seed, ensemble, dtype) for seed in range(SHARDS)]
+        )
         return sum(counts) / (time.perf_counter() - began)
 
 

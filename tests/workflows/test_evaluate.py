@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from pipeline.config import find, shipped
 from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.evaluate.config import BaselineConfig, RealLensesConfig, load_evaluation
 from pipeline.evaluate.samples.lenses import open_real_lenses
+from pipeline.models.ensemble import load_ensemble
+from pipeline.models.package import read_card
 from workflows.cli import app
 from workflows.evaluate import run_evaluation
 
@@ -225,6 +228,27 @@ def test_a_sample_without_lenses_has_thresholds_told_on_it_and_gives_its_own(tmp
     only = write_config(tmp_path / "only.toml", ensemble, text + 'pixel_scale = "0.3 arcsec"\nsize = "9.6 arcsec"\n')
     with pytest.raises(ConfigError, match="no sample with lenses"):
         run_evaluation(str(only), out=tmp_path / "only")
+
+
+def test_cards_get_the_figures_of_each_sample_once(tmp_path, ensemble):
+    members = load_ensemble(str(ensemble)).members
+    copies = [shutil.copytree(member.path, tmp_path / member.name) for member in members]
+    listed = "".join(f'[[members]]\npackage = "{copy.name}"\n' for copy in copies)
+    (tmp_path / "e.toml").write_text(f'name = "e"\ndescription = "d"\nrule = "mean"\n{listed}', encoding="utf-8")
+    pattern = write_pool(tmp_path / "pool", 40, 3)
+    config = write_config(tmp_path / "v.toml", tmp_path / "e.toml", pools_text("sims", "simulations", pattern))
+    before = [read_card(copy) for copy in copies]
+    for out in ("first", "again"):
+        result = run_evaluation(str(config), out=tmp_path / out, cards=True).evaluation
+    for copy, old in zip(copies, before, strict=True):
+        card = read_card(copy)
+        assert card.model_copy(update={"metrics": old.metrics}) == old
+        new = card.metrics[len(old.metrics) :]
+        assert card.metrics[: len(old.metrics)] == old.metrics
+        assert [metric.name for metric in new] == ["auroc", "completeness at 10 % false positives"]
+        figure = next(scorer for scorer in result.samples[0].scorers if scorer.name == card.name).figure("AUROC")
+        assert (new[0].value, new[0].low, new[0].high) == (figure.value, figure.low, figure.high)
+        assert new[0].sample == f"sims: 20 lenses, 20 others; lensscan evaluate {config}"
 
 
 def test_shipped_evaluations_are_whole(monkeypatch):
