@@ -69,7 +69,8 @@ def log_odds(logits: Floats, calibration: Calibration, prior: float) -> npt.NDAr
     if calibration.upper_slope is None:
         answer = calibration.slope * values + calibration.offset + shift
     else:
-        above, below = np.logaddexp(0.0, values), np.logaddexp(0.0, -values)
+        with np.errstate(invalid="ignore"):  # of NaN, which stays so
+            above, below = np.logaddexp(0.0, values), np.logaddexp(0.0, -values)
         answer = calibration.upper_slope * above - calibration.slope * below + calibration.offset + shift
     return answer
 

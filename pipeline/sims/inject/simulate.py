@@ -30,7 +30,8 @@ from pipeline.sims.population.dispersion import dispersion, table
 from pipeline.sims.population.galaxies import colours_of
 from pipeline.sims.population.lenses import Foreground, draw_source_redshift, mass_of, source_galaxy, source_place
 from pipeline.sims.psf.images import AnyPsf, transfers
-from pipeline.sims.render.image import convolved, single_thread
+from pipeline.sims.redraw import until_visible
+from pipeline.sims.render.image import convolved
 from pipeline.sims.render.lensing import LensedSource, lensed
 from pipeline.sims.render.light import Float32, Float64, Grid
 from pipeline.sims.render.mass import Deflector
@@ -40,7 +41,6 @@ from pipeline.sims.sources.hst import Galaxy, place
 from pipeline.sims.sources.lenses import galaxy_behind, is_red
 from pipeline.sims.truth import empty_stamps
 
-_BATCH = 16
 _MOST_DRAWS = 200
 """Draws a lens, on average, after which no visible arc is taken to be possible."""
 _MOST_MASSES = 2000
@@ -78,26 +78,20 @@ def inject_stamps(plan: InjectionPlan, n: int, seed: int) -> InjectedStamps:
         ):
             put_stamp(stamps, stamp, plan, row, cutout, kind, int(rng.integers(8)))
     waiting = np.flatnonzero(kinds == 0).tolist()
-    draws, wanted = 0, len(waiting)
-    chosen = rng.permutation(len(plan.deflectors))[: max(wanted, 1)]
-    read = read_cutouts(plan.objects, plan.deflectors.index[chosen], config.bands) if wanted else []
+    chosen = rng.permutation(len(plan.deflectors))[: max(len(waiting), 1)]
+    read = read_cutouts(plan.objects, plan.deflectors.index[chosen], config.bands) if waiting else []
     cutouts = dict(zip(chosen.tolist(), read, strict=False))
-    with single_thread():
-        while waiting:
-            batch, waiting = waiting[:_BATCH], waiting[_BATCH:]
-            draws += len(batch)
-            if draws > _MOST_DRAWS * (wanted + 4):
-                raise ConfigError(
-                    f"after {draws} draws {len(batch) + len(waiting)} of {wanted} lenses still have no visible arc; "
-                    "lower visible_share or raise arc_snr in the population."
-                )
-            drawn = [draw_lens(rng, plan, chosen) for _ in batch]
-            for index, made in zip(batch, inject(plan, drawn, cutouts, rng), strict=True):
-                if made.share < made.lens.least_share:
-                    waiting.append(index)
-                else:
-                    row = int(plan.deflectors.index[made.lens.deflector])
-                    put_stamp(stamps, index, plan, row, made.stamps, 0, int(rng.integers(8)), made)
+
+    def attempt(batch: Sequence[int]) -> list[bool]:
+        made = inject(plan, [draw_lens(rng, plan, chosen) for _ in batch], cutouts, rng)
+        visible = [one.share >= one.lens.least_share for one in made]
+        for index, one, seen in zip(batch, made, visible, strict=True):
+            if seen:
+                row = int(plan.deflectors.index[one.lens.deflector])
+                put_stamp(stamps, index, plan, row, one.stamps, 0, int(rng.integers(8)), one)
+        return visible
+
+    until_visible(waiting, attempt, most=_MOST_DRAWS, what="lenses")
     return stamps
 
 

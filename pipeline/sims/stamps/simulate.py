@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,8 +17,9 @@ from pipeline.sims.config.stamps import SimsConfig
 from pipeline.sims.negatives.kinds import NEGATIVES
 from pipeline.sims.population.galaxies import field_light
 from pipeline.sims.population.lenses import LensSystem, lens_system
+from pipeline.sims.redraw import until_visible
 from pipeline.sims.render.conditions import correlated_noise, sky_level, sky_sigma
-from pipeline.sims.render.image import Psf, convolved, render, single_thread, transfer
+from pipeline.sims.render.image import Psf, convolved, render, transfer
 from pipeline.sims.render.lensing import lensed
 from pipeline.sims.render.light import Float32, Float64, Grid, Light, Point
 from pipeline.sims.render.photometry import AB_NANOJANSKY, flux_of
@@ -27,8 +29,6 @@ from pipeline.sims.sources.lenses import with_real_source
 from pipeline.sims.stamps.truth import SimulatedStamps, StampTruth
 from pipeline.sims.truth import empty_stamps
 
-_BATCH = 16
-"""Scenes rendered at once: few enough that a batch's arrays stay in the cache."""
 _FAINTEST = 0.03
 """Profiles are cut off below this share of a pixel's noise."""
 _MOST_DRAWS = 30
@@ -122,23 +122,16 @@ def simulate_stamps(config: SimsConfig, n: int, seed: int) -> SimulatedStamps:
     kinds = np.where(is_lens, 0, np.array([KINDS.index(name) for name in names])[chosen])
     stamps = empty_stamps(StampTruth.empty(n, len(config.bands)), config.size)
     galaxies = read_galaxies(config.sources)
-    waiting = list(range(n))
-    draws = 0
-    with single_thread():
-        while waiting:
-            batch, waiting = waiting[:_BATCH], waiting[_BATCH:]
-            draws += len(batch)
-            if draws > _MOST_DRAWS * (n + 4):
-                raise ConfigError(
-                    f"after {draws} draws {len(batch) + len(waiting)} of {n} stamps still have no visible arc; "
-                    "lower visible_share or raise arc_snr in the population."
-                )
-            drawn = [_draw(config, galaxies, int(kinds[index]), bool(is_quasar[index]), rng) for index in batch]
-            for index, rendered in zip(batch, _render(drawn, config), strict=True):
-                if rendered.visible:
-                    _finish(stamps, index, rendered, config, rng)
-                else:
-                    waiting.append(index)
+
+    def attempt(batch: Sequence[int]) -> list[bool]:
+        drawn = [_draw(config, galaxies, int(kinds[index]), bool(is_quasar[index]), rng) for index in batch]
+        made = _render(drawn, config)
+        for index, rendered in zip(batch, made, strict=True):
+            if rendered.visible:
+                _finish(stamps, index, rendered, config, rng)
+        return [rendered.visible for rendered in made]
+
+    until_visible(range(n), attempt, most=_MOST_DRAWS, what="stamps")
     return stamps
 
 

@@ -64,6 +64,14 @@ def test_beta_finds_two_slopes_and_a_straight_line_where_there_is_one():
     assert straight.upper_slope == pytest.approx(straight.slope, abs=0.08)
 
 
+def test_a_stamp_without_a_logit_has_no_odds_by_any_method():
+    common = {"slope": 1.0, "offset": 0.0, "prior": 0.5, "n_lenses": 1, "n_others": 1, "fitted_on": "-"}
+    for more in ({}, {"method": "beta", "upper_slope": 2.0}):
+        odds = log_odds(np.array([0.0, np.nan]), Calibration.model_validate({**common, **more}), 0.5)
+        assert np.isfinite(odds[0])
+        assert np.isnan(odds[1])
+
+
 def test_stacking_agrees_with_logistic_regression_and_trusts_the_best_member():
     evidence, lens = sample(5000)
     found = fit_rule("stacking", evidence, evidence, lens, NAMES, prior=float(lens.mean()))
