@@ -29,7 +29,12 @@ class EvaluateResult:
 
 
 def run_evaluation(
-    reference: str, *, ensemble: str | None = None, out: Path | None = None, cards: bool = False
+    reference: str,
+    *,
+    ensemble: str | None = None,
+    out: Path | None = None,
+    cards: bool = False,
+    logits: Path | None = None,
 ) -> EvaluateResult:
     """Evaluate by a config and write result, scores and report.
 
@@ -46,6 +51,8 @@ def run_evaluation(
         Folder of the results; `runs/evaluations/<name>-<ensemble>` if None.
     cards : bool
         Write each member's figures on its card, in place of those that the same command wrote before.
+    logits : Path, optional
+        Folder of an earlier evaluation: members that were in it are not asked again about stamps that were.
 
     Raises
     ------
@@ -58,6 +65,7 @@ def run_evaluation(
     from pipeline.errors import ConfigError
     from pipeline.evaluate.config import load_evaluation
     from pipeline.evaluate.measure import evaluate as measured
+    from pipeline.evaluate.reuse import member_identities, read_logits
     from pipeline.evaluate.scores import score_sample
     from pipeline.evaluate.splits import check_splits, identity, training_identity
     from pipeline.models.ensemble import load_ensemble
@@ -68,6 +76,7 @@ def run_evaluation(
     if ensemble is not None:
         config = config.model_copy(update={"ensemble": ensemble})
     loaded = load_ensemble(config.ensemble, path.parent if ensemble is None else None)
+    known = None if logits is None else read_logits(logits / SCORES)
     samples = open_samples(config, absent)
     if not samples:
         told = "\n".join(f"  {name}: {reason}" for name, reason in absent.items())
@@ -75,11 +84,11 @@ def run_evaluation(
     for name, reason in absent.items():
         _report(f"NOT MEASURED: {name}: {reason}")
     splits = check_splits([identity(sample) for sample in samples], training_identity(config.training))
-    scored = [score_sample(sample, loaded, config, _report) for sample in samples]
+    scored = [score_sample(sample, loaded, config, _report, known) for sample in samples]
     version = " ".join(software().values())
     result = measured(config, loaded, scored, not_measured=absent, splits=splits, version=version)
     folder = out or Path("runs/evaluations") / f"{config.name}-{loaded.name}"
-    _write(folder, result, scored, config)
+    _write(folder, result, scored, config, member_identities(loaded))
     if cards:
         _write_cards(loaded, result, f"lensscan evaluate {reference}")
     return EvaluateResult(result, folder)
@@ -130,6 +139,10 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the results.")] = None,
     cards: Annotated[bool, typer.Option("--cards", help="Write each member's figures on its card.")] = False,
+    logits: Annotated[
+        Path | None,
+        typer.Option("--logits", help="An earlier evaluation's folder: its logits are taken over."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Measure an ensemble on simulations, injections and real lenses, side by side, and write a report."""
@@ -137,23 +150,26 @@ def evaluate(
     from workflows.evaluate_text import evaluation_text
 
     with reporting(as_json):
-        result = run_evaluation(config, ensemble=ensemble, out=out, cards=cards)
+        result = run_evaluation(config, ensemble=ensemble, out=out, cards=cards, logits=logits)
         values: dict[str, Any] = {**plain(result.evaluation), "output": str(result.output)}
         show(as_json, values, lambda: evaluation_text(result.evaluation, result.output))
 
 
-def _write(folder: Path, result: Evaluation, scored: list[Scores], config: EvaluationConfig) -> None:
+def _write(
+    folder: Path, result: Evaluation, scored: list[Scores], config: EvaluationConfig, identities: dict[str, str]
+) -> None:
     from pipeline.evaluate.histories import read_histories
     from pipeline.evaluate.report.gallery import gallery
     from pipeline.evaluate.report.page import page
     from pipeline.evaluate.result import plain
+    from pipeline.evaluate.reuse import with_identities
     from pipeline.evaluate.tables import scores_table
     from pipeline.io import products
     from pipeline.io.tables import write_table
 
     folder.mkdir(parents=True, exist_ok=True)
     names = tuple(result.members)
-    write_table(folder / SCORES, scores_table(scored, names))
+    write_table(folder / SCORES, with_identities(scores_table(scored, names), identities))
     pictures = tuple(part for scores in scored for part in gallery(scores, names, config))
     html = page(result, pictures, read_histories(config.runs))
     products.atomic_write(folder / REPORT, html.encode())

@@ -28,6 +28,9 @@ _NAMED = 5
 _MARGIN = 8
 """Pixels kept around what the members see, for resampling."""
 
+_LEAST_SHARE = 0.2
+"""Of the side that members read: a stamp with a shorter one shows no more than a galaxy's core and gets no score."""
+
 
 @dataclass(frozen=True)
 class StampsResult:
@@ -95,7 +98,9 @@ def score_stamps(
     unscored: list[str] = []
     small: list[str] = []
     for start, chunk in _chunks(stamps, math.ceil(side / pixel_scale) + _MARGIN):
-        logits[start : start + len(chunk)] = _score_chunk(chunk, stamps.bands, loaded, pixel_scale)
+        logits[start : start + len(chunk)] = _score_chunk(
+            chunk, stamps.bands, loaded, pixel_scale, least=_LEAST_SHARE * side / pixel_scale
+        )
         for row, stamp in enumerate(chunk, start):
             if stamp.pixels is None:
                 continue
@@ -147,9 +152,12 @@ def _cropped(stamp: Stamp, side: int, colour: bool) -> Stamp:
 
 
 def _score_chunk(
-    chunk: list[Stamp], bands: tuple[str, ...] | None, ensemble: Ensemble, pixel_scale: float
+    chunk: list[Stamp], bands: tuple[str, ...] | None, ensemble: Ensemble, pixel_scale: float, least: float
 ) -> npt.NDArray[np.float32]:
-    """Logits of some stamps, those of one shape together; NaN, with a line on standard error, where unreadable."""
+    """Logits of some stamps, those of one shape together.
+
+    NaN where unreadable, with a line on standard error, or less than `least` pixels wide or high.
+    """
     import numpy as np
 
     from pipeline.models import colour
@@ -161,7 +169,7 @@ def _score_chunk(
     for row, stamp in enumerate(chunk):
         if stamp.pixels is None:
             typer.echo(f"{stamp.name}: no score: {stamp.reason}", err=True)
-        elif stamp.pixels.size:
+        elif min(_sides(stamp.pixels, bands is None)) >= least:
             shapes.setdefault(stamp.pixels.shape, {})[row] = stamp.pixels
     for alike in shapes.values():
         rows, pixels = list(alike), np.stack(list(alike.values()))

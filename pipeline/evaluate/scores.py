@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pipeline.errors import ModelMismatch
 from pipeline.evaluate.baselines import BASELINES, baselines
 from pipeline.evaluate.config import EvaluationConfig
+from pipeline.evaluate.reuse import KnownLogits, member_identities, stamp_hashes
 from pipeline.evaluate.samples.sample import Part, Sample
 from pipeline.models.ensemble import Ensemble
 from pipeline.scan.score import score_cutouts
@@ -27,6 +28,8 @@ class Scores:
     Attributes
     ----------
     sample : Sample
+    hashes : int64 (n,)
+        Of what the members saw of each stamp.
     logits : float32 (n, members); NaN where not scorable
     members, ensemble : float32 (n, members), (n,)
         Probabilities at the survey's prior.
@@ -40,6 +43,7 @@ class Scores:
     """
 
     sample: Sample
+    hashes: npt.NDArray[np.int64]
     logits: Float32
     members: Float32
     ensemble: Float32
@@ -55,8 +59,14 @@ class Scores:
         return answer
 
 
-def score_sample(sample: Sample, ensemble: Ensemble, config: EvaluationConfig, report: Report | None = None) -> Scores:
-    """Put a sample through the ensemble, a part at a time.
+def score_sample(
+    sample: Sample,
+    ensemble: Ensemble,
+    config: EvaluationConfig,
+    report: Report | None = None,
+    known: KnownLogits | None = None,
+) -> Scores:
+    """Put a sample through the ensemble, a part at a time; what is known is not scored again.
 
     Raises
     ------
@@ -64,6 +74,7 @@ def score_sample(sample: Sample, ensemble: Ensemble, config: EvaluationConfig, r
         If the sample lacks a band that a member needs, or its pixels or stamps don't do.
     """
     logits = np.full((len(sample), len(ensemble.members)), np.nan, dtype=np.float32)
+    hashes, identities = np.zeros(len(sample), np.int64), member_identities(ensemble)
     simple = np.full((len(sample), len(BASELINES)), np.nan)
     lenses = np.flatnonzero(sample.lens)
     rng = np.random.default_rng(config.seed)
@@ -73,28 +84,23 @@ def score_sample(sample: Sample, ensemble: Ensemble, config: EvaluationConfig, r
     for part in sample.parts():
         stop = start + len(part.image)
         _check(sample, ensemble, part)
-        logits[start:stop] = score_cutouts(
-            part.image,
-            part.ivar,
-            part.mask,
-            pixel_scale=sample.pixel_scale,
-            bands=sample.bands,
-            ensemble=ensemble,
-            config=ScoreConfig(batch=config.batch),
-        )
+        hashes[start:stop] = stamp_hashes(sample, part)
+        found = {} if known is None else known.of(sample.name, start, hashes[start:stop], identities)
+        logits[start:stop] = _logits(sample, part, ensemble, config, found)
         simple[start:stop] = baselines(part.image, sample.bands, sample.pixel_scale, config.baselines)
         chosen = rows[(rows >= start) & (rows < stop)] - start
         kept.append(np.where(part.known[chosen], part.image[chosen], np.float32(np.nan)))
         if report is not None and (stop // _TOLD > start // _TOLD or stop == len(sample)):
             report(f"{sample.name}: {stop:,}/{len(sample):,} stamps scored")
         start = stop
-    found = ensemble.score(logits, config.prior)
+    scores = ensemble.score(logits, config.prior)
     even = ensemble.score(logits, config.threshold_prior)
     return Scores(
         sample=sample,
+        hashes=hashes,
         logits=logits,
-        members=found.members,
-        ensemble=found.score,
+        members=scores.members,
+        ensemble=scores.score,
         at_threshold=np.column_stack([even.score, even.members]),
         baselines=simple,
         rows=rows,
@@ -104,6 +110,26 @@ def score_sample(sample: Sample, ensemble: Ensemble, config: EvaluationConfig, r
 
 _TOLD = 2000
 """Stamps after which progress is told again."""
+
+
+def _logits(
+    sample: Sample, part: Part, ensemble: Ensemble, config: EvaluationConfig, known: Mapping[str, Float32]
+) -> Float32:
+    """Logits (n, members) of a part: the members whose are not known are asked."""
+    asked = tuple(member for member in ensemble.members if member.name not in known)
+    columns = dict(known)
+    if asked:
+        found = score_cutouts(
+            part.image,
+            part.ivar,
+            part.mask,
+            pixel_scale=sample.pixel_scale,
+            bands=sample.bands,
+            ensemble=Ensemble("asked", asked, (1.0,) * len(asked), "mean_log_odds", views=ensemble.views),
+            config=ScoreConfig(batch=config.batch),
+        )
+        columns |= {member.name: found[:, index] for index, member in enumerate(asked)}
+    return np.column_stack([columns[member.name] for member in ensemble.members])
 
 
 def _check(sample: Sample, ensemble: Ensemble, part: Part) -> None:

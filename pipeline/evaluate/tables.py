@@ -10,16 +10,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.evaluate.baselines import BASELINES
+from pipeline.evaluate.reuse import STAMP
 from pipeline.evaluate.scores import Scores
 
 
 def scores_table(scored: Sequence[Scores], members: Sequence[str]) -> pa.Table:
     """One row a stamp, samples one after the other, rows in the sample's order.
 
-    Columns: `sample`, `row`, `label`; `group` (int64), equal where stamps of a sample show the same sky; `score` and
-    `score_<member>` (float32, probability at the survey's prior); `logit_<member>` (float32); `baseline_<name>`
-    (float64); and `truth_<column>` of every sample's truth, null where a sample has none, text where some sample has
-    text. A missing number is null, never NaN.
+    Columns: `sample`, `row`, `label`; `stamp_hash` (int64), of what the members saw; `group` (int64), equal where
+    stamps of a sample show the same sky; `score` and `score_<member>` (float32, probability at the survey's prior);
+    `logit_<member>` (float32); `baseline_<name>` (float64); and `truth_<column>` of every sample's truth, null where a
+    sample has none, text where some sample has text. A missing number is null, never NaN.
     """
     names = list(dict.fromkeys(name for scores in scored for name in scores.sample.truth))
     textual = {name for name in names if any(_is_text(scores, name) for scores in scored)}
@@ -30,6 +31,7 @@ def scores_table(scored: Sequence[Scores], members: Sequence[str]) -> pa.Table:
             "sample": pa.array([scores.sample.name] * n, pa.string()),
             "row": pa.array(np.arange(n), pa.int32()),
             "label": pa.array(scores.sample.lens),
+            STAMP: pa.array(scores.hashes, pa.int64()),
             "group": pa.array(_groups(scores) + groups, pa.int64()),
             "score": _numbers(scores.ensemble, pa.float32()),
         }

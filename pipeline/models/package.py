@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pydantic import Field, field_validator
@@ -137,21 +137,25 @@ class ModelPackage:
         return self.card.name
 
     def fingerprint(self) -> str:
-        """Hash of what logit and distance of a stamp depend on: network, weights, grid, bands, normalisation."""
-        card = self.card
+        """Hash of what logit and distance of a stamp depend on: that of the logit, and the familiarity."""
         known = {} if self.familiarity is None else {"familiarity": self.familiarity.identity()}
-        return fingerprint(
-            {
-                **known,
-                "architecture": card.architecture,
-                "arguments": card.arguments,
-                "bands": card.bands,
-                "pixel_scale": card.pixel_scale,
-                "size_pix": card.size_pix,
-                "normalisation": card.normalisation.model_dump(),
-                "weights": self.weights_sha256,
-            }
-        )
+        return fingerprint({**known, **self._logit_inputs()})
+
+    def logit_fingerprint(self) -> str:
+        """Hash of what the logit of a stamp depends on: network, weights, grid, bands, normalisation."""
+        return fingerprint(self._logit_inputs())
+
+    def _logit_inputs(self) -> dict[str, Any]:
+        card = self.card
+        return {
+            "architecture": card.architecture,
+            "arguments": card.arguments,
+            "bands": card.bands,
+            "pixel_scale": card.pixel_scale,
+            "size_pix": card.size_pix,
+            "normalisation": card.normalisation.model_dump(),
+            "weights": self.weights_sha256,
+        }
 
 
 def packages_root() -> Path:

@@ -18,7 +18,10 @@ from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.evaluate.config import BaselineConfig, RealLensesConfig, load_evaluation
 from pipeline.evaluate.samples.lenses import open_real_lenses
 from pipeline.models.ensemble import load_ensemble
+from pipeline.models.normalise import NormalisationConfig
 from pipeline.models.package import read_card
+from pipeline.models.publish import write_card
+from pipeline.scan.score import score_cutouts
 from workflows.cli import app
 from workflows.evaluate import run_evaluation
 
@@ -249,6 +252,54 @@ def test_cards_get_the_figures_of_each_sample_once(tmp_path, ensemble):
         figure = next(scorer for scorer in result.samples[0].scorers if scorer.name == card.name).figure("AUROC")
         assert (new[0].value, new[0].low, new[0].high) == (figure.value, figure.low, figure.high)
         assert new[0].sample == f"sims: 20 lenses, 20 others; lensscan evaluate {config}"
+
+
+def test_logits_of_an_earlier_evaluation_are_taken_over_and_give_the_same(evaluated, tmp_path, ensemble, monkeypatch):
+    before = evaluated[0]
+    config = before.parent / "e.toml"
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.evaluate.scores.score_cutouts", lambda *args, **keys: pytest.fail("scored again"))
+        run_evaluation(str(config), out=tmp_path / "again", logits=before)
+    for name in ("evaluation.json", "scores.parquet"):
+        assert (tmp_path / "again" / name).read_bytes() == (before / name).read_bytes()
+
+
+def test_stamps_that_changed_and_other_members_are_scored_again(tmp_path, ensemble, monkeypatch):
+    members = load_ensemble(str(ensemble)).members
+    samples = (pools_text(name, "simulations", write_pool(tmp_path / name, 12, seed)) for seed, name in enumerate("ab"))
+    config = write_config(tmp_path / "e.toml", ensemble, *samples)
+    run_evaluation(str(config), out=tmp_path / "one")
+    write_pool(tmp_path / "b", 12, 7)
+    other = members[0].card.model_copy(update={"normalisation": NormalisationConfig(peak_softening=0.1)})
+    copy = shutil.copytree(members[0].path, tmp_path / "changed")
+    write_card(copy, other)
+    listed = "".join(f'[[members]]\npackage = "{path}"\n' for path in (copy, *(one.path for one in members[1:])))
+    (tmp_path / "m.toml").write_text(f'name = "m"\ndescription = "d"\nrule = "mean"\n{listed}', encoding="utf-8")
+    asked = []
+
+    def noted(image, *args, ensemble, **keys):
+        asked.append((len(image), ensemble.names))
+        return score_cutouts(image, *args, ensemble=ensemble, **keys)
+
+    monkeypatch.setattr("pipeline.evaluate.scores.score_cutouts", noted)
+    found = run_evaluation(
+        str(config), ensemble=str(tmp_path / "m.toml"), out=tmp_path / "two", logits=tmp_path / "one"
+    )
+    names = tuple(member.name for member in members)
+    assert asked == [(12, names[:1]), (12, names)]
+    monkeypatch.undo()
+    run_evaluation(str(config), ensemble=str(tmp_path / "m.toml"), out=tmp_path / "three")
+    for name in ("evaluation.json", "scores.parquet"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "three" / name).read_bytes()
+
+
+def test_scores_that_do_not_say_what_they_rest_on_are_refused(evaluated, tmp_path):
+    before = evaluated[0]
+    with pytest.raises(ConfigError, match="can't be read as the scores"):
+        run_evaluation(str(before.parent / "e.toml"), out=tmp_path / "out", logits=tmp_path)
+    pq.write_table(pq.read_table(before / "scores.parquet").replace_schema_metadata(None), tmp_path / "scores.parquet")
+    with pytest.raises(ConfigError, match="does not say what its logits rest on"):
+        run_evaluation(str(before.parent / "e.toml"), out=tmp_path / "out", logits=tmp_path)
 
 
 def test_shipped_evaluations_are_whole(monkeypatch):

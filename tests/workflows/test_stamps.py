@@ -68,7 +68,7 @@ def test_stamps_of_any_size_in_one_folder_keep_their_rows(tmp_path: Path, ensemb
 def test_stamps_too_small_to_score_or_to_trust_are_counted_and_named(
     tmp_path: Path, ensemble: Path, capsys: pytest.CaptureFixture[str]
 ):
-    for name, size in (("dots", 1), ("small", 20)):
+    for name, size in (("dots", 6), ("small", 20)):
         np.save(tmp_path / f"{name}.npy", images(7, size))
         score_stamps(
             tmp_path / f"{name}.npy", tmp_path / f"{name}.csv", pixel_scale=0.3, bands=BANDS, ensemble=str(ensemble)

@@ -73,7 +73,8 @@ def scores(name: str, column: str, magnitude: np.ndarray, seed: int, *, lost: in
     )
     simple = np.stack([np.zeros(n), np.zeros(n), -magnitude], axis=1)
     nothing = np.zeros((n, 1), np.float32)
-    return Scores(sample, nothing, nothing, nothing[:, 0], nothing, simple, np.arange(n), image.astype(np.float32))
+    rows = np.arange(n)
+    return Scores(sample, rows, nothing, nothing, nothing[:, 0], nothing, simple, rows, image.astype(np.float32))
 
 
 @pytest.fixture

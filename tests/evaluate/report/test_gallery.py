@@ -25,7 +25,7 @@ def rows_shown(
     )  # fmt: skip
     n = len(score)
     scores = Scores(
-        sample, score[:, None], score[:, None], score, np.stack([score, score], 1), np.zeros((n, 3)),
+        sample, np.arange(n), score[:, None], score[:, None], score, np.stack([score, score], 1), np.zeros((n, 3)),
         np.zeros(0, np.int64), np.zeros((0, 3, 24, 24), np.float32),
     )  # fmt: skip
     source = {"name": "made", "column": "injections", "kind": "pools", "pools": ["none"]}
