@@ -282,9 +282,7 @@ def test_stamps_that_changed_and_other_members_are_scored_again(tmp_path, ensemb
         return score_cutouts(image, *args, ensemble=ensemble, **keys)
 
     monkeypatch.setattr("pipeline.evaluate.scores.score_cutouts", noted)
-    found = run_evaluation(
-        str(config), ensemble=str(tmp_path / "m.toml"), out=tmp_path / "two", logits=tmp_path / "one"
-    )
+    run_evaluation(str(config), ensemble=str(tmp_path / "m.toml"), out=tmp_path / "two", logits=tmp_path / "one")
     names = tuple(member.name for member in members)
     assert asked == [(12, names[:1]), (12, names)]
     monkeypatch.undo()
