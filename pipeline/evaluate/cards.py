@@ -10,7 +10,7 @@ _AUROC, _COMPLETENESS = "AUROC", "completeness at FPR "
 
 
 def with_figures(card: ModelCard, evaluation: Evaluation, command: str) -> ModelCard:
-    """The card with AUROC and completeness on each sample, in place of those that the command gave before.
+    """The card with AUROC and completeness on each sample, rounded, in place of those that the command gave before.
 
     Parameters
     ----------
@@ -30,7 +30,11 @@ def with_figures(card: ModelCard, evaluation: Evaluation, command: str) -> Model
     kept = [metric for metric in card.metrics if not metric.sample.endswith(f"; {command}")]
     found = [
         Metric(
-            name=name, value=figure.value, low=figure.low, high=figure.high, sample=_told(sample.name, figure, command)
+            name=name,
+            value=_rounded(figure.value),
+            low=None if figure.low is None else _rounded(figure.low),
+            high=None if figure.high is None else _rounded(figure.high),
+            sample=_told(sample.name, figure, command),
         )
         for sample in evaluation.samples
         for scorer in sample.scorers
@@ -48,6 +52,11 @@ def _metric(figure: str) -> str | None:
     if figure.startswith(_COMPLETENESS):
         return f"completeness at {100 * float(figure.removeprefix(_COMPLETENESS)):g} % false positives"
     return None
+
+
+def _rounded(value: float) -> float:
+    """To four significant digits, more than any interval here asks for."""
+    return float(f"{value:.4g}")
 
 
 def _told(sample: str, figure: Figure, command: str) -> str:
