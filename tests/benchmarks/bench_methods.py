@@ -29,10 +29,11 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,8 +58,9 @@ RATES = (1e-2, 1e-3)
 FIGURES = ("AUROC", "completeness at FPR 0.01", "completeness at FPR 0.001", "TPR0")
 SHORT = {"AUROC": "AUROC", FIGURES[1]: "C(1e-2)", FIGURES[2]: "C(1e-3)", "TPR0": "TPR0"}
 DRIFT = "kids-viking above"
-TIME = "time"
-FIGURES_FILE = "figures.json"
+FIGURES_FILE, TIMES_FILE = "figures.json", "times.json"
+TIMED_STEPS = (20, 60)
+"""Of two short trainings, whose difference in processor time is that of the steps between."""
 
 
 @dataclass(frozen=True)
@@ -156,9 +158,7 @@ def run(job: Job, order: Order) -> None:
         load_package(folder / "package")
     except LensscanError:
         _train(job, order, folder)
-    figures = _figures(folder / "package", order.pools)
-    figures[TIME] = _seconds(folder, configured(job, order).optimiser.batch)
-    write_json(folder / FIGURES_FILE, figures)
+    write_json(folder / FIGURES_FILE, _figures(folder / "package", order.pools))
 
 
 def _train(job: Job, order: Order, folder: Path) -> None:
@@ -229,19 +229,40 @@ def _figures(package: Path, pools: Pools) -> dict[str, float | None]:
     return answer
 
 
-def _seconds(folder: Path, batch: int) -> float:
-    """Seconds in steps of a run that may have been stopped, without reading and scoring stamps."""
-    from pipeline.train.history import SPEED
+def timed(methods: Sequence[str], order: Order) -> dict[str, float]:
+    """Processor seconds a step of each method in this process of one thread, whatever else the machine does."""
+    from pipeline.io.products import write_json
 
-    seconds, before = 0.0, 0
-    for text in (folder / SPEED).read_text(encoding="utf-8").splitlines():
-        line = json.loads(text)
-        seconds += (line["step"] - before) * batch / line["rate"]
-        before = line["step"]
-    return seconds
+    path = order.out / TIMES_FILE
+    known: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for method in methods:
+        if method not in known:
+            fewer, more = (_processor_seconds(method, replace(order, steps=steps)) for steps in TIMED_STEPS)
+            known[method] = (more - fewer) / (TIMED_STEPS[1] - TIMED_STEPS[0])
+            write_json(path, known)
+    return known
 
 
-def table(part: str, columns: Sequence[str], wanted: Sequence[Job], figures: dict[Job, dict[str, float | None]]) -> str:
+def _processor_seconds(method: str, order: Order) -> float:
+    from pipeline.train.data import read_unlabelled
+    from pipeline.train.loop import train
+
+    config = configured(Job("methods", method, method, 1), order)
+    stamps, validation = _labelled(replace(order, steps=None), None, None)
+    unlabelled = read_unlabelled(config.data.unlabelled, config.package.bands, config.package.pixel_scale, stamps.size)
+    with tempfile.TemporaryDirectory() as folder:
+        before = time.process_time()
+        train(config, stamps, validation, Path(folder), unlabelled=unlabelled, resume=False)
+        return time.process_time() - before
+
+
+def table(
+    part: str,
+    columns: Sequence[str],
+    wanted: Sequence[Job],
+    figures: dict[Job, dict[str, float | None]],
+    times: dict[str, float],
+) -> str:
     """One table in Markdown: a row a setting, a column a figure; empty where nothing was run."""
     rows: dict[str, list[dict[str, float | None]]] = {}
     for job in wanted:
@@ -251,24 +272,21 @@ def table(part: str, columns: Sequence[str], wanted: Sequence[Job], figures: dic
     lines += [
         [setting, *(cell([one.get(name) for one in found]) for name in columns)] for setting, found in rows.items()
     ]
-    if part == "methods":
-        usual = [seconds for one in rows.get("supervised", []) if (seconds := one[TIME])]
-        unit = statistics.median(usual) if usual else None
+    if part == "methods" and "supervised" in times:
         lines[0].append("time / supervised")
-        for line, found in zip(lines[1:], rows.values(), strict=True):
-            times = [one[TIME] for one in found]
-            line.append(cell([seconds / unit if unit and seconds else None for seconds in times], 2))
+        for line in lines[1:]:
+            line.append(f"{times[line[0]] / times['supervised']:.2f}" if line[0] in times else "-")
     lines.insert(1, ["---"] * len(lines[0]))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else ""
 
 
-def cell(values: Sequence[float | None], digits: int = 3) -> str:
+def cell(values: Sequence[float | None]) -> str:
     """Median with lowest and highest; "-" where nothing was measured."""
     known = sorted(value for value in values if value is not None)
     if not known:
         return "-"
-    middle = f"{statistics.median(known):.{digits}f}"
-    return middle if len(known) == 1 else f"{middle} ({known[0]:.{digits}f} to {known[-1]:.{digits}f})"
+    middle = f"{statistics.median(known):.3f}"
+    return middle if len(known) == 1 else f"{middle} ({known[0]:.3f} to {known[-1]:.3f})"
 
 
 def written(wanted: Sequence[Job], order: Order, output: Path) -> str:
@@ -277,7 +295,9 @@ def written(wanted: Sequence[Job], order: Order, output: Path) -> str:
     samples = [sample.name for sample in evaluated_on(order.pools)[1] if sample.lens.any()]
     columns = [f"{name}: {figure}" for name in samples for figure in SHORT.values()] + [DRIFT]
     columns = [name for name in columns if any(found.get(name) is not None for found in figures.values())]
-    text = "\n\n".join(filter(None, (table(part, columns, wanted, figures) for part in PARTS))) + "\n"
+    path = order.out / TIMES_FILE
+    times = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    text = "\n\n".join(filter(None, (table(part, columns, wanted, figures, times) for part in PARTS))) + "\n"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
     raw = [{**vars(job), "steps": configured(job, order).optimiser.steps, **found} for job, found in figures.items()]
@@ -321,6 +341,8 @@ def main() -> int:
             left = (time.monotonic() - started) / number * (len(missing) - number) / 60
             print(f"{job.part}, {job.setting}, seed {job.seed}: {said}; {left:.0f} min left", file=sys.stderr)
             written(wanted, order, options.output)
+    if "methods" in options.parts:
+        timed(options.methods, order)
     print(written(wanted, order, options.output), end="")
     return 1 if failed else 0
 
