@@ -47,6 +47,8 @@ def edges(valid: Tensor, config: AugmentConfig, generator: torch.Generator, pixe
     A gap takes a strip that the object may be seen on both sides of; here the object is at the rim of what was
     observed, as at a field's edge and in cutouts that were made too small. One in three is near a corner.
     """
+    if config.edge_share == 0:  # draws nothing, so that older configs go on with the chance that they had
+        return valid
     rows = chosen(len(valid), config.edge_share, generator)
     n = len(rows)
     if n == 0:
