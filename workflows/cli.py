@@ -157,3 +157,6 @@ def _names(fields: str | None) -> list[str] | None:
 for command in (calibrate, query, report, stamps, simulate, train, evaluate):
     app.command()(command)
 app.command("import-ou")(import_ou)
+
+if __name__ == "__main__":
+    main()

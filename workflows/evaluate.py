@@ -184,6 +184,7 @@ def _write_cards(ensemble: Ensemble, result: Evaluation, command: str) -> None:
     for member in ensemble.members:
         try:
             write_card(member.path, with_figures(member.card, result, command))
+            _report(f"{member.path}: card written")
         except OSError as error:
             raise ConfigError(f"{member.path}: the card can't be written ({error.strerror}).") from error
 

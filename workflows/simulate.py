@@ -71,6 +71,7 @@ def run_simulation(
     started = perf_counter()
     config = load_sims(config_reference)
     if split is not None:
+        _check_split(config, split)
         config = with_split(config, split)
     if lens_share is not None:
         config = _with_lens_share(config, lens_share)
@@ -84,6 +85,18 @@ def run_simulation(
         files = len(list(folder.rglob("*.fits")))
         count = config.layout.columns * config.layout.rows
     return SimulateResult(config.kind, str(folder), files, count, round(perf_counter() - started, 2))
+
+
+def _check_split(config: SimsConfig | SkyConfig | InjectionConfig, split: str) -> None:
+    """A split that would change nothing is refused: its pools would be the same, stamp by stamp."""
+    from pipeline.errors import ConfigError
+
+    sources = getattr(config, "sources", None)
+    if sources is not None and not sources.hst and getattr(config, "sky", None) is None:
+        raise ConfigError(
+            f"--split {split}: nothing in the config is split, as its sources are drawn and no galaxies of a list "
+            "(sources.hst). Another --seed gives other stamps."
+        )
 
 
 def with_split(
@@ -216,7 +229,7 @@ def _start_worker() -> None:
 def simulate(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A simulation's config: a path, or a shipped name.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the pool or survey.")],
-    seed: Annotated[int, typer.Option(help="The same seed gives the same sky.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same sky.")] = 1,
     n: Annotated[int | None, typer.Option("--n", min=1, help="Number of stamps, instead of the config's.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that write a pool.")] = 2,
     split: Annotated[

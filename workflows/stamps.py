@@ -87,6 +87,8 @@ def score_stamps(
 
     if not (np.isfinite(pixel_scale) and pixel_scale > 0):
         raise ConfigError(f"--pixel-scale must be a positive number of arcsec, not {pixel_scale!r}.")
+    if prior is not None and not 0 < prior < 1:
+        raise ConfigError(f"--prior must lie between 0 and 1, not {prior!r}.")
     check_output(output)
     loaded = load_ensemble(ensemble)
     stamps = open_stamps(path, bands, loaded.bands())

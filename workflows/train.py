@@ -31,9 +31,10 @@ def run_training(
     Raises
     ------
     ConfigError, ProductMismatch
-        For a wrong configuration or pool, or a checkpoint of another run.
+        For a wrong configuration or pool, a checkpoint of another run, or, without `resume`, a package that is there.
     """
     from pipeline.config import find, load
+    from pipeline.errors import ConfigError
     from pipeline.train.config import TrainConfig
 
     path = find(config_reference, "training")
@@ -41,6 +42,8 @@ def run_training(
     if seed is not None:
         config = config.model_copy(update={"seed": seed})
     folder = Path(out or config.output) / (config.name if seed is None else f"{config.name}-seed{seed}")
+    if not resume and (folder / "package").is_dir():
+        raise ConfigError(f"{folder} holds a trained package; train to another --out or --seed, or move it away.")
     command = f"lensscan train {path.name}" + ("" if seed is None else f" --seed {seed}")
     return train_member(config, folder, folder / "package", command, resume=resume)
 

@@ -85,6 +85,8 @@ def read_logits(path: Path) -> KnownLogits:
     ConfigError
         If it can't be read or is no such table.
     """
+    if not path.is_file():
+        raise ConfigError(f"no file {path}: give the folder that an evaluation has written.")
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:

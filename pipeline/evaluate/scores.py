@@ -80,19 +80,22 @@ def score_sample(
     rng = np.random.default_rng(config.seed)
     rows = np.sort(rng.choice(lenses, min(config.probe.limit, len(lenses)), replace=False))
     kept: list[Float32] = []
-    start = 0
+    start, taken = 0, 0
     for part in sample.parts():
         stop = start + len(part.image)
         _check(sample, ensemble, part)
         hashes[start:stop] = stamp_hashes(sample, part)
         found = {} if known is None else known.of(sample.name, start, hashes[start:stop], identities)
         logits[start:stop] = _logits(sample, part, ensemble, config, found)
+        taken += len(found) * len(part.image)
         simple[start:stop] = baselines(part.image, sample.bands, sample.pixel_scale, config.baselines)
         chosen = rows[(rows >= start) & (rows < stop)] - start
         kept.append(np.where(part.known[chosen], part.image[chosen], np.float32(np.nan)))
         if report is not None and (stop // _TOLD > start // _TOLD or stop == len(sample)):
             report(f"{sample.name}: {stop:,}/{len(sample):,} stamps scored")
         start = stop
+    if report is not None and known is not None:
+        report(f"{sample.name}: {taken:,} of {logits.size:,} logits taken over")
     scores = ensemble.score(logits, config.prior)
     even = ensemble.score(logits, config.threshold_prior)
     return Scores(

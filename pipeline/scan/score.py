@@ -158,7 +158,7 @@ def choose_device(asked: str) -> torch.device:
     if asked == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if asked == "cuda" and not torch.cuda.is_available():
-        raise ConfigError('score.device is "cuda" and torch finds no CUDA device; set it to "auto" or "cpu".')
+        raise ConfigError('device = "cuda", but torch finds no CUDA device; set it to "auto" or "cpu".')
     return torch.device(asked)
 
 

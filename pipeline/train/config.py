@@ -117,6 +117,12 @@ class OptimiserConfig(StrictModel):
     average: float = Field(0.998, ge=0, lt=1)
     clip: float = Field(1.0, gt=0)
 
+    @model_validator(mode="after")
+    def _one_length(self) -> OptimiserConfig:
+        if self.steps is not None and "epochs" in self.model_fields_set:
+            raise ValueError("give epochs or steps, not both")
+        return self
+
 
 class RunConfig(StrictModel):
     """How it runs; none of it belongs to the science, but threads and dtype move the last digits.

@@ -82,3 +82,16 @@ def test_the_share_of_lenses_can_be_asked_for_and_must_be_a_share_of_a_pool(
     assert (refused.exit_code, "between 0 and 1" in json.loads(refused.stdout)["error"]) == (2, True)
     sky = CliRunner().invoke(command, ["small-sky", "--out", str(tmp_path / "sky"), "--lens-share", "0.5", "--json"])
     assert (sky.exit_code, "plants" in json.loads(sky.stdout)["error"]) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [("--split", "train", "nothing in the config is split"), ("--seed", "-1", "greater than or equal to 0")],
+)
+def test_what_would_change_nothing_or_cannot_be_is_refused(
+    command: typer.Typer, tmp_path: Path, option: str, value: str, told: str
+) -> None:
+    result = CliRunner().invoke(command, ["stamps", "--out", str(tmp_path / "pool"), "--n", "6", option, value])
+    assert result.exit_code == 2
+    assert told in " ".join(result.output.split())
+    assert not (tmp_path / "pool").exists()

@@ -167,3 +167,8 @@ def test_the_command_prints_one_object_and_exits_with_2_when_it_cannot_start(tmp
     bad = CliRunner().invoke(app, arguments)
     assert bad.exit_code == 2
     assert "--bands" in json.loads(bad.stdout)["error"]
+
+
+def test_an_impossible_prior_is_refused_before_anything_is_read(tmp_path: Path, ensemble: Path):
+    with pytest.raises(ConfigError, match="--prior must lie between 0 and 1, not 2"):
+        score_stamps(tmp_path / "none.npy", tmp_path / "a.csv", pixel_scale=0.3, ensemble=str(ensemble), prior=2)

@@ -83,6 +83,9 @@ def test_a_run_writes_a_package_with_its_figures(tmp_path: Path, monkeypatch: py
     assert 15 < package.calibration.n_lenses < 35
     assert result["metrics"]["auroc"] > 0.85
     weights = package.weights_sha256
+    once_more = CliRunner().invoke(app, ["tiny.toml", "--out", "runs", "--json"])
+    assert once_more.exit_code == 2
+    assert "holds a trained package" in json.loads(once_more.stdout)["error"]
     again = CliRunner().invoke(app, ["tiny.toml", "--out", "runs", "--resume", "--json"])
     assert again.exit_code == 0
     assert load_package(Path(result["package"])).weights_sha256 == weights
