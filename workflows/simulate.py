@@ -180,18 +180,32 @@ def write_pool(
 
 def _injector(config: InjectionConfig, folder: Path, seed: int) -> Callable[[int, int], Path]:
     """What writes a shard of injections, given its number and count."""
-    from pipeline.config import find
-    from pipeline.scan_config import load_scan
     from pipeline.sims.inject.plan import prepare
     from pipeline.sims.inject.pools import write_injected_shard
 
-    places = [scan if Path(scan).is_dir() else load_scan(find(scan, "scans"))[0].output for scan in config.scans]
-    plan = prepare(config, [Path(place) for place in places])
+    plan = prepare(config, [_scanned(scan) for scan in config.scans])
     _report(
         f"{len(plan.objects):,} detections, {len(plan.deflectors):,} galaxies for lenses, {len(plan.sources):,} HST "
         f"sources in split {config.sky.split}"
     )
     return partial(write_injected_shard, plan, folder, seed)
+
+
+def _scanned(scan: str) -> Path:
+    """The output of a scan, by its folder or its config; raises ConfigError where there is neither."""
+    from pipeline.config import find
+    from pipeline.errors import ConfigError
+    from pipeline.scan_config import load_scan
+
+    if Path(scan).is_dir():
+        return Path(scan)
+    try:
+        config = find(scan, "scans")
+    except ConfigError as error:
+        raise ConfigError(
+            f"no folder {scan}, whose cutouts get the lenses: run `lensscan scan` with the config that writes it. ({error})"
+        ) from error
+    return Path(load_scan(config)[0].output)
 
 
 def _write_shards(write: Callable[[int, int], Path], counts: dict[int, int], done: set[int], workers: int) -> None:
