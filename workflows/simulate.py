@@ -203,7 +203,8 @@ def _scanned(scan: str) -> Path:
         config = find(scan, "scans")
     except ConfigError as error:
         raise ConfigError(
-            f"no folder {scan}, whose cutouts get the lenses: run `lensscan scan` with the config that writes it. ({error})"
+            f"no folder {scan}, whose cutouts get the lenses: run `lensscan scan` with the config that writes it. "
+            f"({error})"
         ) from error
     return Path(load_scan(config)[0].output)
 
