@@ -90,7 +90,7 @@ def run_evaluation(
     folder = out or Path("runs/evaluations") / f"{config.name}-{loaded.name}"
     _write(folder, result, scored, config, member_identities(loaded))
     if cards:
-        _write_cards(loaded, result, f"lensscan evaluate {reference}")
+        _write_cards(loaded, result, f"lensscan evaluate {reference}" + (f" --ensemble {ensemble}" if ensemble else ""))
     return EvaluateResult(result, folder)
 
 

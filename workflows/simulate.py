@@ -193,20 +193,16 @@ def _injector(config: InjectionConfig, folder: Path, seed: int) -> Callable[[int
 
 def _scanned(scan: str) -> Path:
     """The output of a scan, by its folder or its config; raises ConfigError where there is neither."""
-    from pipeline.config import find
     from pipeline.errors import ConfigError
-    from pipeline.scan_config import load_scan
+    from workflows.recombine import scan_output
 
-    if Path(scan).is_dir():
-        return Path(scan)
     try:
-        config = find(scan, "scans")
+        return scan_output(scan)
     except ConfigError as error:
         raise ConfigError(
             f"no folder {scan}, whose cutouts get the lenses: run `lensscan scan` with the config that writes it. "
             f"({error})"
         ) from error
-    return Path(load_scan(config)[0].output)
 
 
 def _write_shards(write: Callable[[int, int], Path], counts: dict[int, int], done: set[int], workers: int) -> None:

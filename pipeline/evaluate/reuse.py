@@ -17,6 +17,8 @@ from pipeline.errors import ConfigError
 from pipeline.evaluate.samples.sample import Part, Sample
 from pipeline.models.ensemble import Ensemble
 from pipeline.provenance import STAGE_VERSIONS, fingerprint
+from pipeline.scan.score import choose_device
+from pipeline.scan_config import ScoreConfig
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -34,7 +36,7 @@ class KnownLogits:
     Attributes
     ----------
     members : mapping of str to str
-        `member_identity` by name.
+        `member_identities`.
     stamps : mapping of str to int64 (n,)
         `stamp_hashes` by sample.
     logits : mapping of (sample, member) to float32 (n,); NaN where not scorable
@@ -54,8 +56,8 @@ class KnownLogits:
 
 
 def member_identities(ensemble: Ensemble) -> dict[str, str]:
-    """By member, a hash of what its logits rest on beside the stamp: network, views and how stamps are scored."""
-    about = (STAGE_VERSIONS["score"], ensemble.views)
+    """By member, a hash of what its logits rest on beside the stamp: network, views, and how and on what it is asked."""
+    about = (STAGE_VERSIONS["score"], choose_device(ScoreConfig().device).type, ensemble.views)
     return {member.name: fingerprint([*about, member.logit_fingerprint()]) for member in ensemble.members}
 
 
