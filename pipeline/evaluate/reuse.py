@@ -56,7 +56,7 @@ class KnownLogits:
 
 
 def member_identities(ensemble: Ensemble) -> dict[str, str]:
-    """By member, a hash of what its logits rest on beside the stamp: network, views, and how and on what it is asked."""
+    """By member, a hash of what its logits rest on beside the stamp: network, views, device, way of scoring."""
     about = (STAGE_VERSIONS["score"], choose_device(ScoreConfig().device).type, ensemble.views)
     return {member.name: fingerprint([*about, member.logit_fingerprint()]) for member in ensemble.members}
 

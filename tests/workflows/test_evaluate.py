@@ -252,6 +252,9 @@ def test_cards_get_the_figures_of_each_sample_once(tmp_path, ensemble):
         figure = next(scorer for scorer in result.samples[0].scorers if scorer.name == card.name).figure("AUROC")
         assert [new[0].value, new[0].low, new[0].high] == pytest.approx([figure.value, figure.low, figure.high], 1e-3)
         assert new[0].sample == f"sims: 20 lenses, 20 others; lensscan evaluate {config}"
+    other = str(tmp_path / "e.toml")
+    run_evaluation(str(config), ensemble=other, out=tmp_path / "other", logits=tmp_path / "again", cards=True)
+    assert read_card(copies[0]).metrics[-1].sample.endswith(f"; lensscan evaluate {config} --ensemble {other}")
 
 
 def test_logits_of_an_earlier_evaluation_are_taken_over_and_give_the_same(evaluated, tmp_path, ensemble, monkeypatch):
