@@ -21,7 +21,8 @@ from pipeline.scan.masks_flags import STRIP_ROWS, FoundFlags, Shape, box, packed
 from pipeline.scan.masks_gaps import find_gaps, find_low_exposure, find_seams
 from pipeline.scan.masks_profile import FieldProfile, profile
 from pipeline.scan.masks_rays import RAY_MARGIN, find_cosmic_rays
-from pipeline.scan.masks_stars import PLATEAU_MARGIN, bright_stars, find_saturation, saturation_levels
+from pipeline.scan.masks_saturation import PLATEAU_MARGIN, find_saturation, saturation_levels
+from pipeline.scan.masks_stars import bright_stars
 from pipeline.scan.masks_steps import StepRule, find_steps
 from pipeline.scan.masks_trails import apart, find_trails
 from pipeline.scan_config import MasksConfig
