@@ -139,6 +139,25 @@ def fatal(mask: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
     return dead
 
 
+def valid_pixels(
+    image: npt.NDArray[Any], ivar: npt.NDArray[Any] | None = None, mask: npt.NDArray[Any] | None = None
+) -> npt.NDArray[np.bool_]:
+    """Where a network may look: finite, of positive weight, and without a fatal flag; the image's shape, bool.
+
+    Parameters
+    ----------
+    image : nJy, any shape
+    ivar : nJy^-2, the same shape, or None for no weights
+    mask : uint32, the same shape, or None for no flags
+    """
+    valid: npt.NDArray[np.bool_] = np.isfinite(image)
+    if ivar is not None:
+        valid &= np.asarray(ivar) > 0
+    if mask is not None:
+        valid &= ~fatal(np.asarray(mask).astype(np.uint32, copy=False))
+    return valid
+
+
 def decode(value: Any, kind: type[PixelFlag] | type[VetFlag]) -> list[str]:
     """Names of the bits set in one integer, lowest first.
 

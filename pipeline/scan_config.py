@@ -108,7 +108,8 @@ class VetConfig(StrictModel):
 
     `disagree_log_odds` is a standard deviation over the members of what each finds in favour of a lens, in natural
     log-odds: at a prior of 1e-4 even members at odds over a candidate have probabilities that hardly differ.
-    `unfamiliar_share` is the share of validation stamps that are more familiar.
+    `unfamiliar_share` is the share of validation stamps that are more familiar. An artefact is likely where a share
+    `artefact_overlap` of what the score rests on lies under the artefact map.
     """
 
     centre_radius: Arcsec = Field("1.5 arcsec", validate_default=True)
@@ -117,6 +118,7 @@ class VetConfig(StrictModel):
     bright_fraction: float = Field(0.01, gt=0, le=1)
     disagree_log_odds: float = Field(2.0, gt=0)
     unfamiliar_share: float = Field(0.999, gt=0, le=1)
+    artefact_overlap: float = Field(0.5, gt=0, le=1)
 
 
 class CandidatesConfig(StrictModel):

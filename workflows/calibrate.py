@@ -32,6 +32,7 @@ def run_fit(
 
     from pipeline.evaluate.calibration.compare import compare_rules, held_out_evidence
     from pipeline.evaluate.calibration.ensemble import fit_ensemble, known_rows, scorable
+    from pipeline.evaluate.calibration.joint import with_joint
     from pipeline.evaluate.calibration.purity import labelled_purity
     from pipeline.models.calibration import logit, sigmoid
     from pipeline.models.ensemble_publish import save_ensemble
@@ -57,6 +58,8 @@ def run_fit(
     written = []
     for rule in options.rules:
         fitted = fit_ensemble(told, values, lens, sample.what, rule=rule, method=options.method, prior=options.weigh)
+        if sample.light is not None:
+            fitted = with_joint(fitted, sample.logits, sample.light, sample.lens, sample.what, options.weigh)
         named = replace(fitted, name=f"{ensemble.name}_{rule}")
         save_ensemble(folder / f"{rule}.toml", named, f"{ensemble.name}, {rule}: {command}")
         written.append(str(folder / f"{rule}.toml"))

@@ -16,9 +16,9 @@ from pipeline.models.ensemble import Ensemble
 from pipeline.scan.background import Mesh
 from pipeline.scan.cutouts_stats import StampStats
 from pipeline.scan.detect import Detections
-from pipeline.scan.field_scan import ScoredRows, StampTable, flag_names, joined, joined_answers
 from pipeline.scan.masks import FieldMasks
 from pipeline.scan.masks_flags import FoundFlags
+from pipeline.scan.rows import ScoredRows, StampTable, flag_names, joined, joined_answers
 from pipeline.scan.score import MemberAnswers
 from pipeline.scan_config import ScanConfig
 from pipeline.schema import (
@@ -217,6 +217,11 @@ def scored_table(scored: ScoredRows, bands: tuple[str, ...], members: Sequence[s
         "vet_flags": scored.vet_flags,
         "artefact_fraction": scored.artefact_fraction,
         "valid_fraction": scored.valid_fraction,
+        "joint_score": scored.maps.joint_score,
+        "artefact_overlap": scored.maps.artefact_overlap,
+        "lens_ra": scored.maps.lens_ra,
+        "lens_dec": scored.maps.lens_dec,
+        "arc_area": scored.maps.arc_area,
         "is_primary": scored.is_primary,
         "shard": scored.shard,
         "row": scored.row,

@@ -195,10 +195,11 @@ def _fingerprints(
         score = stage_fingerprint(
             "score", [score_config, config.threads], [cutouts, ensemble.fingerprint(), device, "torch"]
         )
+        maps = [] if ensemble.mapper is None else [ensemble.mapper.fingerprint(), device]
         candidates = stage_fingerprint(
             "candidates",
             [config.scan_id, config.vet.model_dump(mode="json"), config.candidates.model_dump(mode="json")],
-            [score, ensemble.calibration_fingerprint(), [near.token() for near in neighbours]],
+            [score, ensemble.calibration_fingerprint(), [near.token() for near in neighbours], *maps],
         )
         wanted |= {"score": score, "candidates": candidates}
     return wanted

@@ -257,7 +257,7 @@ class Scan:
                     "neighbours": run.plan.neighbours,
                     "provenance": run.plan.provenance,
                 },
-                "cut",
+                "score" if self._job.maps else "cut",
                 run.field_id,
             )
         )

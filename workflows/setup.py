@@ -50,6 +50,7 @@ class ScanSetup:
             survey_key=survey_key(self.survey),
             ensemble=str(self.ensemble_path) if self.ensemble_path is not None else None,
             ensemble_key=ensemble_key(self.ensemble) if self.ensemble is not None else "",
+            maps=self.ensemble is not None and self.ensemble.mapper is not None,
         )
 
     def plan(self, device: str, *, retry_failed: bool = False) -> Plan:

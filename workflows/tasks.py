@@ -8,7 +8,7 @@ replaced by the same bytes, and only a published manifest makes any of it live.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +23,9 @@ from pipeline.models.ensemble import Ensemble, load_ensemble
 from pipeline.provenance import STAGES, fingerprint
 from pipeline.scan.cutouts import cut, stamp_pixels
 from pipeline.scan.detect import Detections, detect
-from pipeline.scan.field_scan import Origin, score_rows
+from pipeline.scan.mapped import Planes, map_candidates, shards_with_candidates
 from pipeline.scan.masks import FieldMasks, find
+from pipeline.scan.rows import Origin, ScoredRows, score_rows
 from pipeline.scan.score import ask_members
 from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey, open_survey
@@ -37,7 +38,7 @@ class Job:
     """What every task of a scan is told: where its output is and which files configure it.
 
     The keys are hashes of what the files said when the scan was planned: a worker that lives on from an earlier scan
-    must not take what it remembers for what is there.
+    must not take what it remembers for what is there. `maps`: the ensemble draws some, which needs its device.
     """
 
     output: str
@@ -46,6 +47,7 @@ class Job:
     survey_key: str
     ensemble: str | None
     ensemble_key: str
+    maps: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ def finish_field(
         origin=Origin(field.survey, field.release, name, job.config.scan_id, job.config.cutouts.shard),
         seeing=cutout_store.seeing(output / cutouts.place),
     )
+    scored = _mapped(job, scored, ensemble, output / cutouts.place, geometry)
     field_tables.write_scored(writer.begin("candidates"), scored, job.config, ensemble)
     counts = {
         "detections": len(detections),
@@ -169,6 +172,30 @@ def finish_field(
     writer.publish("candidates", rows=len(objid), counts=counts)
     products.sweep(output, name, STAGES)
     return tuple(writer.wrote)
+
+
+def _mapped(job: Job, scored: ScoredRows, ensemble: Ensemble, cutouts: Path, geometry: FieldGeometry) -> ScoredRows:
+    """The rows with the maps of the candidates, where the ensemble draws any; one shard of cutouts at a time."""
+    if ensemble.mapper is None or not scored.is_candidate.any():
+        return scored
+    store = cutout_store.open_store(cutouts)
+    _fix_threads(job.config.threads)
+
+    def shards() -> Iterator[tuple[int, Planes]]:
+        for index in shards_with_candidates(scored):
+            stamps = cutout_store.read_shard(store, index)
+            yield store.span(index)[0], (stamps.image, stamps.ivar, stamps.mask)
+
+    return map_candidates(
+        scored,
+        shards(),
+        ensemble=ensemble,
+        bands=store.bands,
+        pixel_scale=store.pixel_scale,
+        size=store.size,
+        wcs=geometry.wcs,
+        config=job.config,
+    )
 
 
 def _cut_stages(
@@ -308,7 +335,8 @@ def survey_key(survey: Survey) -> str:
 
 def ensemble_key(ensemble: Ensemble) -> str:
     """Hash of what scores depend on: networks, weights, calibration and rule."""
-    return fingerprint([ensemble.fingerprint(), ensemble.calibration_fingerprint()])
+    maps = [] if ensemble.mapper is None else [ensemble.mapper.fingerprint()]
+    return fingerprint([ensemble.fingerprint(), ensemble.calibration_fingerprint(), *maps])
 
 
 @lru_cache(maxsize=2)

@@ -58,14 +58,19 @@ def train_member(
     """
     from pipeline.train.apart import check_apart
     from pipeline.train.data import read_stamps, read_unlabelled
+    from pipeline.train.donors import read_donors, with_donors
     from pipeline.train.finish import finish, training_fingerprint
     from pipeline.train.loop import train as train_network
+    from pipeline.train.method_config import SegmentationConfig
 
     bands, scale = config.package.bands, config.package.pixel_scale
     data = config.data
     size = data.size_pix or config.package.size_pix
-    stamps = read_stamps(data.train, bands, scale, size)
-    validation = read_stamps(data.validation, bands, scale, size, data.validation_limit)
+    targets = config.method.maps if isinstance(config.method, SegmentationConfig) else None
+    stamps = read_stamps(data.train, bands, scale, size, targets=targets)
+    if data.artefacts:
+        stamps = with_donors(stamps, read_donors(data.artefacts, scale, config.package.size_pix))
+    validation = read_stamps(data.validation, bands, scale, size, data.validation_limit, targets=targets)
     unlabelled = read_unlabelled(data.unlabelled, bands, scale, stamps.size)
     card = _finished(package, training_fingerprint(config, stamps, unlabelled)) if keep else None
     if card is not None:

@@ -20,10 +20,14 @@ ARCHITECTURES: Mapping[str, str] = {
     "ou_cnn": "pipeline.models.ou_cnn:OuCnn",
     "preact_resnet": "pipeline.models.preact_resnet:PreactResnet",
     "resnet": "pipeline.models.resnet:Resnet",
+    "unet": "pipeline.models.unet:Unet",
     "vit": "pipeline.models.vit:Vit",
 }
 """Every network by name. Each takes `channels` and its own arguments, and maps float32
 (n, channels, y, x) to logits (n,); `embed` gives what stands before the last layer."""
+
+
+_MAY_BE_ZERO = ("dropout", "maps")
 
 
 def build(architecture: str, channels: int, arguments: Mapping[str, Any]) -> Network:
@@ -51,7 +55,7 @@ def build(architecture: str, channels: int, arguments: Mapping[str, Any]) -> Net
     listed = ", ".join(f"{name} = {default}" for name, default in taken.items())
     for name, value in arguments.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name not in taken or not number or value < 0 or (value == 0 and name != "dropout"):
+        if name not in taken or not number or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
             raise ConfigError(f"architecture {architecture!r} does not take {name} = {value!r}; it takes {listed}.")
     try:
         return made(channels=channels, **arguments)

@@ -4,65 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
 
-from pipeline.config import StrictModel, find, load, shipped
+from pipeline.config import find, load, shipped
 from pipeline.errors import ConfigError, LensscanError, ModelMismatch
 from pipeline.models.calibration import Calibration, log_odds, logit, sigmoid
 from pipeline.models.combination import Combination, Rule, check_rule, combine
+from pipeline.models.ensemble_config import EnsembleConfig, MemberConfig, Views
 from pipeline.models.familiarity import read_familiarity
+from pipeline.models.mapper import Mapper, MapperConfig
 from pipeline.models.package import ModelCard, ModelPackage, find_package, load_package, read_card
 from pipeline.provenance import fingerprint
 
 Float32 = npt.NDArray[np.float32]
-
-Views = Literal[1, 2, 4]
 
 _LARGEST_SCALE_RATIO = 3.0
 """Pixels this many times coarser than the model's carry too little of an arc to be scored."""
 
 _SMALLEST_SCORE, _LARGEST_SCORE = 1e-30, 1 - 2.0**-24
 """Float32 scores are brought inside these before their log-odds are taken."""
-
-
-class MemberConfig(StrictModel):
-    """One member: a shipped package's name or a folder, and its weight in the rule.
-
-    `calibration` and `familiarity` are files that stand in for the package's own, relative to the ensemble's.
-    """
-
-    package: str
-    weight: float = Field(1.0, gt=0)
-    calibration: str | None = None
-    familiarity: str | None = None
-
-
-class EnsembleConfig(StrictModel):
-    """An ensemble as its TOML says it.
-
-    `rule` combines the members' calibrated scores, with the parameters in `combination`. What comes out is in general
-    not calibrated, even where every member is (Ranjan & Gneiting 2010, JRSS B 72, 71): `calibration` makes it so.
-    `views` is part of what the calibrations were fitted to.
-    """
-
-    name: str
-    description: str
-    views: Views = 1
-    rule: Rule = "mean_log_odds"
-    members: tuple[MemberConfig, ...] = Field(min_length=1)
-    combination: Combination = Combination()
-    calibration: Calibration | None = None
-
-    @model_validator(mode="after")
-    def _each_once(self) -> EnsembleConfig:
-        names = [member.package for member in self.members]
-        if len(set(names)) != len(names):
-            raise ValueError("names a member twice")
-        return self
 
 
 @dataclass(frozen=True)
@@ -110,6 +73,8 @@ class Ensemble:
         How many quarter turns of a stamp a member's logit is the mean of: upright; and upside down; all four. The sky
         has no upright, a network has, and the mean is nearer what it would say of the object as such, at the cost of
         as many passes (test-time augmentation; Dieleman et al. 2015, MNRAS 450, 1441).
+    mapper : Mapper or None
+        Draws maps of candidates; it has no part in the score.
     """
 
     name: str
@@ -119,6 +84,7 @@ class Ensemble:
     combination: Combination = field(default_factory=Combination)
     calibration: Calibration | None = None
     views: Views = 1
+    mapper: Mapper | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -337,7 +303,10 @@ def load_ensemble(reference: str | Path, relative_to: Path | None = None) -> Ens
     except ValueError as error:
         raise ConfigError(f"{path}: {error}.") from error
     weights = tuple(member.weight for member in config.members)
-    return Ensemble(config.name, members, weights, config.rule, config.combination, config.calibration, config.views)
+    mapper = None if config.maps is None else _load_mapper(config.maps, path.parent)
+    return Ensemble(
+        config.name, members, weights, config.rule, config.combination, config.calibration, config.views, mapper
+    )
 
 
 def _load_member(config: MemberConfig, folder: Path) -> ModelPackage:
@@ -348,6 +317,10 @@ def _load_member(config: MemberConfig, folder: Path) -> ModelPackage:
     if config.familiarity is not None:
         package = replace(package, familiarity=read_familiarity(folder / config.familiarity))
     return package
+
+
+def _load_mapper(config: MapperConfig, folder: Path) -> Mapper:
+    return Mapper(load_package(find_package(config.package, folder)), config.joint)
 
 
 def _check_bands(path: Path, members: tuple[ModelPackage, ...]) -> None:

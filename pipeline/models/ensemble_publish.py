@@ -48,6 +48,10 @@ def save_ensemble(path: Path, ensemble: Ensemble, description: str) -> None:
         text["combination"] = combination
     if ensemble.calibration is not None:
         text["calibration"] = ensemble.calibration.model_dump()
+    if ensemble.mapper is not None:
+        text["maps"] = {"package": _reference(ensemble.mapper.package, folder)}
+        if ensemble.mapper.joint is not None:
+            text["maps"]["joint"] = ensemble.mapper.joint.model_dump()
     text["members"] = members
     write_toml(path, text)
 

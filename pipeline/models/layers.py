@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.errors import ModelMismatch
 
+LENS_LIGHT, ARTEFACT = 0, 1
+"""Planes of a network's maps."""
+
 
 class Classifier(nn.Module, ABC):
     """The last part of a network: from the encoder's answer to an embedding, from that to a logit."""
 
     @abstractmethod
-    def embed(self, x: Tensor) -> Tensor:
+    def embed(self, x: Any) -> Tensor:
         """Map the encoder's answer to float32 (n, d)."""
 
     @abstractmethod
     def classify(self, embedding: Tensor) -> Tensor:
         """Map (n, d) to float32 logits (n,); what is dropped out in training is dropped here."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Tensor:
         """Map the encoder's answer to float32 logits (n,)."""
         return self.classify(self.embed(x))
+
+
+class MapHead(Classifier):
+    """A head that draws maps of the stamp beside its logit.
+
+    Attributes
+    ----------
+    planes : int
+        How many it draws: `LENS_LIGHT` and `ARTEFACT` in this order, or 0.
+    """
+
+    planes: int
+
+    @abstractmethod
+    def draw_maps(self, x: Any) -> Tensor:
+        """Map the encoder's answer to float32 logits (n, planes, y, x) on the stamp's pixels."""
 
 
 class Network(nn.Module, ABC):
@@ -35,8 +55,8 @@ class Network(nn.Module, ABC):
     head: Classifier
 
     @abstractmethod
-    def encode(self, x: Tensor) -> Tensor:
-        """Map float32 (n, channels, y, x) to what the head takes."""
+    def encode(self, x: Tensor) -> Any:
+        """Map float32 (n, channels, y, x) to what the head takes: a feature map, tokens, or maps of several scales."""
 
     def embed(self, x: Tensor) -> Tensor:
         """The penultimate features.

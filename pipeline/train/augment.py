@@ -5,11 +5,54 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pipeline.models.layers import ARTEFACT
 from pipeline.train.augment_config import AugmentConfig
 from pipeline.train.augment_gaps import edges, gaps, missing_bands
 from pipeline.train.augment_picture import through_picture
 from pipeline.train.augment_pixels import background, gains, noise, shuffle
 from pipeline.train.augment_place import place
+from pipeline.train.donors import Donors, paste
+
+
+def augment_with_maps(
+    image: Tensor,
+    valid: Tensor,
+    maps: Tensor,
+    config: AugmentConfig,
+    generator: torch.Generator,
+    *,
+    size: int,
+    pixel_scale: float,
+    donors: Donors | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Vary a batch together with what is to be drawn of it.
+
+    Parameters
+    ----------
+    image, valid, config, generator, size, pixel_scale
+        As for `augment`.
+    maps : float32 (n, 2, y, x), of 0 and 1
+        Lens light and artefact. They move with the stamp, and are blurred with it.
+    donors : Donors, optional
+        Real artefacts, of which some stamps get one.
+
+    Returns
+    -------
+    image, valid
+        As of `augment`.
+    maps : float32 (n, 2, size, size), of 0 and 1
+        Where half of a pixel is what it was; what the variation took away from any band is artefact too.
+    """
+    bands = image.shape[1]
+    joined, known = torch.cat([image, maps], dim=1), torch.cat([valid, torch.ones_like(maps, dtype=torch.bool)], dim=1)
+    joined, known = place(joined, known, config, generator, size=size, pixel_scale=pixel_scale)
+    image, valid = joined[:, :bands].contiguous(), known[:, :bands].contiguous()
+    drawn = (joined[:, bands:] > 0.5).float()
+    if donors is not None:
+        paste(image, valid, drawn, donors, config, generator)
+    image, valid = _vary(image, valid, config, generator, pixel_scale=pixel_scale)
+    drawn[:, ARTEFACT] = torch.maximum(drawn[:, ARTEFACT], (~valid).any(1).float())
+    return image, valid, drawn
 
 
 def augment(
@@ -38,6 +81,13 @@ def augment(
     valid : bool, the same shape
     """
     image, valid = place(image, valid, config, generator, size=size, pixel_scale=pixel_scale)
+    return _vary(image, valid, config, generator, pixel_scale=pixel_scale)
+
+
+def _vary(
+    image: Tensor, valid: Tensor, config: AugmentConfig, generator: torch.Generator, *, pixel_scale: float
+) -> tuple[Tensor, Tensor]:
+    """What happens to a batch once it is on its grid; both are changed."""
     image, valid = shuffle(image, valid, config, generator)
     image = gains(image, config, generator)
     image = noise(image, config, generator)

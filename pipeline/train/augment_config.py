@@ -50,6 +50,8 @@ class AugmentConfig(StrictModel):
     edge, edge_share : arcsec, float
         Least distance of the image's edge from the stamp's middle, and share of the stamps that lie so near to an
         edge, or to a corner, that pixels beyond it are missing in all bands.
+    donor_share : float
+        Stamps that get one of the real artefacts of `data.artefacts`, where the network draws maps.
     """
 
     flips: bool = True
@@ -78,3 +80,4 @@ class AugmentConfig(StrictModel):
     gap_share: float = Field(0.2, ge=0, le=1)
     edge: Arcsec = Field("2 arcsec", validate_default=True)
     edge_share: float = Field(0.0, ge=0, le=1)
+    donor_share: float = Field(0.0, ge=0, le=1)

@@ -13,6 +13,7 @@ from pipeline.errors import ConfigError
 from pipeline.models.resample import resample
 from pipeline.train.data_config import PoolsConfig
 from pipeline.train.held import Stamps, digest_of, packed, room_for
+from pipeline.train.method_config import MapTargets
 from pipeline.train.sources import AnyConfig, open_rows
 from pipeline.train.sources.opened import Opened, Part
 
@@ -27,6 +28,7 @@ def read_stamps(
     limit: int | None = None,
     *,
     both_classes: bool = True,
+    targets: MapTargets | None = None,
 ) -> Stamps:
     """Every stamp of some sources, on one grid, in the order of the sources.
 
@@ -46,13 +48,15 @@ def read_stamps(
         No more stamps than this, of each source in proportion to what it holds.
     both_classes : bool
         Refuse stamps that are all lenses, or all not.
+    targets : MapTargets, optional
+        What the stamps' maps are to show; no maps without.
 
     Raises
     ------
     ConfigError
         If a source is missing, damaged or doesn't match, a stamp has no valid pixel, or there is but one class.
     """
-    opened, counts = _open(sources, bands, pixel_scale)
+    opened, counts = _open(sources, bands, pixel_scale, targets)
     chosen = [(source, source.some(n)) for source, n in zip(opened, allotted(counts, limit), strict=True)]
     lenses = sum(int(source.lens[rows].sum()) for source, rows in chosen)
     number = sum(len(rows) for _, rows in chosen)
@@ -62,7 +66,7 @@ def read_stamps(
             f"{names}: {number:,} stamps, all of them {'lenses' if lenses else 'non-lenses'}; training and validation "
             "need both classes, so give a source of the other."
         )
-    stamps = room_for(number, bands, _side(opened, size), pixel_scale)
+    stamps = room_for(number, bands, _side(opened, size), pixel_scale, planes=0 if targets is None else 2)
     start = 0
     for (source, rows), config in zip(chosen, sources, strict=True):
         place = slice(start, start + len(rows))
@@ -148,13 +152,13 @@ def draw_order(
 
 
 def _open(
-    sources: Sequence[AnyConfig | str], bands: tuple[str, ...], pixel_scale: float
+    sources: Sequence[AnyConfig | str], bands: tuple[str, ...], pixel_scale: float, targets: MapTargets | None
 ) -> tuple[list[Opened], list[int]]:
     """The sources, and the number of stamps that each gives by its own limit."""
     opened, counts = [], []
     for given in sources:
         config = PoolsConfig(pattern=given) if isinstance(given, str) else given
-        source = open_rows(config, bands, pixel_scale).of_each(config.most_lenses, config.most_others)
+        source = open_rows(config, bands, pixel_scale, targets).of_each(config.most_lenses, config.most_others)
         if len(source) == 0:
             raise ConfigError(f"{source.text}: no stamp in it; write some with `lensscan simulate`, or take it out.")
         opened.append(source)
@@ -189,6 +193,8 @@ def _fill(stamps: Stamps, start: int, source: Opened, rows: npt.NDArray[np.int64
         if stamps.scale is not None:
             stamps.scale[place] = scale
         stamps.flagged[place] = 0 if flagged is None else np.packbits(flagged, axis=-1)
+        if stamps.maps is not None and part.maps is not None:
+            stamps.maps[place] = np.packbits(part.maps, axis=-1)
         done += len(image)
 
 

@@ -193,6 +193,18 @@ class CutoutsConfig(SkyConfig):
         return f"cutouts of {self.scan}"
 
 
+class DonorsConfig(CutoutsConfig):
+    """Cutouts whose fatal flags are trusted: their artefacts are put into stamps that learn to draw maps.
+
+    Attributes
+    ----------
+    bands : tuple of str
+        Those whose artefacts are taken, each by itself.
+    """
+
+    bands: tuple[str, ...] = Field(min_length=1)
+
+
 def _pattern(value: Any) -> Any:
     return {"kind": "pools", "pattern": value} if isinstance(value, str) else value
 
@@ -221,6 +233,8 @@ class DataConfig(StrictModel):
         What a validation source holds must not come from the seeds, galaxies or sky of a training source.
     unlabelled : tuple of sources
         For methods that learn from stamps without labels; labels of a source that has them are not read.
+    artefacts : tuple of DonorsConfig
+        Real artefacts, for a network that learns to draw them; see `donor_share` of `[augment]`.
     mix : mapping
         How often a kind of stamp is drawn compared with its share of the sources; a kind that is not
         named counts 1, and 0 leaves it out. Kinds are those of the simulation in pools, "lens" and "other"
@@ -238,6 +252,7 @@ class DataConfig(StrictModel):
     train: tuple[LabelledSource, ...] = Field(min_length=1)
     validation: tuple[LabelledSource, ...] = Field(min_length=1)
     unlabelled: tuple[AnySource, ...] = ()
+    artefacts: tuple[DonorsConfig, ...] = ()
     mix: dict[str, float] = Field(default_factory=dict)
     validation_limit: int = Field(6000, ge=20)
     size_pix: int | None = Field(None, ge=8, le=1024)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from pipeline.train.donors import Donors
 
 KIND = np.dtype("U32")
 """How kinds are held."""
@@ -43,6 +47,10 @@ class Stamps:
         See `packed`.
     weight : float64 (n,), optional
         How often each is drawn, from its source's weight; 1 each where None.
+    maps : uint8 (n, plane, y, ceil(x / 8)), optional
+        What a network that draws maps should draw (`pipeline.models.layers.MapHead`), packed as `flagged` is.
+    donors : Donors, optional
+        Real artefacts that training puts into some of these stamps.
     """
 
     image: npt.NDArray[np.float16] | npt.NDArray[np.float32]
@@ -54,6 +62,8 @@ class Stamps:
     digest: str
     scale: npt.NDArray[np.float32] | None = None
     weight: npt.NDArray[np.float64] | None = None
+    maps: npt.NDArray[np.uint8] | None = None
+    donors: Donors | None = None
 
     def __len__(self) -> int:
         return len(self.lens)
@@ -66,7 +76,7 @@ class Stamps:
     @property
     def nbytes(self) -> int:
         """Bytes that the arrays take."""
-        arrays = (self.image, self.flagged, self.lens, self.kind, self.scale, self.weight)
+        arrays = (self.image, self.flagged, self.lens, self.kind, self.scale, self.weight, self.maps)
         return sum(array.nbytes for array in arrays if array is not None)
 
     def take(self, rows: npt.NDArray[np.int64], told: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,8 +104,14 @@ class Stamps:
             valid[torch.from_numpy(touched)] &= torch.from_numpy(~hidden)
         return image, valid, torch.from_numpy(self.lens[rows].astype(np.float32))
 
+    def take_maps(self, rows: npt.NDArray[np.int64]) -> Tensor:
+        """The maps of some rows, float32 (m, plane, y, x) of 0 and 1; raises ValueError where none are held."""
+        if self.maps is None:
+            raise ValueError("these stamps were read without maps")
+        return torch.from_numpy(np.unpackbits(self.maps[rows], axis=-1, count=self.size).astype(np.float32))
 
-def room_for(n: int, bands: tuple[str, ...], size: int, pixel_scale: float) -> Stamps:
+
+def room_for(n: int, bands: tuple[str, ...], size: int, pixel_scale: float, planes: int = 0) -> Stamps:
     """Empty arrays for n packed stamps, to be filled in place: joining parts would take their memory twice."""
     return Stamps(
         image=np.empty((n, len(bands), size, size), np.float16),
@@ -107,6 +123,7 @@ def room_for(n: int, bands: tuple[str, ...], size: int, pixel_scale: float) -> S
         digest="",
         scale=np.empty((n, len(bands)), np.float32),
         weight=np.ones(n, np.float64),
+        maps=np.empty((n, planes, size, -(-size // 8)), np.uint8) if planes else None,
     )
 
 
@@ -143,7 +160,8 @@ def packed(image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float16], npt
 def digest_of(stamps: Stamps) -> str:
     """The sha256 of pixels, flags, labels and kinds in the order of the rows."""
     digest = hashlib.sha256()
-    for array in (stamps.image, stamps.scale, stamps.flagged, stamps.lens, stamps.kind):
+    donors = None if stamps.donors is None else stamps.donors.excess
+    for array in (stamps.image, stamps.scale, stamps.flagged, stamps.lens, stamps.kind, stamps.maps, donors):
         if array is not None:
             digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +17,18 @@ from torch import Tensor, nn
 from pipeline.errors import ConfigError
 from pipeline.evaluate.metrics import auroc, completeness_at_fpr
 from pipeline.models.normalise import normalise
-from pipeline.models.resample import resample
-from pipeline.train.augment import augment
+from pipeline.train.augment import augment, augment_with_maps
 from pipeline.train.config import TrainConfig
 from pipeline.train.data import Stamps
 from pipeline.train.history import History
+from pipeline.train.maps import map_figures
 from pipeline.train.methods import Batch, Context
 from pipeline.train.mining import hard_factors
 from pipeline.train.run import Run
 from pipeline.train.stream import Stream
+from pipeline.train.unvaried import autocast, unvaried
 
 CHECKPOINT, COMPANION = "checkpoint.pt", "companion.safetensors"
-
-_SCORING_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -130,21 +129,14 @@ def score(
         Which stamps; all (n,) if None.
     """
     rows = np.arange(len(stamps)) if rows is None else rows
-    place = next(network.parameters()).device
     was_training = network.training
     network.eval()
-    logits = np.empty(len(rows), dtype=np.float32)
-    scale = config.package.pixel_scale
-    with torch.inference_mode(), _autocast(config, place):
-        for start in range(0, len(rows), _SCORING_BATCH):
-            part = rows[start : start + _SCORING_BATCH]
-            image, valid, _ = stamps.take(part, part % 2 == 0)
-            image, valid, _ = resample(image, valid, scale, config.package.size_pix, scale)
-            channels = normalise(image, valid, config.normalisation, scale).to(place)
-            answers = network(channels.contiguous(memory_format=torch.channels_last))
-            logits[start : start + len(part)] = answers.float().cpu().numpy()
+    logits = [np.empty(0, np.float32)]
+    with torch.inference_mode(), autocast(config, next(network.parameters()).device):
+        for channels, _ in unvaried(network, stamps, config, rows):
+            logits.append(network(channels).float().cpu().numpy())
     network.train(was_training)
-    return logits
+    return np.concatenate(logits)
 
 
 def fingerprint_seed(seed: int, step: int) -> int:
@@ -209,11 +201,12 @@ def _one_step(run: Run, others: Stream | None) -> dict[str, float]:
     config, seed = run.config, fingerprint_seed(run.config.seed, run.step)
     torch.manual_seed(seed)
     chance = torch.Generator().manual_seed(seed)
-    (channels,), labels = _varied(run, run.stream, 1, chance)
-    views = () if others is None else _varied(run, others, run.method.views, chance)[0]
+    batch = _labelled(run, chance)
+    if others is not None:
+        batch = replace(batch, views=_varied(run, others, run.method.views, chance)[0])
     context = Context(run.step, run.steps, run.average, chance)
-    with _autocast(config, run.place):
-        losses = run.method.losses(run.network, Batch(channels, labels, views), context)
+    with autocast(config, run.place):
+        losses = run.method.losses(run.network, batch, context)
         loss = torch.stack(list(losses.values())).sum()
     values = {"loss": float(loss.detach())}
     if not math.isfinite(values["loss"]):
@@ -230,12 +223,39 @@ def _one_step(run: Run, others: Stream | None) -> dict[str, float]:
     return values
 
 
+def _labelled(run: Run, chance: torch.Generator) -> Batch:
+    """A step's labelled stamps, with their maps where they have any."""
+    if run.stream.stamps.maps is None:
+        (channels,), labels = _varied(run, run.stream, 1, chance)
+        return Batch(channels, labels)
+    config, scale, stamps = run.config, run.config.package.pixel_scale, run.stream.stamps
+    rows = run.stream.rows(run.step)
+    image, valid, labels = stamps.take(rows, _told(config, rows, chance))
+    image, valid, maps = augment_with_maps(
+        image,
+        valid,
+        stamps.take_maps(rows),
+        config.augment,
+        chance,
+        size=config.package.size_pix,
+        pixel_scale=scale,
+        donors=stamps.donors,
+    )
+    channels = normalise(image.to(run.place), valid.to(run.place), config.normalisation, scale)
+    return Batch(channels.contiguous(memory_format=torch.channels_last), labels.to(run.place), maps=maps.to(run.place))
+
+
+def _told(config: TrainConfig, rows: npt.NDArray[np.int64], chance: torch.Generator) -> npt.NDArray[np.bool_]:
+    """Which of a step's stamps know their masks."""
+    told: npt.NDArray[np.bool_] = torch.rand(len(rows), generator=chance).numpy() < config.augment.mask_share
+    return told
+
+
 def _varied(run: Run, stream: Stream, views: int, chance: torch.Generator) -> tuple[tuple[Tensor, ...], Tensor]:
     """Channels of a step's stamps in independent variations, and their labels."""
     config, scale = run.config, run.config.package.pixel_scale
     rows = stream.rows(run.step)
-    told = torch.rand(len(rows), generator=chance).numpy() < config.augment.mask_share
-    image, valid, labels = stream.stamps.take(rows, told)
+    image, valid, labels = stream.stamps.take(rows, _told(config, rows, chance))
     looks = []
     for _ in range(views):
         seen, known = augment(image, valid, config.augment, chance, size=config.package.size_pix, pixel_scale=scale)
@@ -246,10 +266,13 @@ def _varied(run: Run, stream: Stream, views: int, chance: torch.Generator) -> tu
 
 def _validate(run: Run, validation: Stamps) -> dict[str, float]:
     logits = score(run.average, validation, run.config)
-    return {
+    figures = {
         "auroc": round(auroc(logits, validation.lens).value, 5),
         "completeness_fpr_1pc": round(completeness_at_fpr(logits, validation.lens, 0.01).value, 5),
     }
+    if validation.maps is not None:
+        figures |= {name: round(value, 5) for name, value in map_figures(run.average, validation, run.config).items()}
+    return figures
 
 
 def _mined(run: Run) -> npt.NDArray[np.float64]:
@@ -258,7 +281,3 @@ def _mined(run: Run) -> npt.NDArray[np.float64]:
     return hard_factors(
         stamps, config.sampler.mining, config.seed, epoch, lambda rows: score(run.average, stamps, config, rows)
     )
-
-
-def _autocast(config: TrainConfig, place: torch.device) -> torch.autocast:
-    return torch.autocast(place.type, dtype=torch.bfloat16, enabled=config.run.dtype == "bfloat16")

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.config import StrictModel
+from pipeline.flags import PixelFlag
 
 
 class LabelConfig(StrictModel):
@@ -159,8 +160,74 @@ class AdversarialConfig(LabelConfig):
     weight: float = Field(0.5, ge=0)
 
 
+class MapTargets(StrictModel):
+    """What the two maps of a network are to show.
+
+    Attributes
+    ----------
+    arc_band : str
+        Band of the simulation's noiseless arc.
+    arc_sigma : float
+        Lens light is where the arc is above this many times the noise of a pixel.
+    artefacts : tuple of str
+        Names of the PixelFlags that count as artefact, in any band. Wings of bright stars and shallow parts are none.
+    """
+
+    arc_band: str = "r"
+    arc_sigma: float = Field(1.0, gt=0)
+    artefacts: tuple[str, ...] = (
+        "NODATA",
+        "CHIP_GAP",
+        "EDGE",
+        "BADPIX",
+        "BADCOLUMN",
+        "SATURATED",
+        "BLEED",
+        "COSMIC_RAY",
+        "TRAIL",
+        "SPIKE",
+        "GHOST",
+        "HALO",
+        "SEAM",
+    )
+
+    @field_validator("artefacts")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in value if name not in PixelFlag.__members__]:
+            raise ValueError(f"no pixel flag {unknown[0]!r}; there are {', '.join(PixelFlag.__members__)}")
+        return value
+
+
+class SegmentationConfig(LabelConfig):
+    """Two maps, lens light and artefact, and the label beside them.
+
+    Attributes
+    ----------
+    maps : MapTargets
+    overlap : float
+        Weight of one minus the overlap (Dice) of drawn and true map, beside the cross-entropy of its pixels.
+    artefact_weight : float
+        Of the artefact map's losses, those of the lens light having 1.
+    label_weight : float
+        Of the label's loss, which keeps the encoder fit for a classifier.
+    """
+
+    name: Literal["segmentation"]
+    maps: MapTargets = MapTargets()
+    overlap: float = Field(1.0, ge=0)
+    artefact_weight: float = Field(0.5, ge=0)
+    label_weight: float = Field(0.2, ge=0)
+
+
 MethodConfig = Annotated[
-    SupervisedConfig | AsymmetricConfig | ConsistencyConfig | PseudoLabelConfig | MixMatchConfig | AdversarialConfig,
+    SupervisedConfig
+    | AsymmetricConfig
+    | ConsistencyConfig
+    | PseudoLabelConfig
+    | MixMatchConfig
+    | AdversarialConfig
+    | SegmentationConfig,
     Field(discriminator="name"),
 ]
 """Any of them, told apart by `name`."""

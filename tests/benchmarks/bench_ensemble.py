@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 from pipeline.evaluate.metrics import auroc, share
 from pipeline.geometry import FieldGeometry, separation
 from pipeline.models.ensemble import Ensemble, load_ensemble
-from pipeline.scan.field_scan import ScoredRows, scan_field
+from pipeline.scan.field_scan import scan_field
+from pipeline.scan.rows import ScoredRows
 from pipeline.scan_config import CandidatesConfig, ScanConfig
 from pipeline.sims.config.load import load_sims
 from pipeline.sims.config.sky import SkyConfig

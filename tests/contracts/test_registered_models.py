@@ -15,7 +15,7 @@ from pipeline.config import config_root, load, shipped
 from pipeline.models import ARCHITECTURES, build
 from pipeline.models.calibration import Calibration
 from pipeline.models.ensemble import load_ensemble
-from pipeline.models.layers import Network
+from pipeline.models.layers import MapHead, Network
 from pipeline.models.package import WEIGHTS, ModelCard, channels_last, find_package, load_package, shipped_packages
 from pipeline.models.publish import save_package
 from pipeline.models.transfer import encoder_and_head
@@ -110,7 +110,10 @@ def test_a_network_runs_in_bfloat16_with_float32_answers_near_its_own(name: str)
 def test_a_network_is_small_and_trains_every_parameter(name: str):
     network, channels, size = fresh(name)
     assert 50_000 < sum(parameter.numel() for parameter in network.parameters()) < 1_500_000
-    network.train()(torch.randn(4, channels, size, size)).sum().backward()
+    x = torch.randn(4, channels, size, size)
+    network.train()(x).sum().backward()
+    if isinstance(network.head, MapHead):
+        network.head.draw_maps(network.encode(x)).square().sum().backward()
     without = [key for key, value in network.named_parameters() if value.grad is None or not value.grad.any()]
     assert without == []
     encoder, head = encoder_and_head(network)
@@ -150,11 +153,13 @@ def test_a_network_travels_through_a_package(name: str, tmp_path: Path):
 def test_a_method_gives_losses_that_train_its_parameters(name: str):
     given = {"name": name, **({"target": "pi-model"} if name == "consistency" else {})}
     method = build_method(TypeAdapter(MethodConfig).validate_python(given), channels=7, size=32)
-    network = build("cnn", 7, {"width": 8})
+    network = build("unet" if name == "segmentation" else "cnn", 7, {"width": 8})
     views = tuple(torch.randn(4, 7, 32, 32) for _ in range(method.views))
     assert (method.ratio > 0) == bool(views)
     context = Context(0, 10, network, torch.Generator().manual_seed(1))
-    batch = Batch(torch.randn(4, 7, 32, 32), torch.tensor([0.0, 1.0, 0.0, 1.0]), views)
+    batch = Batch(
+        torch.randn(4, 7, 32, 32), torch.tensor([0.0, 1.0, 0.0, 1.0]), views, torch.rand(4, 2, 32, 32).round()
+    )
     total = sum(method.losses(network, batch, context).values())
     assert math.isfinite(total.item())
     total.backward()

@@ -20,6 +20,7 @@ from pipeline.io.tables import read_table
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.familiarity import Familiarity
 from pipeline.models.familiarity_fit import fit_familiarity
+from pipeline.scan.maps import LensLight, joined_light, map_cutouts, measure_light
 from pipeline.scan.score import score_cutouts
 from pipeline.scan_config import ScoreConfig
 
@@ -40,6 +41,8 @@ class LabelledLogits:
         Where it was asked for.
     group : (n,), or None
         Equal where stamps show the same object; None: each stands for itself.
+    light : LensLight, or None
+        What the ensemble's maps show, where it draws any and the pixels are at hand.
     """
 
     logits: Float32
@@ -47,6 +50,7 @@ class LabelledLogits:
     what: str
     familiarity: dict[str, Familiarity]
     group: npt.NDArray[Any] | None = None
+    light: LensLight | None = None
 
 
 def logits_of_pools(
@@ -81,7 +85,8 @@ def logits_of_pools(
     heads = read_heads(tuple(patterns), limit)
     first, what = heads[0], f"{', '.join(patterns)}"
     embedded: dict[str, list[Float32]] = {member.name: [] for member in ensemble.members}
-    parts = []
+    parts: list[Float32] = []
+    drawn: list[LensLight] = []
     done = 0
     for head in heads:
         if (head.bands, head.pixel_scale) != (first.bands, first.pixel_scale):
@@ -102,6 +107,16 @@ def logits_of_pools(
                     config=ScoreConfig(),
                 )
             )
+            if ensemble.mapper is not None:
+                maps = map_cutouts(
+                    part.image,
+                    part.ivar,
+                    part.mask,
+                    pixel_scale=head.pixel_scale,
+                    bands=head.bands,
+                    mapper=ensemble.mapper,
+                )
+                drawn.append(measure_light(maps.lens_light, head.pixel_scale))
             for member in ensemble.members if familiarity else ():
                 embedded[member.name].append(embeddings(part, member, bands=head.bands, pixel_scale=head.pixel_scale))
             done += len(part.image)
@@ -114,6 +129,7 @@ def logits_of_pools(
         what,
         _familiarities(embedded, lens, what) if familiarity else {},
         object_groups(heads),
+        joined_light(drawn) if drawn else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.errors import ConfigError
 from pipeline.train.data_config import (
     BolognaConfig,
     CutoutsConfig,
@@ -10,12 +11,15 @@ from pipeline.train.data_config import (
     StampsConfig,
     TableConfig,
 )
+from pipeline.train.method_config import MapTargets
 from pipeline.train.sources.opened import Opened
 
 AnyConfig = PoolsConfig | FoldersConfig | StampsConfig | TableConfig | BolognaConfig | CutoutsConfig
 
 
-def open_rows(config: AnyConfig, bands: tuple[str, ...], pixel_scale: float) -> Opened:
+def open_rows(
+    config: AnyConfig, bands: tuple[str, ...], pixel_scale: float, targets: MapTargets | None = None
+) -> Opened:
     """Find out what a source holds without reading its pixels.
 
     Parameters
@@ -25,17 +29,24 @@ def open_rows(config: AnyConfig, bands: tuple[str, ...], pixel_scale: float) -> 
         Wanted, in order.
     pixel_scale : float, arcsec
         Wanted; only a pool must have it.
+    targets : MapTargets, optional
+        Asks for maps too, which only pools have the truth of.
 
     Raises
     ------
     ConfigError
         If there is nothing, or it can't be what was asked for.
     """
+    if targets is not None and not isinstance(config, PoolsConfig):
+        raise ConfigError(
+            f"{config}: a source of kind {config.kind!r} has no true arcs; a network that draws maps "
+            "learns from pools, as `lensscan simulate` writes them."
+        )
     match config:
         case PoolsConfig():
             from pipeline.train.sources.pools import open_pools
 
-            return open_pools([config.pattern], bands, pixel_scale)
+            return open_pools([config.pattern], bands, pixel_scale, targets)
         case FoldersConfig():
             from pipeline.train.sources.folders import open_folders
 

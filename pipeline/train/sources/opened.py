@@ -28,11 +28,14 @@ class Part:
     pixel_scale : float, arcsec
     flagged : bool (n, band, y, x), optional
         Pixels with a fatal flag.
+    maps : bool (n, plane, y, x), optional
+        What `MapTargets` asks for, in the order of `pipeline.models.layers.MapHead`.
     """
 
     image: npt.NDArray[np.float32]
     pixel_scale: float
     flagged: npt.NDArray[np.bool_] | None = None
+    maps: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,51 @@
+"""An ensemble as its TOML says it: `configs/ensembles/*.toml`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config import StrictModel
+from pipeline.models.calibration import Calibration
+from pipeline.models.combination import Combination, Rule
+from pipeline.models.mapper import MapperConfig
+
+Views = Literal[1, 2, 4]
+
+
+class MemberConfig(StrictModel):
+    """One member: a shipped package's name or a folder, and its weight in the rule.
+
+    `calibration` and `familiarity` are files that stand in for the package's own, relative to the ensemble's.
+    """
+
+    package: str
+    weight: float = Field(1.0, gt=0)
+    calibration: str | None = None
+    familiarity: str | None = None
+
+
+class EnsembleConfig(StrictModel):
+    """An ensemble as its TOML says it.
+
+    `rule` combines the members' calibrated scores, with the parameters in `combination`. What comes out is in general
+    not calibrated, even where every member is (Ranjan & Gneiting 2010, JRSS B 72, 71): `calibration` makes it so.
+    `views` is part of what the calibrations were fitted to.
+    """
+
+    name: str
+    description: str
+    views: Views = 1
+    rule: Rule = "mean_log_odds"
+    members: tuple[MemberConfig, ...] = Field(min_length=1)
+    combination: Combination = Combination()
+    calibration: Calibration | None = None
+    maps: MapperConfig | None = None
+
+    @model_validator(mode="after")
+    def _each_once(self) -> EnsembleConfig:
+        names = [member.package for member in self.members]
+        if len(set(names)) != len(names):
+            raise ValueError("names a member twice")
+        return self

@@ -1,0 +1,123 @@
+"""The network that draws maps for an ensemble's candidates, and the criterion that joins its maps to the score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+from torch import Tensor
+
+from pipeline.config import StrictModel
+from pipeline.errors import ModelMismatch
+from pipeline.models.calibration import logit, sigmoid
+from pipeline.models.layers import MapHead, Network
+from pipeline.models.package import ModelPackage
+from pipeline.provenance import fingerprint
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+_FAINTEST, _SUREST = 1e-12, 1e-6
+"""A probability is taken for at least the first and at most one minus the second before its log-odds are."""
+
+
+class Joint(StrictModel):
+    """A logistic regression on what the score and the lens-light map say.
+
+    The log likelihood ratio of lens against other is `offset + score * e + peak * p + light * l`, with e that of the
+    ensemble's score, p the log-odds of the map's highest pixel, and l the natural logarithm of one plus the map's sum
+    in square arcseconds.
+
+    Attributes
+    ----------
+    offset, score, peak, light : float
+    prior : float
+        Share of lenses, by weight, that it was fitted at.
+    n_lenses, n_others : int
+    fitted_on : str
+    """
+
+    offset: float
+    score: float
+    peak: float
+    light: float
+    prior: float = Field(gt=0, lt=1)
+    n_lenses: int = Field(ge=0)
+    n_others: int = Field(ge=0)
+    fitted_on: str
+
+    def evidence(self, score: npt.NDArray[np.floating], peak: Float32, light: Float32) -> Float64:
+        """Log likelihood ratios (n,) of the ensemble's, the map's highest probability and its sum in arcsec^2."""
+        values: Float64 = joint_features(score, peak, light) @ np.array([self.score, self.peak, self.light])
+        return values + self.offset
+
+
+class MapperConfig(StrictModel):
+    """Section `[maps]` of an ensemble: the package that draws, and the joint criterion where one was fitted."""
+
+    package: str
+    joint: Joint | None = None
+
+
+@dataclass(frozen=True)
+class Mapper:
+    """A package that draws lens light and artefact, in the order of `pipeline.models.layers`.
+
+    Raises
+    ------
+    ModelMismatch
+        If its network draws no maps.
+    """
+
+    package: ModelPackage
+    joint: Joint | None = None
+
+    def __post_init__(self) -> None:
+        if _planes(self.package.network) != 2:
+            raise ModelMismatch(
+                f"maps.package {self.package.name!r} ({self.package.card.architecture}) draws no maps; "
+                "name one that `lensscan train unet` made."
+            )
+
+    def draw(self, channels: Tensor) -> Tensor:
+        """Probabilities (n, 2, y, x) of normalised stamps (n, channels, y, x), on the network's device."""
+        network = self.package.network
+        return cast("MapHead", network.head).draw_maps(network.encode(channels)).sigmoid()
+
+    def fingerprint(self) -> str:
+        """Hash of what maps and joint criterion depend on."""
+        return fingerprint([self.package.logit_fingerprint(), None if self.joint is None else self.joint.model_dump()])
+
+    def joint_score(self, score: Float32, prior: float, peak: Float32, light: Float32) -> Float32:
+        """Probability at the prior by the joint criterion, float32 (n,); NaN where an input is, or without one.
+
+        Parameters
+        ----------
+        score : float32 (n,)
+            The ensemble's at the same prior.
+        peak : float32 (n,)
+            Highest probability of the lens-light map.
+        light : float32 (n,)
+            Sum of the map, arcsec^2.
+        """
+        if self.joint is None:
+            return np.full(len(score), np.nan, np.float32)
+        evidence = self.joint.evidence(_log_odds(score) - logit(prior), peak, light)
+        return sigmoid(evidence + logit(prior)).astype(np.float32)
+
+
+def _planes(network: Network) -> int:
+    return network.head.planes if isinstance(network.head, MapHead) else 0
+
+
+def joint_features(score: npt.NDArray[np.floating], peak: Float32, light: Float32) -> Float64:
+    """What the joint criterion weighs, float64 (n, 3); see `Joint`."""
+    return np.stack([np.asarray(score, np.float64), _log_odds(peak), np.log1p(light.astype(np.float64))], axis=1)
+
+
+def _log_odds(probability: npt.NDArray[np.floating]) -> Float64:
+    clipped = np.clip(np.asarray(probability, np.float64), _FAINTEST, 1 - _SUREST)
+    return np.log(clipped) - np.log1p(-clipped)

@@ -1,0 +1,238 @@
+"""A field's catalogue rows: detections, stamps and the members' answers, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import ProductMismatch
+from pipeline.flags import PixelFlag
+from pipeline.models.ensemble import Ensemble
+from pipeline.scan.candidates import choose_candidates
+from pipeline.scan.cutouts_stats import StampStats
+from pipeline.scan.detect import Detections
+from pipeline.scan.score import MemberAnswers
+from pipeline.scan.vet import vet_flags
+from pipeline.scan_config import CandidatesConfig, VetConfig
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+UInt32 = npt.NDArray[np.uint32]
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where rows come from: what the catalogue says of each, and how many cutouts a shard holds."""
+
+    survey: str
+    release: str
+    field_id: str
+    scan_id: str
+    shard: int
+
+
+@dataclass(frozen=True)
+class StampTable:
+    """What is known of a field's stamps beside their pixels; row k is cutout k.
+
+    Attributes
+    ----------
+    objid : int64 (n,)
+    stats : StampStats
+    size : int
+        Side of a stamp in pixels.
+    """
+
+    objid: Int64
+    stats: StampStats
+    size: int
+
+
+@dataclass(frozen=True)
+class MapColumns:
+    """What the maps of candidates say, (n,) each; NaN for rows that are none, or whose ensemble draws no maps.
+
+    Attributes
+    ----------
+    joint_score : float32
+        Probability by score and lens-light map together.
+    artefact_overlap : float32
+        Share of what the score rests on that the artefact map covers.
+    lens_ra, lens_dec : float64, deg
+        Peak of the lens-light map; NaN too where it shows none.
+    arc_area : float32, arcsec^2
+    """
+
+    joint_score: Float32
+    artefact_overlap: Float32
+    lens_ra: Float64
+    lens_dec: Float64
+    arc_area: Float32
+
+    @classmethod
+    def unknown(cls, n: int) -> MapColumns:
+        """Arrays of their own, all NaN."""
+        joint, overlap, area = np.full((3, n), np.nan, np.float32)
+        ra, dec = np.full((2, n), np.nan, np.float64)
+        return cls(joint, overlap, ra, dec, area)
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """A field's catalogue rows, in the order of its detections.
+
+    Attributes
+    ----------
+    origin : Origin
+    detections : Detections
+    members : tuple of str
+    score, score_std : float32 (n,); NaN where not scorable
+    ood : float32 (n,)
+        Share of validation stamps that are more familiar; NaN where not scorable or no member has a familiarity.
+    member_scores : float32 (n, members)
+    vet_flags : uint32 (n,)
+    artefact_fraction, valid_fraction : float32 (n,)
+    is_primary, is_candidate : bool (n,)
+    row : int32 (n,)
+        Row of the cutout in the field's arrays.
+    seeing : mapping
+        band -> FWHM in arcsec.
+    maps : MapColumns
+    """
+
+    origin: Origin
+    detections: Detections
+    members: tuple[str, ...]
+    score: Float32
+    score_std: Float32
+    ood: Float32
+    member_scores: Float32
+    vet_flags: UInt32
+    artefact_fraction: Float32
+    valid_fraction: Float32
+    is_primary: Bool
+    is_candidate: Bool
+    row: Int32
+    seeing: Mapping[str, float]
+    maps: MapColumns
+
+    @property
+    def unscorable(self) -> int:
+        """Rows whose score is null."""
+        return int(np.isnan(self.score).sum())
+
+    @property
+    def shard(self) -> list[str]:
+        """Shard of each row, as `<field_id>/<number>`."""
+        return [f"{self.origin.field_id}/{number}" for number in (self.row // self.origin.shard).tolist()]
+
+
+def score_rows(
+    detections: Detections,
+    stamps: StampTable,
+    objid: Int64,
+    answers: MemberAnswers,
+    *,
+    is_primary: Bool,
+    ensemble: Ensemble,
+    bands: tuple[str, ...],
+    vet: VetConfig,
+    candidates: CandidatesConfig,
+    origin: Origin,
+    seeing: Mapping[str, float],
+) -> ScoredRows:
+    """Join detections, stamps and the members' answers into catalogue rows.
+
+    Parameters
+    ----------
+    detections : Detections
+        n rows.
+    stamps : StampTable
+        n rows, in cutting order.
+    objid : int64 (n,)
+        Of `answers`, in cutting order.
+    answers : MemberAnswers
+    is_primary : bool (n,)
+        In the order of `detections`.
+    bands : tuple of str
+        Of the cutouts; `ensemble.bands()` are among them.
+
+    Raises
+    ------
+    ProductMismatch
+        If the three do not describe the same objects.
+    """
+    if not np.array_equal(stamps.objid, objid) or not np.array_equal(np.sort(objid), np.sort(detections.objid)):
+        raise ProductMismatch(
+            f"field {origin.field_id}: detections, cutouts and scores are not of the same objects; "
+            "rerun the field from masks."
+        )
+    order = np.argsort(objid, kind="stable")
+    row = order[np.searchsorted(objid[order], detections.objid)] if len(objid) else np.empty(0, np.int64)
+    found = ensemble.score(answers.logits[row], candidates.prior)
+    ood = ensemble.unfamiliar(answers.distances[row])
+    stats = _taken(stamps.stats, row)
+    used = sum(1 << bands.index(band) for band in ensemble.bands())
+    return ScoredRows(
+        origin=origin,
+        detections=detections,
+        members=ensemble.names,
+        score=found.score,
+        score_std=found.score_std,
+        ood=ood,
+        member_scores=found.members,
+        vet_flags=vet_flags(stats, found.disagreement, vet, stamps.size**2, used, ood),
+        artefact_fraction=stats.artefact_fraction,
+        valid_fraction=stats.valid_fraction,
+        is_primary=is_primary,
+        is_candidate=choose_candidates(found.score, detections.objid, candidates),
+        row=row.astype(np.int32),
+        seeing=seeing,
+        maps=MapColumns.unknown(len(row)),
+    )
+
+
+def joined_answers(parts: Sequence[MemberAnswers], members: int) -> MemberAnswers:
+    """The answers of consecutive shards as one; of no shards, without rows."""
+    if not parts:
+        none = np.empty((0, members), np.float32)
+        return MemberAnswers(none, none)
+    return MemberAnswers(
+        np.concatenate([part.logits for part in parts]), np.concatenate([part.distances for part in parts])
+    )
+
+
+def joined(parts: Sequence[StampStats]) -> StampStats:
+    """The statistics of consecutive shards as one; of no shards, without rows."""
+    if not parts:
+        none = np.zeros(0, np.float32)
+        empty = np.zeros(0, np.uint32)
+        return StampStats(none, none, empty, empty, {name: np.zeros(0, np.int32) for name in flag_names()})
+    return StampStats(
+        np.concatenate([part.artefact_fraction for part in parts]),
+        np.concatenate([part.valid_fraction for part in parts]),
+        np.concatenate([part.centre_flags for part in parts]),
+        np.concatenate([part.bands_missing for part in parts]),
+        {name: np.concatenate([part.npix[name] for part in parts]) for name in flag_names()},
+    )
+
+
+def flag_names() -> tuple[str, ...]:
+    """Names of the pixel flags as `StampStats.npix` has them."""
+    return tuple(str(flag.name).lower() for flag in PixelFlag)
+
+
+def _taken(stats: StampStats, row: Int64) -> StampStats:
+    return StampStats(
+        stats.artefact_fraction[row],
+        stats.valid_fraction[row],
+        stats.centre_flags[row],
+        stats.bands_missing[row],
+        {name: counts[row] for name, counts in stats.npix.items()},
+    )
