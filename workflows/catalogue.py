@@ -156,7 +156,7 @@ def _cell(name: str, value: Any) -> str:
     if name == "vet_flags":
         return " ".join(decode(value, VetFlag)).lower()
     if isinstance(value, float):
-        return f"{value:.6f}" if name in ("ra", "dec") else f"{value:.4g}"
+        return f"{value:.6f}" if name in ("ra", "dec", "lens_ra", "lens_dec") else f"{value:.4g}"
     return str(value)
 
 

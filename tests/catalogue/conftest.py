@@ -17,6 +17,9 @@ from pipeline.io import products
 from pipeline.io.tables import build_table, write_table
 from pipeline.schema import scores_columns
 
+MAPS = ("joint_score", "artefact_overlap", "lens_ra", "lens_dec", "arc_area")
+"""Columns that are null without maps."""
+
 
 def make_table(
     field_id: str,
@@ -47,6 +50,7 @@ def make_table(
         "vet_flags": np.array(flags if flags is not None else [0] * n, np.uint32),
         "artefact_fraction": np.zeros(n),
         "valid_fraction": np.ones(n),
+        **{name: np.full(n, np.nan) for name in MAPS},
         "is_primary": np.array(primary if primary is not None else [True] * n, bool),
         "shard": [f"{field_id}/0"] * n,
         "row": np.arange(n, dtype=np.int32),
