@@ -232,8 +232,14 @@ def _common_provenance(raw: Mapping[str, Any], survey: Survey, ensemble: Ensembl
         "config": {key: value for key, value in raw.items() if key != "output"},
         "survey": survey.provenance(),
         "software": dict(software()),
-        "packages": ensemble.package_digests() if ensemble is not None else {},
+        "packages": _packages(ensemble) if ensemble is not None else {},
     }
+
+
+def _packages(ensemble: Ensemble) -> dict[str, str]:
+    """The sha256 of the weights of members and of the network that draws maps, by name."""
+    drawers = [] if ensemble.mapper is None else [ensemble.mapper.package]
+    return {**ensemble.package_digests(), **{package.name: package.weights_sha256 for package in drawers}}
 
 
 def _unreadable(field: Field, config: ScanConfig, reason: str) -> FieldPlan:

@@ -86,14 +86,22 @@ def write_mini_survey(root: Path, fields: int = 3) -> Path:
 
 
 def write_member(
-    folder: Path, name: str, seed: int, *, width: int = 8, gain: float = 1.0, slope: float = 1.0, offset: float = 0.0
+    folder: Path,
+    name: str,
+    seed: int,
+    *,
+    architecture: str = "cnn",
+    width: int = 8,
+    gain: float = 1.0,
+    slope: float = 1.0,
+    offset: float = 0.0,
 ) -> None:
     """An untrained network of g, r, i as a package; untrained ones hardly look at their input, so `gain` helps."""
     torch.manual_seed(seed)
     card = ModelCard.model_validate(
         {
             "name": name,
-            "architecture": "cnn",
+            "architecture": architecture,
             "arguments": {"width": width},
             "output": "log-odds",
             "bands": BANDS,
@@ -106,7 +114,7 @@ def write_member(
         }
     )
     calibration = Calibration(slope=slope, offset=offset, prior=0.5, n_lenses=1, n_others=1, fitted_on="nothing")
-    network = build("cnn", 7, {"width": width})
+    network = build(architecture, 7, {"width": width})
     with torch.no_grad():
         for weights in network.parameters():
             weights.mul_(gain)
