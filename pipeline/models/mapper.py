@@ -27,32 +27,35 @@ _FAINTEST, _SUREST = 1e-12, 1e-6
 class Joint(StrictModel):
     """A logistic regression on what the score and the lens-light map say.
 
-    The log likelihood ratio of lens against other is `offset + score * e + peak * p + light * l`, with e that of the
-    ensemble's score, p the log-odds of the map's highest pixel, and l the natural logarithm of one plus the map's sum
-    in square arcseconds.
+    The log likelihood ratio of lens against other is
+    `intercept + score * e + light * l + sides * s + off_centre * d`, with e that of the ensemble's score, l the
+    natural logarithm of one plus the map's sum in square arcseconds, s the share of directions from the centre that are
+    lit, and d the distance of the map's centre of light from the stamp's, arcsec: a companion shines on one side, a
+    lens around.
 
     Attributes
     ----------
-    offset, score, peak, light : float
+    intercept, score, light, sides, off_centre : float
     prior : float
         Share of lenses, by weight, that it was fitted at.
     n_lenses, n_others : int
     fitted_on : str
     """
 
-    offset: float
+    intercept: float
     score: float
-    peak: float
     light: float
+    sides: float
+    off_centre: float
     prior: float = Field(gt=0, lt=1)
     n_lenses: int = Field(ge=0)
     n_others: int = Field(ge=0)
     fitted_on: str
 
-    def evidence(self, score: npt.NDArray[np.floating], peak: Float32, light: Float32) -> Float64:
-        """Log likelihood ratios (n,) of the ensemble's, the map's highest probability and its sum in arcsec^2."""
-        values: Float64 = joint_features(score, peak, light) @ np.array([self.score, self.peak, self.light])
-        return values + self.offset
+    def evidence(self, score: npt.NDArray[np.floating], map_features: Float64) -> Float64:
+        """Log likelihood ratios (n,) of the ensemble's and of a map's `light`, `sides` and `off_centre` (n, 3)."""
+        values: Float64 = map_features @ np.array([self.light, self.sides, self.off_centre])
+        return values + self.score * np.asarray(score, np.float64) + self.intercept
 
 
 class MapperConfig(StrictModel):
@@ -91,31 +94,24 @@ class Mapper:
         """Hash of what maps and joint criterion depend on."""
         return fingerprint([self.package.logit_fingerprint(), None if self.joint is None else self.joint.model_dump()])
 
-    def joint_score(self, score: Float32, prior: float, peak: Float32, light: Float32) -> Float32:
+    def joint_score(self, score: Float32, prior: float, map_features: Float64) -> Float32:
         """Probability at the prior by the joint criterion, float32 (n,); NaN where an input is, or without one.
 
         Parameters
         ----------
         score : float32 (n,)
             The ensemble's at the same prior.
-        peak : float32 (n,)
-            Highest probability of the lens-light map.
-        light : float32 (n,)
-            Sum of the map, arcsec^2.
+        map_features : float64 (n, 3)
+            See `Joint.evidence`.
         """
         if self.joint is None:
             return np.full(len(score), np.nan, np.float32)
-        evidence = self.joint.evidence(_log_odds(score) - logit(prior), peak, light)
+        evidence = self.joint.evidence(_log_odds(score) - logit(prior), map_features)
         return sigmoid(evidence + logit(prior)).astype(np.float32)
 
 
 def _planes(network: Network) -> int:
     return network.head.planes if isinstance(network.head, MapHead) else 0
-
-
-def joint_features(score: npt.NDArray[np.floating], peak: Float32, light: Float32) -> Float64:
-    """What the joint criterion weighs, float64 (n, 3); see `Joint`."""
-    return np.stack([np.asarray(score, np.float64), _log_odds(peak), np.log1p(light.astype(np.float64))], axis=1)
 
 
 def _log_odds(probability: npt.NDArray[np.floating]) -> Float64:

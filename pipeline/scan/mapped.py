@@ -111,7 +111,7 @@ def with_measures(
     columns = MapColumns.unknown(len(scored.score))
     if ensemble.mapper is not None:
         columns.joint_score[rows] = ensemble.mapper.joint_score(
-            scored.score[rows], candidates.prior, measures.lens.peak, measures.lens.light
+            scored.score[rows], candidates.prior, measures.lens.features()
         )
     columns.artefact_overlap[rows], columns.arc_area[rows] = measures.artefact_overlap, measures.lens.area
     lit = np.isfinite(measures.lens.x)

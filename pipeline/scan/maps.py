@@ -29,6 +29,9 @@ _FAINT_LIGHT = 0.02
 """Lens light that every pixel is taken to have at least: a score can rest on what the map doesn't show."""
 
 
+_DIRECTIONS = 12
+
+
 @dataclass(frozen=True)
 class Maps:
     """Probabilities on the cutouts' own pixels, float32 (n, y, x) each; NaN beyond what the network reads.
@@ -59,6 +62,10 @@ class LensLight:
         Where the probability is above one half, arcsec^2.
     x, y
         Pixels of the cutout: centre of light of the 3 x 3 pixels about the highest one; NaN where `area` is 0.
+    sides
+        Share of twelve directions from the cutout's centre with at least a tenth of the light of the brightest one.
+    off_centre
+        Distance of the map's centre of light from the cutout's centre, arcsec.
     """
 
     peak: Float32
@@ -66,6 +73,12 @@ class LensLight:
     area: Float32
     x: Float32
     y: Float32
+    sides: Float32
+    off_centre: Float32
+
+    def features(self) -> npt.NDArray[np.float64]:
+        """What the joint criterion reads, float64 (n, 3): see `pipeline.models.mapper.Joint`."""
+        return np.stack([np.log1p(self.light), self.sides, self.off_centre], axis=1).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -203,6 +216,7 @@ def measure_light(lens_light: Float32, pixel_scale: float) -> LensLight:
     cell = pixel_scale**2
     area = (light > 0.5).sum(axis=(1, 2)) * cell
     x, y = _peaks(light)
+    sides, off_centre = _spread(light)
     dark = unknown | (area == 0)
     return LensLight(
         peak=_float(light.max(axis=(1, 2), initial=0.0), unknown),
@@ -210,12 +224,14 @@ def measure_light(lens_light: Float32, pixel_scale: float) -> LensLight:
         area=_float(area, unknown),
         x=_float(x, dark),
         y=_float(y, dark),
+        sides=_float(sides, unknown),
+        off_centre=_float(off_centre * pixel_scale, unknown),
     )
 
 
 def joined_light(parts: Sequence[LensLight]) -> LensLight:
     """The measures of several calls as one; at least one part."""
-    names = ("peak", "light", "area", "x", "y")
+    names = ("peak", "light", "area", "x", "y", "sides", "off_centre")
     return LensLight(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
@@ -243,6 +259,20 @@ def _peaks(light: Float32) -> tuple[Float32, Float32]:
     y = (near.sum(axis=2) * ys).sum(axis=1) / total
     x = (near.sum(axis=1) * xs).sum(axis=1) / total
     return x.astype(np.float32), y.astype(np.float32)
+
+
+def _spread(light: Float32) -> tuple[Float32, Float32]:
+    """Share of lit directions (n,), and pixels from the centre of the cutout to that of the light (n,)."""
+    height, width = light.shape[1:]
+    y, x = np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2
+    angle = np.arctan2(y[:, None], x[None, :])
+    sector = ((angle + np.pi) / (2 * np.pi) * _DIRECTIONS).astype(int) % _DIRECTIONS
+    amounts = np.stack([light[:, sector == number].sum(axis=1) for number in range(_DIRECTIONS)], axis=1)
+    brightest = amounts.max(axis=1, initial=0.0)
+    sides = (amounts > 0.1 * brightest[:, None]).mean(axis=1)
+    total = np.maximum(light.sum(axis=(1, 2)), 1e-6)
+    away = np.hypot((light.sum(axis=1) * x).sum(axis=1), (light.sum(axis=2) * y).sum(axis=1)) / total
+    return sides.astype(np.float32), away.astype(np.float32)
 
 
 def _float(values: npt.NDArray[Any], unknown: npt.NDArray[np.bool_]) -> Float32:

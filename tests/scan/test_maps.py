@@ -65,3 +65,12 @@ def test_nothing_is_measured_where_nothing_is_known():
 def test_no_cutouts_have_no_measures():
     none = plane(0)
     assert len(measures(Maps(none, none), none, 0.3).lens.peak) == 0
+
+
+def test_light_on_one_side_is_off_centre_and_light_around_is_not():
+    light = plane(2, 21)
+    light[0, 10, 14:18] = 1.0
+    light[1, 4, 10] = light[1, 16, 10] = light[1, 10, 4] = light[1, 10, 16] = 1.0
+    found = measures(Maps(light, plane(2, 21)), plane(2, 21) + 1, 0.5)
+    assert found.lens.sides.tolist() == pytest.approx([1 / 12, 4 / 12])
+    assert found.lens.off_centre.tolist() == pytest.approx([5.5 * 0.5, 0.0], abs=1e-6)

@@ -30,10 +30,11 @@ JOINT = """
 [maps]
 package = "drawer"
 [maps.joint]
-offset = 0.1
+intercept = 0.1
 score = 0.9
-peak = 0.5
 light = -0.2
+sides = 1.0
+off_centre = -0.5
 prior = 0.5
 n_lenses = 10
 n_others = 10
@@ -96,10 +97,10 @@ def test_the_joint_score_is_that_of_score_and_map(mapped: Path) -> None:
     rows = table(mapped / "out put", "candidates.parquet")
     joint = load_ensemble(mapped / "ensemble.toml").mapper
     assert joint is not None
-    # At a prior of one half the evidence of a score is its log-odds; a map that says nothing has a peak of one half.
+    # At a prior of one half the evidence of a score is its log-odds.
     score = np.array([0.2, 0.9], np.float32)
-    got = joint.joint_score(score, 0.5, np.array([0.5, 0.5], np.float32), np.zeros(2, np.float32))
-    expected = 1 / (1 + np.exp(-(0.1 + 0.9 * np.log(score / (1 - score)))))
+    got = joint.joint_score(score, 0.5, np.array([[0.0, 0.0, 0.0], [1.0, 0.5, 2.0]]))
+    expected = 1 / (1 + np.exp(-(0.1 + 0.9 * np.log(score / (1 - score)) + np.array([0.0, -0.2 + 0.5 - 1.0]))))
     np.testing.assert_allclose(got, expected, rtol=1e-5)
     assert rows["joint_score"].to_pylist() != rows["score"].to_pylist()
 

@@ -13,7 +13,7 @@ from pipeline.evaluate.calibration.fit import FEWEST
 from pipeline.evaluate.logistic import class_weights, logistic_regression
 from pipeline.models.calibration import logit
 from pipeline.models.ensemble import Ensemble
-from pipeline.models.mapper import Joint, joint_features
+from pipeline.models.mapper import Joint
 from pipeline.scan.maps import LensLight
 
 
@@ -43,7 +43,7 @@ def with_joint(
     """
     if ensemble.mapper is None:
         return ensemble
-    features = joint_features(ensemble.evidence(logits, prior), light.peak, light.light)
+    features = np.column_stack([ensemble.evidence(logits, prior), light.features()])
     known = np.isfinite(features).all(axis=1)
     truth = np.asarray(lens, bool)[known]
     counts = int(truth.sum()), int((~truth).sum())
@@ -53,12 +53,13 @@ def with_joint(
             f"criterion needs {FEWEST} of each."
         )
     design = np.column_stack([features[known], np.ones(int(known.sum()))])
-    *slopes, offset = logistic_regression(design, truth.astype(np.float64), class_weights(truth, prior)).tolist()
+    *slopes, intercept = logistic_regression(design, truth.astype(np.float64), class_weights(truth, prior)).tolist()
     joint = Joint(
-        offset=offset - logit(prior),
+        intercept=intercept - logit(prior),
         score=slopes[0],
-        peak=slopes[1],
-        light=slopes[2],
+        light=slopes[1],
+        sides=slopes[2],
+        off_centre=slopes[3],
         prior=prior,
         n_lenses=counts[0],
         n_others=counts[1],

@@ -140,11 +140,12 @@ def _true_light(head: PoolHead) -> Bool:
 
 
 def _joint(ensemble: Ensemble, logits: Floats, light: LensLight, lens: Bool) -> tuple[JointLine, ...]:
-    known = np.isfinite(logits).all(axis=1) & np.isfinite(light.peak)
+    features = light.features()
+    known = np.isfinite(logits).all(axis=1) & np.isfinite(features).all(axis=1)
     score = ensemble.evidence(logits[known], PRIOR)
     assert ensemble.mapper is not None
     assert ensemble.mapper.joint is not None
-    joint = ensemble.mapper.joint.evidence(score, light.peak[known], light.light[known])
+    joint = ensemble.mapper.joint.evidence(score, features[known])
     lens = lens[known]
     rng = np.random.default_rng(SEED)
     lines = []
