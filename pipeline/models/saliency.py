@@ -139,7 +139,7 @@ def ensemble_saliency(
         for member, share in zip(ensemble.members, _shares(ensemble), strict=True):
             order = [bands.index(band) for band in member.card.bands]
             answer[rows] += share * _member(member, known[:, order], where[:, order], pixel_scale).cpu().numpy()
-        seen: npt.NDArray[np.bool_] = valid[:, used].any(axis=(2, 3))
+        seen: npt.NDArray[np.bool_] = np.logical_or.reduce(valid[:, used], axis=(2, 3))
         answer[rows][~seen.all(axis=1)] = np.nan
     return answer
 
