@@ -17,6 +17,7 @@ from workflows.calibrate import calibrate
 from workflows.catalogue import query, report
 from workflows.console import exit_if, reporting, show
 from workflows.evaluate import evaluate
+from workflows.explain import explain
 from workflows.import_ou import import_ou
 from workflows.simulate import simulate
 from workflows.stamps import stamps
@@ -157,6 +158,8 @@ def _names(fields: str | None) -> list[str] | None:
 for command in (calibrate, query, report, stamps, simulate, train, evaluate):
     app.command()(command)
 app.command("import-ou")(import_ou)
+# An objid may be negative, and a minus sign opens no option here.
+app.command("explain", context_settings={"ignore_unknown_options": True})(explain)
 
 if __name__ == "__main__":
     main()

@@ -25,12 +25,14 @@ class Stamp:
     bands : tuple of str
         In the order of the first axis.
     pixel_scale : float, arcsec
+    ivar : float32 (band, y, x), nJy^-2, or None where it is not known
     """
 
     image: npt.NDArray[np.float32]
     mask: npt.NDArray[np.uint32]
     bands: tuple[str, ...]
     pixel_scale: float
+    ivar: npt.NDArray[np.float32] | None = None
 
 
 StampSource = Callable[[str, int, int], Stamp | None]
@@ -62,6 +64,6 @@ def scan_stamps(output: Path) -> StampSource:
             return None
         store = found[0]
         cutout = cutout_store.read(store, row, row + 1)
-        return Stamp(cutout.image[0], cutout.mask[0], store.bands, store.pixel_scale)
+        return Stamp(cutout.image[0], cutout.mask[0], store.bands, store.pixel_scale, cutout.ivar[0])
 
     return stamp

@@ -18,6 +18,7 @@ from pipeline.models.ensemble import load_ensemble
 from pipeline.models.layers import MapHead, Network
 from pipeline.models.package import WEIGHTS, ModelCard, channels_last, find_package, load_package, shipped_packages
 from pipeline.models.publish import save_package
+from pipeline.models.saliency import saliency
 from pipeline.models.transfer import encoder_and_head
 from pipeline.scan.score import score_cutouts
 from pipeline.scan_config import ScoreConfig
@@ -104,6 +105,24 @@ def test_a_network_runs_in_bfloat16_with_float32_answers_near_its_own(name: str)
             half, logits = network.embed(x), network(x)
     assert half.dtype == logits.dtype == torch.float32
     assert (half - full).abs().max() < 0.05 * full.abs().max()
+
+
+@pytest.mark.parametrize(("name", "index"), [(n, index) for n in NETWORKS for index in range(len(SHAPES[n].sizes))])
+def test_a_network_says_where_it_looks_and_is_not_changed_by_that(name: str, index: int):
+    network, channels, size = fresh(name, index)
+    network.head.requires_grad_(False)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    x = torch.randn(5, channels, size, size)
+    maps = saliency(network, x)
+    assert (maps.shape, maps.dtype, maps.requires_grad) == ((5, size, size), torch.float32, False)
+    assert maps.min() == 0
+    assert torch.equal(maps.amax((1, 2)), torch.ones(5))
+    assert torch.equal(maps, saliency(network, x))
+    assert torch.allclose(maps[1:2], saliency(network, x[1:2]), atol=1e-3)
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(parameter.requires_grad for key, parameter in network.named_parameters() if not key.startswith("head."))
+    assert not any(part._forward_hooks for part in network.modules())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
