@@ -126,7 +126,7 @@ def explain_row(
     lens_light, artefact = map_panels(facts.stamp, loaded)
     atomic_write(target, explain_png(facts, saliency=saliency, lens_light=lens_light, artefact=artefact))
     notes = []
-    if loaded.package_digests() != digests:
+    if any(digests.get(name) != digest for name, digest in loaded.package_digests().items()):
         notes.append(f"the scores are of other members or weights than the saliency, which is that of {loaded.name}")
     if facts.row["score"] is None:
         notes.append("no member's rules let it score this stamp; the saliency is what they would have looked at")
@@ -139,7 +139,19 @@ def map_panels(
     stamp: Stamp, ensemble: Ensemble
 ) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.float32] | None]:
     """Lens light and artefacts of a stamp, (y, x) from 0 to 1 each; None where the ensemble has no map package."""
-    return None, None
+    if ensemble.mapper is None:
+        return None, None
+    from pipeline.scan.maps import map_cutouts
+
+    maps = map_cutouts(
+        stamp.image[None],
+        stamp.ivar[None] if stamp.ivar is not None else None,
+        stamp.mask[None],
+        pixel_scale=stamp.pixel_scale,
+        bands=stamp.bands,
+        mapper=ensemble.mapper,
+    )
+    return maps.lens_light[0], maps.artefact[0]
 
 
 def explain_text(result: ExplainResult) -> str:

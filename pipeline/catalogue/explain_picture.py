@@ -93,7 +93,22 @@ def header_lines(facts: Explained) -> list[str]:
         f"valid_fraction {row['valid_fraction']:.3g}",
     ]
     measured = [f"mag {', '.join(mags)}"] * bool(mags) + [f"seeing {', '.join(seeing)} arcsec"] * bool(seeing)
-    return [*lines, *(["   ".join(measured)] if measured else [])]
+    return [*lines, *_map_line(facts), *(["   ".join(measured)] if measured else [])]
+
+
+def _map_line(facts: Explained) -> list[str]:
+    """What was measured on the maps, where the row has any."""
+    row = facts.row
+    if row.get("arc_area") is None:
+        return []
+    parts = [f"lens light over {row['arc_area']:.3g} arcsec2"]
+    if row.get("lens_ra") is not None:
+        parts.append(f"peak at {row['lens_ra']:.6f} {row['lens_dec']:+.6f}")
+    if row.get("joint_score") is not None:
+        parts.append(f"joint score {score(row['joint_score'])}")
+    if row.get("artefact_overlap") is not None:
+        parts.append(f"artefacts cover {100 * row['artefact_overlap']:.0f} % of what the score rests on")
+    return [", ".join(parts)]
 
 
 def score(value: float | None) -> str:

@@ -17,8 +17,9 @@ from pipeline.geometry import separation
 from pipeline.io import products
 from pipeline.models.ensemble import load_ensemble
 from pipeline.scan.field_scan import scan_field
-from tests.workflows.conftest import write_member
+from tests.workflows.conftest import write_ensemble, write_member
 from workflows.cluster import ClusterConfig
+from workflows.explain import explain_row, explain_text
 from workflows.field_tables import scored_table
 from workflows.run import ScanOutcome, run_scan, status
 from workflows.setup import open_scan
@@ -146,3 +147,18 @@ def test_manifests_name_the_drawers_weights(mapped: Path) -> None:
     (manifest, *_) = sorted((mapped / "out put" / "manifests" / "F1").glob("candidates.*.json"))
     packages = json.loads(manifest.read_text())["provenance"]["packages"]
     assert set(packages) == {"one", "two", "drawer"}
+
+
+def test_explain_draws_the_maps_and_says_what_was_measured_on_them(mapped: Path) -> None:
+    scan(mapped)
+    rows = table(mapped / "out put", "candidates.parquet").to_pylist()
+    row = next(row for row in rows if row["arc_area"] > 0)
+    with_maps, without = mapped / "with.png", mapped / "without.png"
+    found = explain_row(
+        mapped / "out put", str(row["objid"]), field="F1", scan=str(mapped / "scan.toml"), output=with_maps
+    )
+    assert f"lens light over {row['arc_area']:.3g} arcsec2" in explain_text(found)
+    assert "note:" not in explain_text(found)
+    write_ensemble(mapped / "plain.toml")
+    explain_row(mapped / "out put", str(row["objid"]), field="F1", ensemble=str(mapped / "plain.toml"), output=without)
+    assert with_maps.read_bytes() != without.read_bytes()
