@@ -112,7 +112,8 @@ class Ensemble:
             For a missing band (naming the shipped ensembles that do fit the bands), pixels far coarser
             than a member's, or cutouts that cover less than half of a member's stamp.
         """
-        for member in self.members:
+        drawers = () if self.mapper is None else (self.mapper.package,)
+        for member in (*self.members, *drawers):
             missing = [band for band in member.card.bands if band not in bands]
             if missing:
                 raise ModelMismatch(

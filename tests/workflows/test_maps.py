@@ -162,3 +162,9 @@ def test_explain_draws_the_maps_and_says_what_was_measured_on_them(mapped: Path)
     write_ensemble(mapped / "plain.toml")
     explain_row(mapped / "out put", str(row["objid"]), field="F1", ensemble=str(mapped / "plain.toml"), output=without)
     assert with_maps.read_bytes() != without.read_bytes()
+
+
+def test_a_drawer_that_needs_another_band_stops_the_scan_before_it_starts(mapped: Path, edit: Edit) -> None:
+    edit(mapped / "drawer" / "model.toml", '"i"', '"z"')
+    with pytest.raises(ModelMismatch, match=r"'drawer' needs bands g, r, z; the data have g, r, i: z is missing"):
+        open_scan(str(mapped / "scan.toml"))
