@@ -93,6 +93,8 @@ class FieldImage:
     has_ivar : bool
         Whether the survey gives a weight of its own. Where not, `ivar` is 1 on valid pixels and the
         noise map of `scan.masks` stands in for it.
+    may_lack_bands : bool
+        Whether a field of this survey may have a band without a single usable pixel.
     meta : mapping
         Per-band scalars of the survey that the catalogue carries, such as seeing in arcsec
         (key "seeing") or gain in e-/nJy (key "gain"): name -> band -> value.
@@ -105,6 +107,7 @@ class FieldImage:
     pixel_scale: float
     read: Callable[[int, int], PixelBlock]
     has_ivar: bool = True
+    may_lack_bands: bool = False
     meta: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
     def blocks(self, rows: int) -> Iterator[PixelBlock]:

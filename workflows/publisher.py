@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,9 @@ class Publisher:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def publish(self, stage: str, rows: int, counts: Mapping[str, int] | None = None) -> None:
+    def publish(
+        self, stage: str, rows: int, counts: Mapping[str, int] | None = None, notes: Sequence[str] = ()
+    ) -> None:
         """Make the generation begun live."""
         products.publish(
             self._output,
@@ -65,5 +67,6 @@ class Publisher:
             provenance=self._provenance,
             empty=self._empty,
             counts=counts,
+            notes=notes,
         )
         self.wrote.append(stage)

@@ -33,7 +33,8 @@ from workflows.setup import ScanSetup
 class Summary:
     """What a scan or a rerun did, and what the output holds for the fields named.
 
-    Counts describe those fields, whether done now or before; `ran` counts products written by this call.
+    Counts describe those fields, whether done now or before; `ran` counts products written by this call, and `notes`
+    say what a person should know of fields that went on (`<field>: <text>`).
     """
 
     fields: int
@@ -48,6 +49,7 @@ class Summary:
     candidates: int
     catalogue: str
     seconds: float
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as plain values, for JSON."""
@@ -251,16 +253,22 @@ def run_candidates(setup: ScanSetup, *, quiet: bool = False) -> CandidatesOutcom
 
 
 def status(setup: ScanSetup) -> list[dict[str, str | None]]:
-    """State of every field and stage: rows of field, stage, state, reason; reads nothing but manifests and headers."""
+    """State of every field and stage; reads nothing but manifests and headers.
+
+    Rows of field, stage, state, reason (why it failed), and notes (what is odd about a product that is there, one line
+    each).
+    """
     rows: list[dict[str, str | None]] = []
     for field in setup.plan(local_device(setup)).fields:
         marked = mark_empty(setup.output, field)
+        noted = products.notes_of(setup.output, field.field.field_id, stages_of(setup.config))
         rows += [
             {
                 "field": field.field.field_id,
                 "stage": stage.stage,
                 "state": stage.state,
                 "reason": field.reason if stage.state == "failed" else None,
+                "notes": "\n".join(text for made, text in noted if made == stage.stage) or None,
             }
             for stage in marked.stages
         ]
@@ -317,6 +325,7 @@ def _summarise(setup: ScanSetup, chosen: Sequence[FieldPlan], result: ScanResult
     failed = {failure.field_id for failure in result.failures}
     last = stages_of(setup.config)[-1]
     totals: Counter[str] = Counter()
+    notes: list[str] = []
     for plan in chosen:
         name = plan.field.field_id
         if name in failed:
@@ -327,6 +336,7 @@ def _summarise(setup: ScanSetup, chosen: Sequence[FieldPlan], result: ScanResult
             continue
         totals["empty" if end.empty else "done"] += 1
         totals.update(end.counts)
+        notes += [f"{name}: {text}" for _, text in products.notes_of(setup.output, name, stages_of(setup.config))]
     return Summary(
         fields=len(chosen),
         done=totals["done"],
@@ -340,6 +350,7 @@ def _summarise(setup: ScanSetup, chosen: Sequence[FieldPlan], result: ScanResult
         candidates=totals["candidates"],
         catalogue=str(setup.output),
         seconds=round(seconds, 2),
+        notes=tuple(notes),
     )
 
 

@@ -14,12 +14,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ConfigError, ModelMismatch, NoCoverage, ProductMismatch
+from pipeline.errors import BadSurveyData, ConfigError, ModelMismatch, NoCoverage, ProductMismatch
 from pipeline.field import Field, FieldImage
 from pipeline.geometry import FieldGeometry, primary
 from pipeline.io import cutout_store, products
 from pipeline.io.cutout_store import Stamps
 from pipeline.models.ensemble import Ensemble, load_ensemble
+from pipeline.notes import listening
 from pipeline.provenance import STAGES, fingerprint
 from pipeline.scan.cutouts import cut, stamp_pixels
 from pipeline.scan.detect import Detections, detect
@@ -79,10 +80,14 @@ def cut_field(
     began = time.monotonic()
     wrote: list[str] = []
     if {"masks", "detect", "cutouts"} & set(redo):
-        try:
-            wrote = _cut_stages(job, field, wanted, redo, provenance)
-        except NoCoverage:
-            wrote = _publish_empty(job, field, wanted, provenance)
+        with listening() as heard:
+            try:
+                wrote = _cut_stages(job, field, wanted, redo, provenance, heard)
+            except NoCoverage as nothing:
+                wrote = _publish_empty(job, field, wanted, provenance, [*heard, str(nothing)])
+            except BadSurveyData as error:
+                # What was odd before may well be why.
+                raise BadSurveyData(" ".join([str(error), *(f"Noted before: {text}" for text in heard)])) from error
     manifest = _live(job, field.field_id, "cutouts")
     store = cutout_store.open_store(Path(job.output) / manifest.place)
     generation, shards = "", tuple(range(store.shards))
@@ -199,34 +204,48 @@ def _mapped(job: Job, scored: ScoredRows, ensemble: Ensemble, cutouts: Path, geo
 
 
 def _cut_stages(
-    job: Job, field: Field, wanted: Mapping[str, str], redo: Sequence[str], provenance: Mapping[str, Any]
+    job: Job,
+    field: Field,
+    wanted: Mapping[str, str],
+    redo: Sequence[str],
+    provenance: Mapping[str, Any],
+    heard: list[str],
 ) -> list[str]:
+    """Write what is to be redone; each product carries what was `heard` while it was made."""
     output, config = Path(job.output), job.config
     survey = _survey(job.survey, job.survey_key)
     field_image = survey.open(field, config.bands)
     writer = Publisher(output, field.field_id, wanted, provenance)
     if "masks" in redo:
+        survey.check_masks(field_image)
         masks = find(field_image, config.masks, config.memory)
         folder = writer.begin("masks")
         field_tables.write_masks(folder, masks)
-        writer.publish("masks", rows=0)
+        writer.publish("masks", rows=0, notes=_taken(heard))
     else:
         masks = field_tables.read_masks(output / _live(job, field.field_id, "masks").place)
     if "detect" in redo:
         detections = _detect(job, survey, field, field_image, masks)
         folder = writer.begin("detect")
         field_tables.write_detections(folder, detections)
-        writer.publish("detect", rows=len(detections))
+        writer.publish("detect", rows=len(detections), notes=_taken(heard))
     else:
         detections = field_tables.read_detections(output / _live(job, field.field_id, "detect").place, config.bands)
     if "cutouts" in redo:
         folder = writer.begin("cutouts")
         _write_cutouts(folder, config, field_image, masks, detections)
         counts = {"detections": len(detections), "cutouts": len(detections)}
-        writer.publish("cutouts", rows=len(detections), counts=counts)
+        writer.publish("cutouts", rows=len(detections), counts=counts, notes=_taken(heard))
     if job.ensemble is None:
         products.sweep(output, field.field_id, STAGES[:3])
     return writer.wrote
+
+
+def _taken(heard: list[str]) -> list[str]:
+    """What was heard since this was last asked."""
+    notes = list(heard)
+    heard.clear()
+    return notes
 
 
 def _detect(job: Job, survey: Survey, field: Field, field_image: FieldImage, masks: FieldMasks) -> Detections:
@@ -263,12 +282,14 @@ def _write_cutouts(
     field_tables.write_stamps(folder, shards, store.size)
 
 
-def _publish_empty(job: Job, field: Field, wanted: Mapping[str, str], provenance: Mapping[str, Any]) -> list[str]:
-    """A field without coverage: every cutting stage done, with zero rows."""
+def _publish_empty(
+    job: Job, field: Field, wanted: Mapping[str, str], provenance: Mapping[str, Any], notes: Sequence[str]
+) -> list[str]:
+    """A field without coverage: every cutting stage done, with zero rows, and why."""
     config = job.config
     writer = Publisher(Path(job.output), field.field_id, wanted, provenance, empty=True)
     writer.begin("masks")
-    writer.publish("masks", rows=0)
+    writer.publish("masks", rows=0, notes=notes)
     field_tables.write_detections(writer.begin("detect"), field_tables.no_detections(config.bands))
     writer.publish("detect", rows=0)
     folder = writer.begin("cutouts")

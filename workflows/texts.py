@@ -13,6 +13,9 @@ from workflows.forecast import Forecast
 from workflows.run import FieldOutcome, PlanReport, ScanOutcome, Summary
 from workflows.scan import Failure
 
+_NOTES = 10
+"""Notes that a summary shows."""
+
 
 def plan_text(report: PlanReport) -> Group:
     """Fields by stage and state, then the forecast."""
@@ -59,7 +62,8 @@ def status_text(rows: Sequence[Mapping[str, str | None]]) -> Group:
         table.add_row(field, *(by_stage.get(stage, "") for stage in stages))
     reasons = [f"{row['field']}: {row['stage']}: {row['reason']}" for row in rows if row["reason"]]
     total = Counter(str(row["state"]) for row in rows)
-    return Group(table, *reasons, ", ".join(f"{count} {state}" for state, count in sorted(total.items())))
+    noted = [f"note: {row['field']}: {text}" for row in rows if row["notes"] for text in str(row["notes"]).splitlines()]
+    return Group(table, *reasons, *noted, ", ".join(f"{count} {state}" for state, count in sorted(total.items())))
 
 
 def _summary_lines(summary: Summary) -> list[str]:
@@ -69,6 +73,8 @@ def _summary_lines(summary: Summary) -> list[str]:
         f"{summary.detections:,} detections = {summary.cutouts:,} cutouts = {summary.scored:,} scores "
         f"({summary.unscorable:,} null), {summary.candidates:,} candidates",
         f"catalogue: {summary.catalogue}",
+        *(f"note: {text}" for text in summary.notes[:_NOTES]),
+        *([f"{len(summary.notes) - _NOTES:,} more notes: lensscan status"] if len(summary.notes) > _NOTES else []),
     ]
 
 

@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ class Manifest:
         name -> size in bytes.
     provenance : mapping
         Configuration, inputs, software and weights that made it; no times, no hosts.
+    notes : sequence of str
+        What a person should know of the field that went on all the same (`pipeline.notes`).
     """
 
     field_id: str
@@ -63,6 +65,7 @@ class Manifest:
     counts: Mapping[str, int]
     files: Mapping[str, int]
     provenance: Mapping[str, Any]
+    notes: Sequence[str] = ()
 
 
 def encoded(field_id: str) -> str:
@@ -190,6 +193,16 @@ def live_files(output: Path, stage: str, name: str) -> dict[str, Path]:
     return files
 
 
+def notes_of(output: Path, field_id: str, stages: Sequence[str]) -> list[tuple[str, str]]:
+    """What the live products of a field note: (stage, text), in order of the stages, each text once."""
+    told: dict[str, str] = {}
+    for stage in stages:
+        manifest = live_manifest(output, field_id, stage)
+        for text in manifest.notes if manifest is not None else ():
+            told.setdefault(text, stage)
+    return [(stage, text) for text, stage in told.items()]
+
+
 def generation_place(stage: str, field_id: str, generation: str) -> str:
     """Folder of a generation, relative to the output."""
     return f"{stage}/{encoded(field_id)}/{generation}"
@@ -224,6 +237,7 @@ def publish(
     provenance: Mapping[str, Any],
     empty: bool = False,
     counts: Mapping[str, int] | None = None,
+    notes: Sequence[str] = (),
 ) -> Manifest:
     """Make a generation the live product of a field's stage; its files must all be written.
 
@@ -251,6 +265,7 @@ def publish(
         counts=dict(counts or {}),
         files=files,
         provenance=provenance,
+        notes=tuple(notes),
     )
     write_json(_manifest_path(output, field_id, stage, fingerprint), asdict(manifest))
     return manifest

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from pipeline.errors import BadSurveyData, NoCoverage
 from pipeline.field import FieldImage, PixelBlock
 from pipeline.flags import PixelFlag, fatal, has
+from pipeline.notes import note
 from pipeline.scan.background import Mesh, cell_edges, measure_cells, smooth_mesh
 
 Float32 = npt.NDArray[np.float32]
@@ -96,7 +97,7 @@ def profile(
     NoCoverage
         If no band has a valid pixel.
     BadSurveyData
-        If one band has none while others do, or a band's pixels are all equal.
+        If one band has none while others do, unless the survey allows that, or a band's pixels are all equal.
     """
     ny, nx = field_image.shape
     bands = len(field_image.bands)
@@ -272,14 +273,21 @@ def _positive(noise: Float32) -> Float32:
 def _refuse_empty(field_image: FieldImage, extremes: npt.NDArray[np.float64]) -> None:
     name = field_image.field.field_id
     if not np.isfinite(extremes).any():
-        raise NoCoverage(f"field {name}: no valid pixel in any of the bands {', '.join(field_image.bands)}")
+        raise NoCoverage(
+            f"field {name}: no usable pixel in any of the bands {', '.join(field_image.bands)}: "
+            "each is without data, or fatally flagged by the survey's mask."
+        )
     for band, (low, high) in zip(field_image.bands, extremes, strict=True):
         paths = sorted(set(field_image.field.planes.get(band, {}).values()))
         where = f" ({', '.join(paths)})" if paths else ""
         if not np.isfinite(low):
+            unusable = f"band {band}{where} has no usable pixel (without data, or fatally flagged by the survey's mask)"
+            if field_image.may_lack_bands:
+                note(f"field {name}: {unusable}; its rows are flagged MISSING_BAND if the ensemble needs it.")
+                continue
             raise BadSurveyData(
-                f"field {name}: band {band}{where} has no valid pixel, while other bands have; "
-                "mend the file or leave the band out of the scan."
+                f"field {name}: {unusable}, while other bands have some; mend the file, "
+                'leave the band out of the scan, or set fields.missing_band = "empty" in the survey\'s TOML.'
             )
         if low == high:
             raise BadSurveyData(

@@ -41,7 +41,9 @@ of zero, negative or missing weight is NODATA. Without a noise plane every finit
 
 **Masks** are translated to `PixelFlag` names: `bits` gives bit numbers (0 is the lowest), or names that the
 header's `<plane_prefix><name>` keywords (`MP_SAT = 1`) turn into numbers; `codes` gives whole values. What is not
-named is ignored. `[bands.g] mask_bits` adds bits that belong to one band of a mask that all bands share.
+named is left out, and the scan says once a field what it was, unless `ignored` lists it: bits, plane names or codes
+that are known to say nothing about a pixel. `[bands.g] mask_bits` adds bits that belong to one band of a mask that
+all bands share.
 
 **Catalogue**: `[catalogue]` with `kind = "field"` (a template) or "survey" (Parquet file, folder of Parquet files,
 or a HATS catalogue, of which the rows of one field are read); see `CatalogueConfig`.
@@ -174,12 +176,15 @@ class MaskPlane(Plane):
         Start of the header keywords that give a named plane's bit number ("MP_").
     optional : list of str
         Named planes that a header may lack; any other one that it lacks is an error.
+    ignored : list of bit numbers, plane names or codes
+        Without a meaning here, and not worth a note. What a field's note said stays until its masks are made again.
     """
 
     bits: BitsOfFlag = Field(default_factory=dict)
     codes: CodesOfFlag = Field(default_factory=dict)
     plane_prefix: str = "MP_"
     optional: tuple[str, ...] = ()
+    ignored: Annotated[tuple[int | str, ...], BeforeValidator(_listed)] = ()
 
     _known = field_validator("bits", "codes")(_flags_known)
 

@@ -21,6 +21,7 @@ from pipeline.surveys import catalogues
 from pipeline.surveys.checks import celestial_wcs, check_same_grid, check_same_shape, has_pixels, weight_scale
 from pipeline.surveys.description import Band, SurveyConfig
 from pipeline.surveys.fields import FieldEntry, list_fields
+from pipeline.surveys.mask_check import check_masks
 from pipeline.surveys.paths import render, why_missing
 from pipeline.surveys.pixels import BandSource, BlockReader, MaskMeaning, mask_meaning
 from pipeline.surveys.zero_points import njy_per_value
@@ -166,8 +167,22 @@ class Survey:
             pixel_scale=pixel_scale(wcs),
             read=BlockReader(tuple(sources.get(band) for band in bands), shape),
             has_ivar=self.description.planes.noise is not None,
+            may_lack_bands=allow_empty,
             meta=self._meta(field, filled, pixel_scale(wcs)),
         )
+
+    def check_masks(self, field_image: FieldImage) -> None:
+        """Note what is odd about the mask planes of a field that this survey has opened; see `mask_check`.
+
+        Raises
+        ------
+        BadSurveyData
+            If a plane can't be read.
+        """
+        if isinstance(field_image.read, BlockReader):
+            sources = zip(field_image.bands, field_image.read.sources, strict=True)
+            named = {band: source for band, source in sources if source is not None}
+            check_masks(named, self.description, field_image.field.field_id)
 
     def detections(self, field: Field, field_image: FieldImage) -> catalogues.ExternalDetections:
         """The rows of the survey's own catalogue that lie on a field.
@@ -195,7 +210,8 @@ class Survey:
 
     def provenance(self) -> dict[str, Any]:
         """What pixels and masks depend on beside the files: the description without place, fields and catalogue."""
-        return self.description.model_dump(mode="json", exclude={"root", "reference", "catalogue"}) | {
+        left_out: Any = {"root": True, "reference": True, "catalogue": True, "planes": {"mask": {"ignored"}}}
+        return self.description.model_dump(mode="json", exclude=left_out) | {
             "fields": {"missing_band": self.description.fields.missing_band}
         }
 

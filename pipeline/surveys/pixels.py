@@ -33,8 +33,9 @@ class MaskMeaning:
         marked = np.arange(values.size) if self._zero_means() else np.flatnonzero(values)
         chosen = values[marked].astype(np.int64)
         found = np.zeros(chosen.shape, np.uint32)
+        raised = as_bits(chosen, stored.dtype.itemsize)
         for flag, bits in self.bits:
-            found[(chosen & bits) != 0] |= np.uint32(flag)
+            found[(raised & bits) != 0] |= np.uint32(flag)
         for flag, codes in self.codes:
             found[np.isin(chosen, codes)] |= np.uint32(flag)
         flat[marked] = found
@@ -135,6 +136,13 @@ class BlockReader:
                 ivar[index] = source.read_noise(y0, y1)
                 mask[index] = source.read_mask(y0, y1)
         return sealed_block(y0, image, ivar, mask)
+
+
+def as_bits(values: npt.NDArray[np.integer[Any]], itemsize: int | None = None) -> npt.NDArray[np.int64]:
+    """Stored integers as the bits that they are, int64: a negative one has no bits beyond its own `itemsize` bytes."""
+    width = 8 * (itemsize or values.dtype.itemsize)
+    wide: npt.NDArray[np.int64] = values.astype(np.int64)
+    return wide & ((1 << width) - 1) if width < 64 else wide
 
 
 def from_asinh(values: Float32, offset: float, softening: float) -> Float32:

@@ -56,7 +56,7 @@ def test_a_source_taller_than_the_memory_is_cut_with_a_warning(make_field):
     image[0, :, 30:34] += 100
     field = make_field(image)
     masks = find(field, MasksConfig(background_box="600 arcsec", bad_columns=False), 50)
-    with pytest.warns(RuntimeWarning, match="taller than"):
+    with pytest.warns(FieldWarning, match="taller than"):
         sources(field, masks, 64)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
