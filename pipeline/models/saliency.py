@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import ModelMismatch
-from pipeline.flags import FATAL_MASK
+from pipeline.flags import valid_pixels
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.layers import Network
 from pipeline.models.normalise import normalise
@@ -130,11 +130,7 @@ def ensemble_saliency(
     for start in range(0, len(image), _BATCH):
         rows = slice(start, start + _BATCH)
         pixels = np.asarray(image[rows], np.float32)
-        valid = np.isfinite(pixels)
-        if ivar is not None:
-            valid &= np.asarray(ivar[rows]) > 0
-        if mask is not None:
-            valid &= (np.asarray(mask[rows]).astype(np.uint32, copy=False) & FATAL_MASK) == 0
+        valid = valid_pixels(pixels, None if ivar is None else ivar[rows], None if mask is None else mask[rows])
         known, where = torch.from_numpy(np.where(valid, pixels, 0.0)).to(device), torch.from_numpy(valid).to(device)
         for member, share in zip(ensemble.members, _shares(ensemble), strict=True):
             order = [bands.index(band) for band in member.card.bands]
