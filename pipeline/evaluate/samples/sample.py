@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pipeline.catalogue.stamps import Stamp
 from pipeline.evaluate.config import Column
-from pipeline.flags import FATAL_MASK
+from pipeline.flags import valid_pixels
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,7 @@ class Part:
     @property
     def known(self) -> npt.NDArray[np.bool_]:
         """Which pixels (n, band, y, x) have data: finite, of positive weight and without a fatal flag."""
-        answer: npt.NDArray[np.bool_] = np.isfinite(self.image)
-        if self.ivar is not None:
-            answer &= self.ivar > 0
-        if self.mask is not None:
-            answer &= (self.mask & FATAL_MASK) == 0
-        return answer
+        return valid_pixels(self.image, self.ivar, self.mask)
 
 
 @dataclass(frozen=True)
