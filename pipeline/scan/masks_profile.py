@@ -159,7 +159,7 @@ def profile(
         (empty / area).astype(np.float32),
         peak,
         saturated > 0,
-        tuple(np.concatenate(parts) for parts in plateaus),
+        tuple(np.concatenate([np.empty(0, np.float32), *parts]) for parts in plateaus),
     )
 
 
