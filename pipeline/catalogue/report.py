@@ -116,7 +116,8 @@ def _field(
     reason = failure["reason"] if failure is not None else None
     shared = ("config", "survey", "software", "packages")
     provenance = {key: manifest.provenance[key] for key in shared if key in manifest.provenance} if manifest else {}
-    return FieldFacts(field_id, states, manifest is not None and manifest.empty, counts, reason), provenance
+    notes = tuple(text for _, text in products.notes_of(output, field_id, done))
+    return FieldFacts(field_id, states, manifest is not None and manifest.empty, counts, reason, notes), provenance
 
 
 def _histogram(output: Path) -> ScoreHistogram:

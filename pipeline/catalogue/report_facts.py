@@ -15,13 +15,16 @@ from pipeline.catalogue.purity import PurityRow
 
 @dataclass(frozen=True)
 class FieldFacts:
-    """One field: states of its stages in order of `STAGES` ("done", "failed" or "-"), its counts, why it failed."""
+    """One field: states of its stages in order of `STAGES` ("done", "failed" or "-"), its counts, why it failed, and
+    what is odd about it though it went on.
+    """
 
     field_id: str
     states: tuple[str, ...]
     empty: bool
     counts: Mapping[str, int]
     reason: str | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ def page(facts: ReportFacts) -> str:
     body = [
         _header(facts),
         _failures(facts.fields),
+        _notes(facts.fields),
         _candidates(facts),
         _scores(facts.scores),
         _purity(facts.purity),
@@ -76,6 +77,14 @@ def _failures(fields: Sequence[FieldFacts]) -> str:
         f'<section class="warning"><h2>Failed fields</h2><ul>{items}</ul>{_rest(len(rows))}'
         "<p>Mend the input, then <code>lensscan field SCAN.toml FIELD</code>.</p></section>"
     )
+
+
+def _notes(fields: Sequence[FieldFacts]) -> str:
+    rows = [(field.field_id, text) for field in fields for text in field.notes]
+    if not rows:
+        return ""
+    items = "".join(f"<li><b>{escape(name)}</b>: {escape(text)}</li>" for name, text in rows[:MOST_FIELDS])
+    return f"<section><h2>Notes on fields</h2><ul>{items}</ul>{_rest(len(rows))}</section>"
 
 
 def _failed_stage(field: FieldFacts) -> str:

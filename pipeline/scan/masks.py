@@ -67,7 +67,7 @@ def find(field_image: FieldImage, config: MasksConfig, memory_mb: float) -> Fiel
     NoCoverage
         If no band has a valid pixel.
     BadSurveyData
-        If one band has none while others do, or all its pixels are equal.
+        If one band has none while others do, unless the survey allows that, or all its pixels are equal.
     """
     scale = field_image.pixel_scale
     measured = profile(
@@ -108,7 +108,7 @@ def calibrated(field_image: FieldImage, masks: FieldMasks, y0: int, y1: int) -> 
     Returns
     -------
     PixelBlock
-        NaN, `ivar` 0 and NODATA where there is no data, as read.
+        NaN, `ivar` 0 and NODATA where there is no data, as read, and throughout a band without a usable pixel.
     """
     block = field_image.read(y0, y1)
     image, ivar, mask = block.image, block.ivar, block.mask
@@ -118,6 +118,9 @@ def calibrated(field_image: FieldImage, masks: FieldMasks, y0: int, y1: int) -> 
             noise = masks.noise.band_rows(band, y0, y1)
             # A field without weights has ivar 1 where there is data and 0 elsewhere.
             ivar[band] /= noise * noise
+        if np.isnan(masks.background.values[band]).any():
+            # No pixel of the band could be used, so there is no background to take away: it has no data.
+            ivar[band], mask[band] = 0.0, mask[band] | np.uint32(PixelFlag.NODATA)
     mask |= masks.found.rows(y0, y1)
     return PixelBlock(y0, image, ivar, mask)
 

@@ -181,3 +181,13 @@ def test_the_outline_is_as_long_as_a_loop_counts() -> None:
     bad = {(y, x) for y, x in np.argwhere(mask[0])}
     expected = sum((y + dy, x + dx) not in bad for y, x in bad for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)))
     assert sum(int(number) for number in re.findall(r"[hv](\d+)", fatal_outline(mask))) == expected
+
+
+def test_what_is_odd_about_a_field_stands_on_the_page(scan: Path, tmp_path: Path) -> None:
+    generation = products.new_generation(scan, "masks", "A/1", "m1")
+    told = {"rows": 0, "provenance": {}, "notes": ["mask <r>: bits 9 (3 px) mean nothing"]}
+    products.publish(scan, field_id="A/1", stage="masks", fingerprint="m1", generation=generation, **told)
+    text = write_report(scan, tmp_path / "page.html").read_text()
+    Page(text)
+    assert "Notes on fields" in text
+    assert "mask &lt;r&gt;: bits 9 (3 px) mean nothing" in text

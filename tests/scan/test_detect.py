@@ -10,6 +10,8 @@ from scipy.spatial import cKDTree
 from pipeline.errors import BadSurveyData
 from pipeline.flags import PixelFlag
 from pipeline.geometry import to_sky
+from pipeline.notes import FieldWarning, listening
+from pipeline.scan import detect_sources
 from pipeline.scan.detect import detect, grid
 from pipeline.scan.detect_ids import inherited_ids, spatial_index, unique_ids
 from pipeline.scan.detect_sources import smoothed_stack
@@ -209,3 +211,31 @@ def test_the_spatial_index_is_cdshealpix_at_depth_29():
     assert (index >= 0).all()
     assert (index < 12 * 4**29).all()
     assert spatial_index(np.zeros(0), np.zeros(0)).shape == (0,)
+
+
+@pytest.fixture
+def small_sep():
+    """sep with room for 2,000 pixels of a region, so that a small one is too much."""
+    before = sep.get_extract_pixstack()
+    sep.set_extract_pixstack(2000)
+    yield
+    sep.set_extract_pixstack(before)
+
+
+def test_what_stands_out_of_a_region_too_large_for_sep_is_found_and_the_region_told_once(small_sep):
+    yy, xx = np.mgrid[0:122, 0:122]
+    places = [(40.0, 50.0), (75.0, 44.0), (60.0, 84.0)]
+    region = np.where(np.maximum(abs(yy - 60), abs(xx - 60)) <= 40, 18.0, 0.0)
+    region += sum(np.where(region > 0, 200 * np.exp(-((xx - x) ** 2 + (yy - y) ** 2) / 8), 0) for x, y in places)
+    with listening() as heard:
+        found = detect_sources._taken_apart(region.astype(np.float32), DetectConfig(), 5.0)
+    np.testing.assert_allclose(sorted(found), sorted(places), atol=0.01)
+    assert len(heard) == 1
+    assert "6,561 connected pixels are above 5 times the noise" in heard[0]
+
+
+def test_a_large_region_that_nothing_stands_out_of_is_one_source(small_sep):
+    flat = np.zeros((102, 102), np.float32)
+    flat[1:-1, 1:-1] = 1000.0
+    with pytest.warns(FieldWarning, match="10,000 connected pixels"):
+        assert detect_sources._taken_apart(flat, DetectConfig(), 5.0) == [(50.5, 50.5)]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.notes import FieldWarning
 from pipeline.scan import detect_sources
 from pipeline.scan.masks import find
 from pipeline.scan_config import DetectConfig, MasksConfig
