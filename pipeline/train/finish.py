@@ -15,6 +15,7 @@ from pipeline.provenance import fingerprint
 from pipeline.train.config import TrainConfig
 from pipeline.train.data import Stamps
 from pipeline.train.loop import Trained
+from pipeline.train.maps import map_figures
 
 
 def finish(
@@ -72,7 +73,7 @@ def finish(
         training_fingerprint=training_fingerprint(config, stamps, unlabelled),
         licence=config.package.licence,
         reference=config.package.reference,
-        metrics=_measure(trained, validation, ~fitted, calibration, sample),
+        metrics=(*_measure(trained, validation, ~fitted, calibration, sample), *_of_maps(config, trained, validation)),
         notes=config.package.notes,
     )
     save_package(folder, card, trained.network, calibration)
@@ -88,6 +89,15 @@ def training_fingerprint(config: TrainConfig, stamps: Stamps, unlabelled: Stamps
 def _length(config: TrainConfig) -> str:
     wanted = config.optimiser
     return f"{wanted.epochs:g} epochs" if wanted.steps is None else f"{wanted.steps:,} steps of {wanted.batch}"
+
+
+def _of_maps(config: TrainConfig, trained: Trained, validation: Stamps) -> tuple[Metric, ...]:
+    """Figures of the maps, where the network learned to draw any."""
+    if validation.maps is None:
+        return ()
+    sample = f"{len(validation):,} validation stamps ({int(validation.lens.sum()):,} lenses)"
+    figures = map_figures(trained.network, validation, config)
+    return tuple(Metric(name=name, value=round(value, 4), sample=sample) for name, value in figures.items())
 
 
 def _measure(
