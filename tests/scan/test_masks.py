@@ -248,12 +248,12 @@ def test_calibrated_rows_are_whole_whichever_are_asked_for(make_sky, make_field)
 
 
 def test_a_field_without_a_pixel_has_no_coverage(make_field):
-    with pytest.raises(NoCoverage, match="no valid pixel in any"):
+    with pytest.raises(NoCoverage, match="no usable pixel in any"):
         find(make_field(np.full((2, 50, 50), np.nan)), MasksConfig(), 100)
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(np.nan, "band r has no valid pixel"), (0.0, "every valid pixel of band r")]
+    ("value", "words"), [(np.nan, "band r has no usable pixel"), (0.0, "every valid pixel of band r")]
 )
 def test_a_band_without_a_sky_is_bad_data(make_sky, make_field, value, words):
     image, _ = make_sky(bands=2)
