@@ -1,0 +1,1 @@
+"""What artefacts, gaps and edges do to what is found."""
