@@ -93,10 +93,12 @@ class Stem(nn.Module):
         rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype)
         columns = torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype)
         radius = (rows[:, None].square() + columns[None, :].square()).sqrt()
+        far = radius.expand(x.shape[0], 1, height, width)
         seen, told = x[:, : x.shape[1] - self.masks], x[:, x.shape[1] - self.masks :]
-        seen = torch.cat([seen, radius.expand(x.shape[0], 1, height, width)], dim=1)
-        folded = nn.functional.pixel_unshuffle(seen, 2).contiguous(memory_format=torch.channels_last)
-        gathered = self.convolve(folded)
+        if self.masks:
+            far = far * told.mean(1, keepdim=True)
+        folded = nn.functional.pixel_unshuffle(torch.cat([seen, far], 1), 2)
+        gathered = self.convolve(folded.contiguous(memory_format=torch.channels_last))
         if self.masks:
             gathered = gathered * _whole_over_valid(told).to(gathered.dtype)
         answer: Tensor = torch.relu(self.norm(gathered))

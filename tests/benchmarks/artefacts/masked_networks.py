@@ -44,12 +44,12 @@ def varied(name: str, pools: Path, steps: int, seed: int) -> TrainConfig:
     validity, masks, augment = VARIANTS[name]
     base = load(TrainConfig, find("ground-hosts", "training"))
     sources: list[dict[str, Any]] = [
-        {"kind": "pools", "pattern": f"{pools}/train/pool-*.npz", "limit": 24000},
-        {"kind": "pools", "pattern": f"{pools}/weak/pool-*.npz", "limit": 8000, "weight": 0.5},
-        {"kind": "pools", "pattern": f"{pools}/faint/pool-*.npz", "limit": 6000},
+        {"kind": "pools", "pattern": f"{pools}/train/pool-*.npz", "limit": 16000},
+        {"kind": "pools", "pattern": f"{pools}/weak/pool-*.npz", "limit": 6000, "weight": 0.5},
+        {"kind": "pools", "pattern": f"{pools}/faint/pool-*.npz", "limit": 4000},
     ]
     data = DataConfig.model_validate(
-        {"train": sources, "validation": [f"{pools}/validation/pool-*.npz"], "validation_limit": 3000}
+        {"train": sources, "validation": [f"{pools}/validation/pool-*.npz"], "validation_limit": 1500}
     )
     return base.model_copy(
         update={
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/masked"))
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2])
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=500)
     options = parser.parse_args()
     for seed in options.seeds:
         for name in options.only:
