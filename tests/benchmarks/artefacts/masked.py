@@ -5,7 +5,7 @@
 How a network is best told what is invalid, trained at equal cost in every way there is, and compared:
 
     python tests/benchmarks/artefacts/masked_networks.py --pools runs/pools --out runs/masked
-    python tests/benchmarks/artefacts/masked.py --ensembles runs/masked/*.toml --others 6000 --lenses 1200
+    python tests/benchmarks/artefacts/masked.py --ensembles runs/masked/*.toml --views 1 --dtype bfloat16
 
 Simulated stamps without artefacts of their own get a gap of 2 to 6 arcsec at any angle, the nearest pixels at a given
 distance from the centre or (`touching`) at half to one and a half Einstein radii, others at those of the lenses; in
