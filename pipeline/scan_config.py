@@ -95,12 +95,17 @@ class CutoutsConfig(StrictModel):
 
 
 class ScoreConfig(StrictModel):
-    """How a shard goes through the ensemble."""
+    """How a shard goes through the ensemble.
+
+    A band counts as lost where less than `min_valid_fraction` of its pixels or none near the centre is valid. A member
+    scores a stamp that has lost at most `max_lost_bands` of its bands, but not all of them, from those that are left.
+    """
 
     batch: int = Field(256, ge=1)
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     min_valid_fraction: float = Field(0.5, ge=0, le=1)
+    max_lost_bands: int = Field(1, ge=0)
 
 
 class VetConfig(StrictModel):

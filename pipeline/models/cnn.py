@@ -20,11 +20,13 @@ class Cnn(Network):
         Features of the first block; the second and third have two and three times as many.
     dropout : float
         Share of hidden features dropped in training.
+    masks : int
+        Number of the last channels that the first convolution is renormalised by (`Stem`).
     """
 
-    def __init__(self, channels: int, width: int = 24, dropout: float = 0.2) -> None:
+    def __init__(self, channels: int, width: int = 24, dropout: float = 0.2, masks: int = 0) -> None:
         super().__init__()
-        self.stem = Stem(channels, width)
+        self.stem = Stem(channels, width, masks)
         widths = (width, width, 2 * width, 3 * width)
         self.blocks = nn.Sequential(
             *(

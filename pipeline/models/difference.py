@@ -13,8 +13,8 @@ def colour_difference(
 
     An old galaxy has one colour, so its light goes, whatever its shape, and what is bluer stays: RingFinder's
     g - alpha i (Gavazzi et al. 2014, ApJ 785, 144, equation 1), here with alpha from the flux ratio of the
-    core. It doesn't depend on the gains of the bands. Where seeing differs between bands a ring is left about
-    a bright core.
+    core, over pixels that are valid in both. It doesn't depend on the gains of the bands. Where seeing differs
+    between bands a ring is left about a bright core.
 
     Parameters
     ----------
@@ -35,7 +35,11 @@ def colour_difference(
     noise : float32 (n, band - 1, 1, 1)
     """
     y, x = known.shape[-2] // 2, known.shape[-1] // 2
-    core = known[..., max(y - radius, 0) : y + radius, max(x - radius, 0) : x + radius].sum((-2, -1), keepdim=True)
-    ratio = (core[:, :-1] / core[:, -1:].clamp_min(1e-12)).clamp(0.0, largest)
-    left = torch.where(valid[:, :-1] & valid[:, -1:], known[:, :-1] - ratio * known[:, -1:], 0.0)
+    core = (..., slice(max(y - radius, 0), y + radius), slice(max(x - radius, 0), x + radius))
+    both = valid[:, :-1] & valid[:, -1:]
+    light, last = (
+        torch.where(both[core], part[core], 0.0).sum((-2, -1), keepdim=True) for part in (known[:, :-1], known[:, -1:])
+    )
+    ratio = (light / last.clamp_min(1e-12)).clamp(0.0, largest)
+    left = torch.where(both, known[:, :-1] - ratio * known[:, -1:], 0.0)
     return left, (sigma[:, :-1].square() + (ratio * sigma[:, -1:]).square()).sqrt()

@@ -84,10 +84,24 @@ class Stem(nn.Module):
     Folding (space to depth) halves the grid without throwing pixels away, and costs a quarter of a
     convolution at full resolution. The distance channel tells the network where the deflector is, which
     average pooling would otherwise forget.
+
+    Parameters
+    ----------
+    channels, width : int
+        Of the input and of the answer.
+    masks : int
+        Number of the input's last channels that are validity, 1 or a share where there is data and 0 where there is
+        none, and that the convolution is renormalised by: what it gathers from valid pixels is scaled up to a whole
+        window, and is 0 where the window has none (partial convolution: Liu et al. 2018, ECCV, 11215, 89). 0: they
+        are read like all others.
     """
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, masks: int = 0) -> None:
         super().__init__()
+        if not 0 <= masks < channels:
+            raise ValueError(f"{masks} of {channels} channels can't be masks")
+        self.masks = masks
+        channels -= masks
         self.convolve = nn.Conv2d(4 * (channels + 1), width, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(width)
 
@@ -99,10 +113,26 @@ class Stem(nn.Module):
         rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype)
         columns = torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype)
         radius = (rows[:, None].square() + columns[None, :].square()).sqrt()
-        x = torch.cat([x, radius.expand(x.shape[0], 1, height, width)], dim=1)
-        folded = nn.functional.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
-        answer: Tensor = torch.relu(self.norm(self.convolve(folded)))
+        far = radius.expand(x.shape[0], 1, height, width)
+        seen, told = x[:, : x.shape[1] - self.masks], x[:, x.shape[1] - self.masks :]
+        if self.masks:
+            far = far * told.mean(1, keepdim=True)
+        folded = nn.functional.pixel_unshuffle(torch.cat([seen, far], 1), 2)
+        gathered = self.convolve(folded.contiguous(memory_format=torch.channels_last))
+        if self.masks:
+            gathered = gathered * _whole_over_valid(told).to(gathered.dtype)
+        answer: Tensor = torch.relu(self.norm(gathered))
         return answer
+
+
+def _whole_over_valid(told: Tensor) -> Tensor:
+    """By what each 3 x 3 window of 2 x 2 px is scaled up, float32 (n, 1, y/2, x/2); 0 where nothing in it is valid.
+
+    Beyond the edge of the stamp counts for nothing, in the window and in the whole of it alike.
+    """
+    valid = nn.functional.avg_pool2d(told.float().mean(1, keepdim=True), 2)
+    share = nn.functional.avg_pool2d(valid, 3, 1, 1, count_include_pad=False)
+    return torch.where(share > 0, 1 / share.clamp_min(1e-3), 0.0)
 
 
 class Head(Classifier):

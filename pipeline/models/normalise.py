@@ -21,7 +21,7 @@ _LOWER_SIGMA = 0.15865525393145707
 class NormalisationConfig(StrictModel):
     """How stamps become channels, unless another `kind` is named.
 
-    `adaptive_asinh` gives two stretches of each band and a channel of validity:
+    `adaptive_asinh` gives two stretches of each band and what is known of their validity:
 
     1. faint: asinh(x / (noise_softening * sigma)) / (10 asinh(1 / noise_softening)) of each band in units of
        its own noise, so that the gain of a band drops out;
@@ -49,6 +49,9 @@ class NormalisationConfig(StrictModel):
         Half the side of the square that the core's colour is measured in.
     largest_ratio : float
         A core is taken for at most this many times as bright in a band as in the last one; beyond, it is noise.
+    validity : "share", "bands" or "none"
+        How a network is told which pixels are valid: by one channel, the share of bands that are; by one channel a
+        band; or not at all, so that a gap is a patch at the background's level.
     """
 
     kind: Literal["adaptive_asinh"] = "adaptive_asinh"
@@ -60,14 +63,28 @@ class NormalisationConfig(StrictModel):
     difference: bool = False
     core: Arcsec = Field("0.9 arcsec", validate_default=True)
     largest_ratio: float = Field(3.0, gt=0)
+    validity: Literal["share", "bands", "none"] = "share"
 
     def channels(self, bands: int) -> int:
         """How many channels `normalise` makes of a number of bands."""
         return len(self.groups(bands))
 
+    @property
+    def blank_where_invalid(self) -> bool:
+        """Whether an invalid pixel reads as blank sky, so that a network can do without a band: 0 is the background."""
+        return True
+
+    def identity(self) -> dict[str, Any]:
+        """What of it a fingerprint is made of; a key that packages are older than counts from its default on."""
+        values = self.model_dump()
+        if self.validity == "share":
+            del values["validity"]
+        return values
+
     def groups(self, bands: int) -> tuple[int, ...]:
         """What each channel is: 0 a faint stretch, 1 a bright one, 2 validity, 3 a colour difference."""
-        return (*[0] * bands, *[1] * bands, *[3] * (bands - 1 if self.difference else 0), 2)
+        told = {"share": 1, "bands": bands, "none": 0}[self.validity]
+        return (*[0] * bands, *[1] * bands, *[3] * (bands - 1 if self.difference else 0), *[2] * told)
 
 
 class MinMaxConfig(StrictModel):
@@ -81,6 +98,15 @@ class MinMaxConfig(StrictModel):
     def channels(self, bands: int) -> int:
         """One for each band."""
         return bands
+
+    @property
+    def blank_where_invalid(self) -> bool:
+        """Whether an invalid pixel reads as blank sky: 0 is the darkest pixel, far below the sky."""
+        return False
+
+    def identity(self) -> dict[str, Any]:
+        """What of it a fingerprint is made of."""
+        return self.model_dump()
 
     def groups(self, bands: int) -> tuple[int, ...]:
         """All of one kind."""
@@ -159,7 +185,8 @@ def adaptive_asinh(image: Tensor, valid: Tensor, config: NormalisationConfig, pi
     -------
     float32 (n, config.channels(band), y, x)
         Faint stretch of each band, bright stretch of each band, colour differences where asked for (all 0 at
-        invalid pixels), share of bands that are valid at the pixel. A stamp without a valid pixel is all 0.
+        invalid pixels), and validity: the share of bands that are valid at the pixel, or 1 and 0 for each band, or
+        nothing. A stamp without a valid pixel is all 0.
     """
     known = torch.where(valid, image, 0.0)
     background, sigma = _frame_statistics(known, valid, max(2, round(config.frame / pixel_scale)))
@@ -175,7 +202,11 @@ def adaptive_asinh(image: Tensor, valid: Tensor, config: NormalisationConfig, pi
         stretched.append(
             _asinh(left / (config.noise_softening * noise)).div_(10 * math.asinh(1 / config.noise_softening))
         )
-    return torch.cat([*stretched, valid.float().mean(1, keepdim=True)], dim=1)
+    if config.validity == "share":
+        stretched.append(valid.float().mean(1, keepdim=True))
+    elif config.validity == "bands":
+        stretched.append(valid.float())
+    return torch.cat(stretched, dim=1)
 
 
 def _frame_statistics(known: Tensor, valid: Tensor, width: int) -> tuple[Tensor, Tensor]:

@@ -153,7 +153,7 @@ class ModelPackage:
             "bands": card.bands,
             "pixel_scale": card.pixel_scale,
             "size_pix": card.size_pix,
-            "normalisation": card.normalisation.model_dump(),
+            "normalisation": card.normalisation.identity(),
             "weights": self.weights_sha256,
         }
 

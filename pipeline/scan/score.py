@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import ConfigError, ModelMismatch
-from pipeline.flags import FATAL_MASK
+from pipeline.flags import valid_pixels
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.familiarity import Familiarity
 from pipeline.models.normalise import Normalisation, normalise
@@ -87,9 +87,11 @@ def ask_members(
     A logit is the mean over the ensemble's views of the stamp, a distance that of the upright one.
 
     A pixel counts as valid in a band where it is finite, its `ivar` is positive and no fatal flag lies on
-    it. A stamp has no score from a member (NaN) if, on the member's own grid, some band has fewer valid
-    pixels than `config.min_valid_fraction` of those that the cutout covers, some band has none near the
-    centre, or some band is one constant.
+    it. A band is lost if, on the member's own grid, fewer of its pixels are valid than
+    `config.min_valid_fraction` of those that the cutout covers, none is near the centre, or it is one
+    constant. The member sees a lost band as missing, as the `dropout_share` of its training has shown it. Where
+    more bands than `config.max_lost_bands` are lost, or all of them, or one of a member whose normalisation
+    doesn't make it blank sky, the stamp has no score from the member (NaN).
 
     What is in a batch depends on the cutouts of this call alone: batches have a fixed size, the last one
     padded, nothing is autotuned and the number of threads is the caller's, so that the same call gives the
@@ -195,18 +197,20 @@ def _prepare(
         part = slice(start, start + step)
         some, known = pixels[part, order], valid[part, order]
         image, kept, covered = resample(some, known, pixel_scale, wanted.size, wanted.pixel_scale)
-        channels[part] = normalise(image, kept, wanted.normalisation, wanted.pixel_scale)
-        varied = (some.where(known, -torch.inf).amax((-2, -1)) > some.where(known, torch.inf).amin((-2, -1))).all(1)
-        scorable[part] = _enough(kept, covered, wanted, config) & varied
+        varied = some.where(known, -torch.inf).amax((-2, -1)) > some.where(known, torch.inf).amin((-2, -1))
+        usable = varied & _enough(kept, covered, wanted, config)
+        channels[part] = normalise(image, kept & usable[..., None, None], wanted.normalisation, wanted.pixel_scale)
+        may_lose = min(config.max_lost_bands, len(order) - 1) if wanted.normalisation.blank_where_invalid else 0
+        scorable[part] = (~usable).sum(1) <= may_lose
     return channels, scorable
 
 
 def _enough(kept: Tensor, covered: Tensor, wanted: _Input, config: ScoreConfig) -> Tensor:
-    """Whether each stamp has enough valid pixels, in the centre too, in every band; bool (n,)."""
-    fraction = (kept.sum((-2, -1)) / covered.sum().clamp_min(1)).amin(1)
+    """Whether each band of each stamp has enough valid pixels, in the centre too; bool (n, band)."""
+    fraction = kept.sum((-2, -1)) / covered.sum().clamp_min(1)
     reach = max(1, round(_CENTRE / wanted.pixel_scale))
     middle = slice(wanted.size // 2 - reach, wanted.size // 2 + reach)
-    centre = kept[:, :, middle, middle].flatten(2).any(2).all(1)
+    centre = kept[:, :, middle, middle].flatten(2).any(2)
     return (fraction >= config.min_valid_fraction) & centre
 
 
@@ -261,11 +265,9 @@ def _batches(
         pixels = np.zeros(shape, dtype=np.float32)
         valid = np.zeros(shape, dtype=np.bool_)
         pixels[:count] = image[rows]
-        valid[:count] = np.isfinite(pixels[:count])
-        if ivar is not None:
-            valid[:count] &= np.asarray(ivar[rows]) > 0
-        if mask is not None:
-            valid[:count] &= (np.asarray(mask[rows]).astype(np.uint32, copy=False) & FATAL_MASK) == 0
+        valid[:count] = valid_pixels(
+            pixels[:count], None if ivar is None else ivar[rows], None if mask is None else mask[rows]
+        )
         yield rows, torch.from_numpy(pixels), torch.from_numpy(valid)
 
 

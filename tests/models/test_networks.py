@@ -10,6 +10,7 @@ from torch import nn
 
 from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.models import build
+from pipeline.models.layers import Stem
 from pipeline.models.transformer import Block, positions, tokens_of
 
 
@@ -102,3 +103,41 @@ def test_no_depthwise_convolution_of_an_efficientnet_has_a_stride_as_their_gradi
     layers = [layer for layer in build("efficientnet", 7, {}).modules() if isinstance(layer, nn.Conv2d)]
     assert {layer.stride for layer in layers if layer.groups > 1} == {(1, 1)}
     assert sum(layer.stride == (2, 2) for layer in layers) == 3
+
+
+def stems(masks: int) -> tuple[Stem, Stem]:
+    """A stem that is renormalised by its last channel, and one without that channel and with the same weights."""
+    torch.manual_seed(8)
+    masked, plain = Stem(3 + masks, 8, masks).eval(), Stem(3, 8).eval()
+    plain.load_state_dict(masked.state_dict())
+    return masked, plain
+
+
+def test_a_renormalised_stem_is_a_plain_one_where_everything_is_valid():
+    masked, plain = stems(masks=1)
+    image = torch.randn(2, 3, 16, 16)
+    assert torch.allclose(masked(torch.cat([image, torch.ones(2, 1, 16, 16)], 1)), plain(image), atol=1e-6)
+
+
+def test_a_renormalised_stem_scales_what_it_sees_up_to_a_whole_window_and_answers_nothing_from_nothing():
+    masked, plain = stems(masks=1)
+    image, told = torch.randn(1, 3, 16, 16), torch.ones(1, 1, 16, 16)
+    image[..., 4:] = 0
+    told[..., 4:] = 0
+    with torch.no_grad():
+        gathered = plain.convolve(torch.nn.functional.pixel_unshuffle(_with_radius(image) * told, 2))
+        answer = masked(torch.cat([image, told], 1))
+    # A window has three columns of 2 x 2 px: about the last valid one two of them are valid, about the next one is.
+    expected = torch.relu(plain.norm(gathered * torch.tensor([1, 1.5, 3, 0, 0, 0, 0, 0])))
+    assert torch.allclose(answer, expected, atol=1e-5)
+
+
+def _with_radius(image: torch.Tensor) -> torch.Tensor:
+    line = torch.linspace(-1, 1, image.shape[-1])
+    return torch.cat([image, (line[:, None] ** 2 + line**2).sqrt().expand(len(image), 1, -1, -1)], 1)
+
+
+@pytest.mark.parametrize("masks", [-1, 3])
+def test_a_stem_of_masks_alone_is_refused(masks: int):
+    with pytest.raises(ValueError, match="of 3 channels can't be masks"):
+        Stem(3, 8, masks)

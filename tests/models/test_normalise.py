@@ -175,3 +175,30 @@ def test_a_difference_with_an_invalid_band_is_zero():
     image, valid = stamps(), everywhere(stamps())
     valid[:, 2, :, :20] = False
     assert float(normalise(image, valid, config, 0.3)[:, 6:8, :, :20].abs().max()) == 0
+
+
+def test_a_galaxy_with_a_gap_through_its_core_in_one_band_still_vanishes_from_the_differences():
+    config = NormalisationConfig(difference=True)
+    image, valid = stamps(seed=5), everywhere(stamps())
+    valid[:, 2, 30:34] = False
+    left = normalise(image, valid, config, 0.3)[:, 6:8]
+    y, x = np.mgrid[:64, :64] - 31.5
+    ring = torch.from_numpy((np.hypot(x, y) < 8) & (np.hypot(x, y) > 4)) & valid[0, 2]
+    assert float(left[..., ring].mean((0, 2)).abs().max()) < 0.02
+
+
+@pytest.mark.parametrize(("validity", "told"), [("share", 1), ("bands", 3), ("none", 0)])
+def test_validity_is_told_as_the_share_of_bands_or_band_by_band_or_not(validity: str, told: int):
+    config = NormalisationConfig(validity=validity)
+    image, valid = stamps(), everywhere(stamps())
+    valid[:, 1, 10:20, 30:40] = False
+    channels = normalise(image, valid, config, 0.3)
+    assert channels.shape[1] == config.channels(3) == 6 + told
+    assert torch.equal(channels[:, :6], normalise(image, valid, CONFIG, 0.3)[:, :6])
+    expected = {"share": valid.float().mean(1, keepdim=True), "bands": valid.float(), "none": image[:, :0]}
+    assert torch.equal(channels[:, 6:], expected[validity])
+
+
+def test_how_validity_is_told_counts_in_a_fingerprint_unless_it_is_as_it_was_before_there_was_a_choice():
+    assert "validity" not in CONFIG.identity()
+    assert NormalisationConfig(validity="bands").identity() == {**CONFIG.identity(), "validity": "bands"}

@@ -15,6 +15,7 @@ from pipeline.models import build
 from pipeline.models.calibration import Calibration
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.familiarity import Familiarity
+from pipeline.models.normalise import MinMaxConfig
 from pipeline.models.package import ModelCard, ModelPackage
 from pipeline.scan.score import ask_members, score_cutouts
 from pipeline.scan_config import ScoreConfig
@@ -123,26 +124,82 @@ def test_no_stamps_give_no_rows(ensemble: Ensemble):
     assert score(cutouts(0), ensemble).shape == (0, 3)
 
 
-@pytest.mark.parametrize("why", ["band of NaN", "zero weights", "flagged", "constant band", "no centre", "mostly gone"])
-def test_what_cannot_be_scored_is_nan_and_leaves_the_rest(ensemble: Ensemble, why: str):
+LOST = ["band of NaN", "zero weights", "flagged", "constant band", "no centre", "mostly gone"]
+
+
+def lose(why: str, row: int, band: int, image: np.ndarray, ivar: np.ndarray, mask: np.ndarray) -> None:
+    if why == "band of NaN":
+        image[row, band] = np.nan
+    elif why == "zero weights":
+        ivar[row, band] = 0
+    elif why == "flagged":
+        mask[row, band] = mask_value(PixelFlag.TRAIL, found=True)
+    elif why == "constant band":
+        image[row, band] = 0.0
+    elif why == "no centre":
+        image[row, band, 30:48, 30:48] = np.nan
+    else:
+        image[row, band, :, :45] = np.nan
+
+
+@pytest.mark.parametrize("why", LOST)
+def test_a_stamp_that_has_lost_one_band_is_scored_as_if_the_band_were_missing(ensemble: Ensemble, why: str):
     image = cutouts(3)
     ivar = np.ones_like(image)
     mask = np.zeros(image.shape, np.uint32)
-    if why == "band of NaN":
-        image[1, 2] = np.nan
-    elif why == "zero weights":
-        ivar[1, 0] = 0
-    elif why == "flagged":
-        mask[1, 1] = mask_value(PixelFlag.TRAIL, found=True)
-    elif why == "constant band":
-        image[1, 0] = 0.0
-    elif why == "no centre":
-        image[1, 0, 30:48, 30:48] = np.nan
-    else:
-        image[1, :, :, :45] = np.nan
+    missing = image.copy()
+    missing[1, 1] = np.nan
+    expected = score(missing, ensemble)
+    lose(why, 1, 1, image, ivar, mask)
+    logits = score(image, ensemble, ivar=ivar, mask=mask)
+    assert np.isfinite(logits).all()
+    np.testing.assert_array_equal(logits, expected)
+    assert (logits[1] != score(cutouts(3), ensemble)[1]).all()
+
+
+@pytest.mark.parametrize("why", LOST)
+def test_what_has_lost_more_bands_than_may_be_is_nan_and_leaves_the_rest(ensemble: Ensemble, why: str):
+    image = cutouts(3)
+    ivar = np.ones_like(image)
+    mask = np.zeros(image.shape, np.uint32)
+    lose(why, 1, 0, image, ivar, mask)
+    assert np.isnan(score(image, ensemble, ivar=ivar, mask=mask, max_lost_bands=0)[1]).all()
+    lose(why, 1, 2, image, ivar, mask)
     logits = score(image, ensemble, ivar=ivar, mask=mask)
     assert np.isnan(logits[1]).all()
     assert np.isfinite(logits[[0, 2]]).all()
+    assert np.isfinite(score(image, ensemble, ivar=ivar, mask=mask, max_lost_bands=2)).all()
+
+
+def test_a_stamp_that_is_all_gap_has_no_score_however_many_bands_may_be_lost(ensemble: Ensemble):
+    image = cutouts(2)
+    mask = np.zeros(image.shape, np.uint32)
+    mask[1] = mask_value(PixelFlag.CHIP_GAP, found=False)
+    logits = score(image, ensemble, mask=mask, max_lost_bands=9)
+    assert np.isnan(logits[1]).all()
+    assert np.isfinite(logits[0]).all()
+
+
+def test_a_member_of_one_band_needs_it():
+    only = Ensemble("one", (member("cnn", ("r",)),), (1.0,), "mean_log_odds")
+    image = cutouts(2)
+    image[1, 1] = np.nan
+    image[0, [0, 2]] = np.nan
+    logits = score(image, only)
+    assert np.isfinite(logits[0]).all()
+    assert np.isnan(logits[1]).all()
+
+
+def test_a_member_to_whom_an_invalid_pixel_is_the_darkest_needs_all_its_bands(ensemble: Ensemble):
+    first = ensemble.members[0]
+    network = build("cnn", 3, {"width": 8}).eval()
+    card = first.card.model_copy(update={"normalisation": MinMaxConfig(kind="min_max")})
+    darkest = replace(ensemble, members=(replace(first, card=card, network=network),), weights=(1.0,))
+    image = cutouts(2)
+    image[1, 2] = np.nan
+    logits = score(image, darkest)
+    assert np.isfinite(logits[0]).all()
+    assert np.isnan(logits[1]).all()
 
 
 def test_flags_that_are_not_fatal_change_nothing(ensemble: Ensemble):
