@@ -113,7 +113,8 @@ def ensemble_saliency(
     -------
     float32 (n, y, x)
         0 to 1, on the cutouts' grid: the weighted mean of maps that are 1 at each member's highest cell, 0 beyond
-        what a member reads. NaN throughout for a cutout that has no valid pixel in a band that some member reads.
+        what a member reads. NaN throughout for a cutout that has no valid pixel in any band that a member reads; a
+        band without one is missing, as it may be in the score.
 
     Raises
     ------
@@ -136,7 +137,7 @@ def ensemble_saliency(
             order = [bands.index(band) for band in member.card.bands]
             answer[rows] += share * _member(member, known[:, order], where[:, order], pixel_scale).cpu().numpy()
         seen: npt.NDArray[np.bool_] = np.logical_or.reduce(valid[:, used], axis=(2, 3))
-        answer[rows][~seen.all(axis=1)] = np.nan
+        answer[rows][~seen.any(axis=1)] = np.nan
     return answer
 
 

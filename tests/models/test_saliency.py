@@ -130,14 +130,18 @@ def test_a_saliency_comes_back_on_the_cutouts_own_grid(ground: Ensemble) -> None
     assert not fine[:10].any(), "beyond 19.2 arcsec no member reads"
 
 
-def test_a_band_without_a_valid_pixel_has_no_saliency_and_leaves_its_neighbours_theirs(ground: Ensemble) -> None:
+def test_a_stamp_without_a_valid_pixel_has_no_saliency_and_one_without_a_band_that_of_the_others(
+    ground: Ensemble,
+) -> None:
     image = np.stack([stamp(64, 0.3)[0]] * 3)
     image[1, 0] = np.nan
     mask = np.zeros(image.shape, np.uint32)
-    mask[2, 2] = int(PixelFlag.SATURATED) << 16
+    mask[2] = int(PixelFlag.SATURATED) << 16
     keys = {"pixel_scale": 0.3, "bands": BANDS, "ensemble": ground}
     found = ensemble_saliency(image, None, mask, **keys)
-    assert np.isnan(found[1:]).all()
+    assert np.isnan(found[2]).all()
+    assert found[1].max() > 0
+    assert not np.allclose(found[1], found[0], atol=0.05)
     np.testing.assert_allclose(found[0], ensemble_saliency(image[:1], None, None, **keys)[0], atol=1e-4)
 
 
