@@ -1,0 +1,1 @@
+"""How well the finders of artefacts do, against truth that they are not shown."""
