@@ -40,6 +40,7 @@ class MasksConfig(StrictModel):
     saturation: bool = True
     saturation_snr: float = Field(2000.0, gt=0)
     saturation_flatness: float = Field(0.88, gt=0, lt=1)
+    saturation_grow: Arcsec = Field("0.6 arcsec", validate_default=True)
     bleed_length: Arcsec = Field("3 arcsec", validate_default=True)
     bleed_reach: Arcsec = Field("30 arcsec", validate_default=True)
     trails: bool = True

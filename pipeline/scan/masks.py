@@ -73,7 +73,7 @@ def find(field_image: FieldImage, config: MasksConfig, memory_mb: float) -> Fiel
     measured = profile(
         field_image, max(config.background_box / scale, 8.0), config.saturation_snr, config.saturation_flatness
     )
-    levels = saturation_levels(measured)
+    levels = saturation_levels(field_image, measured)
     shapes = _shapes(field_image, measured, config)
     if config.bright_stars:
         shapes += bright_stars(measured, levels, config, scale)
@@ -162,7 +162,8 @@ def _pixel_flags(
     column_rows = max(4, round(config.bad_column_length / scale))
     bleed_rows = max(3, round(config.bleed_length / scale))
     bleed_reach = max(bleed_rows, round(config.bleed_reach / scale))
-    margin = max(RAY_MARGIN, PLATEAU_MARGIN + 2 * bleed_reach + bleed_rows, 2 * column_rows)
+    grow = max(1, round(config.saturation_grow / scale))
+    margin = max(RAY_MARGIN, PLATEAU_MARGIN + grow + 2 * bleed_reach + bleed_rows, 2 * column_rows)
     bottom = top + flags.shape[1]
     low, high = max(0, top - margin), min(ny, bottom + margin)
     block = field_image.read(low, high)
@@ -175,7 +176,7 @@ def _pixel_flags(
     for band in range(flags.shape[0]):
         if config.saturation and np.isfinite(levels[band]):
             hit = find_saturation(
-                excess[band], noise[band], float(levels[band]), config.saturation_flatness, bleed_rows, bleed_reach
+                excess[band], noise[band], float(levels[band]), config.saturation_flatness, bleed_rows, bleed_reach, grow
             )
             flags[band] |= hit[inner]
         if config.bad_columns:
