@@ -49,7 +49,7 @@ class MasksConfig(StrictModel):
     trail_half_width: Arcsec = Field("1 arcsec", validate_default=True)
     cosmic_rays: bool = True
     cosmic_ray_significance: float = Field(6.0, gt=0)
-    cosmic_ray_contrast: float = Field(5.0, gt=0)
+    cosmic_ray_sharpness: float = Field(1.25, ge=1)
     bad_columns: bool = True
     bad_column_significance: float = Field(6.0, gt=0)
     bad_column_length: Arcsec = Field("10 arcsec", validate_default=True)

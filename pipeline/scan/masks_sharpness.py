@@ -1,0 +1,81 @@
+"""How sharp a field's stars are: what came through the telescope, against which a cosmic ray is judged."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.field import FieldImage
+from pipeline.scan.masks_profile import FieldProfile
+
+Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+
+UNDERSAMPLED = 2.0
+"""The sharpness of a PSF of FWHM 2 pixels, which stands in where a field has neither stars nor a known seeing."""
+
+_STRIPES = 12
+_STRIPE_ROWS = 128
+_FAINTEST, _BRIGHTEST = 30.0, 0.5
+_LIT = 0.15
+_ENOUGH = 10
+_SHARP_END = 90.0
+
+
+def sharpness(field_image: FieldImage, profile: FieldProfile, levels: Float32) -> Float32:
+    """How many times a star's central pixel exceeds the mean of two neighbours on opposite sides of it.
+
+    The larger of the values along x and along y; its 90th percentile over the peaks of a dozen stripes of rows
+    that stand 30 times above the noise, since galaxies are smoother than stars and a share of the peaks are stars.
+    Peaks of which a neighbour has less than 0.15 of the light are left out: they may be cosmic rays, and no PSF
+    of FWHM over 2 pixels is so sharp. With fewer than ten peaks the seeing that the survey states is used, for a
+    Gaussian: 2^(4 / FWHM^2).
+
+    Parameters
+    ----------
+    field_image : FieldImage
+    profile : FieldProfile
+    levels : float32 (band,), nJy
+        Above half of which a peak may be saturated; NaN for none.
+
+    Returns
+    -------
+    float32 (band,)
+        At least 1; `UNDERSAMPLED` where nothing is known.
+    """
+    ny = field_image.shape[0]
+    bands = len(field_image.bands)
+    peaks: list[list[Float32]] = [[] for _ in range(bands)]
+    for top in np.unique(np.linspace(0, max(ny - _STRIPE_ROWS, 0), _STRIPES).astype(int)):
+        bottom = min(int(top) + _STRIPE_ROWS, ny)
+        image = field_image.read(int(top), bottom).image
+        for band in range(bands):
+            excess = image[band] - profile.background.band_rows(band, int(top), bottom)
+            faintest = _FAINTEST * profile.noise.band_rows(band, int(top), bottom)
+            peaks[band].append(_peaks(excess, faintest, _BRIGHTEST * levels[band]))
+    return np.array([_sharp_end(field_image, band, peaks[band]) for band in range(bands)], np.float32)
+
+
+def _peaks(excess: Float32, faintest: Float32, brightest: float) -> Float32:
+    """The sharpness of every peak of a stripe."""
+    if min(excess.shape) < 3:
+        return np.zeros(0, np.float32)
+    light = np.nan_to_num(excess, nan=0.0)
+    height = light[1:-1, 1:-1]
+    y, x = np.nonzero((height > faintest[1:-1, 1:-1]) & ~(height > brightest))
+    around = np.stack([light[y + 1 + dy, x + 1 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx])
+    height = height[y, x]
+    peak = (around.max(axis=0) <= height) & (around.min(axis=0) > _LIT * height)
+    # The eight are in rows from the lower left to the upper right: 1 and 6 are above and below, 3 and 4 beside.
+    weaker = np.minimum(around[1] + around[6], around[3] + around[4])[peak]
+    return np.asarray(2.0 * height[peak] / weaker, np.float32)
+
+
+def _sharp_end(field_image: FieldImage, band: int, peaks: list[Float32]) -> float:
+    known = np.concatenate(peaks)
+    if known.size >= _ENOUGH:
+        return float(np.percentile(known, _SHARP_END))
+    seeing = field_image.meta.get("seeing", {}).get(field_image.bands[band], 0.0)
+    if not seeing > 0:
+        return UNDERSAMPLED
+    return min(float(2.0 ** (4.0 / (seeing / field_image.pixel_scale) ** 2)), UNDERSAMPLED)
