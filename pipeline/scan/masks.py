@@ -75,7 +75,7 @@ def find(field_image: FieldImage, config: MasksConfig, memory_mb: float) -> Fiel
         field_image, max(config.background_box / scale, 8.0), config.saturation_snr, config.saturation_flatness
     )
     levels = saturation_levels(field_image, measured)
-    sharpest = config.cosmic_ray_sharpness * sharpness(field_image, measured, levels) if config.cosmic_rays else None
+    sharpest = config.cosmic_ray_sharpness * sharpness(field_image, measured, levels)
     shapes = _shapes(field_image, measured, config)
     if config.bright_stars:
         shapes += bright_stars(measured, levels, config, scale)
@@ -157,7 +157,7 @@ def _pixel_flags(
     config: MasksConfig,
     top: int,
     levels: Float32,
-    sharpest: Float32 | None,
+    sharpest: Float32,
 ) -> None:
     """Set the flags of the finders that look at pixels on rows `top`, ...; `flags` is changed."""
     ny = field_image.shape[0]
@@ -176,19 +176,22 @@ def _pixel_flags(
     for band in range(flags.shape[0]):
         excess[band] = block.image[band] - measured.background.band_rows(band, low, high)
         noise[band] = measured.noise.band_rows(band, low, high)
-    burnt = np.zeros(excess.shape, bool)
+    taken = np.zeros(excess.shape, bool)
     for band in range(flags.shape[0]):
         if config.saturation and np.isfinite(levels[band]):
             hit = find_saturation(
                 excess[band], noise[band], float(levels[band]), config.saturation_flatness, bleed_rows, bleed_reach, grow
             )
             flags[band] |= hit[inner]
-            burnt[band] = hit != 0
+            taken[band] = hit != 0
         if config.bad_columns:
-            bad = find_bad_columns(excess[band], noise[band], config.bad_column_significance, column_rows)
+            bad = find_bad_columns(
+                excess[band], noise[band], config.bad_column_significance, column_rows, float(sharpest[band])
+            )
+            taken[band] |= bad
             flags[band][bad[inner]] |= np.uint16(PixelFlag.BADCOLUMN)
-    if sharpest is not None:
-        rays = find_cosmic_rays(excess, noise, burnt, config.cosmic_ray_significance, sharpest)
+    if config.cosmic_rays:
+        rays = find_cosmic_rays(excess, noise, taken, config.cosmic_ray_significance, sharpest)
         flags[rays[:, inner]] |= np.uint16(PixelFlag.COSMIC_RAY)
 
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
+Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 _CLIP = 4.0
@@ -19,9 +20,17 @@ _STEPS = 32
 _BESIDE = 3
 """Pixels from a line to the sky beside it that it is compared with."""
 
+_AROUND = tuple(offset for offset in range(-12, 13) if abs(offset) > _BESIDE)
+"""Lines beside a line whose scatter tells the noise of a line where the noise map does not follow it."""
 
-def find_bad_columns(excess: Float32, noise: Float32, significance: float, length: int) -> Bool:
+_CLEAR = 2.0
+
+
+def find_bad_columns(excess: Float32, noise: Float32, significance: float, length: int, sharpest: float) -> Bool:
     """Pixels of bad columns and rows.
+
+    A bright line is bad if it loses most of its light within one pixel, or (one that is two pixels wide) if two
+    pixels away there is less than the PSF would have left.
 
     Parameters
     ----------
@@ -32,6 +41,8 @@ def find_bad_columns(excess: Float32, noise: Float32, significance: float, lengt
         Of the mean of `length` pixels along the line against the lines beside it, sigma.
     length : int
         Shortest line that is found, pixels. A pixel's answer depends on rows within `length` of it.
+    sharpest : float
+        Largest ratio of a pixel to its neighbours that the PSF allows, as `find_cosmic_rays` has it.
 
     Returns
     -------
@@ -43,12 +54,12 @@ def find_bad_columns(excess: Float32, noise: Float32, significance: float, lengt
     counts *= _STEPS
     np.rint(counts, out=counts)
     whole = counts.astype(np.int32)
-    found = _lines(whole, significance, length)
-    found |= _lines(whole.T, significance, length).T
+    found = _lines(whole, significance, length, sharpest)
+    found |= _lines(whole.T, significance, length, sharpest).T
     return found & data
 
 
-def _lines(counts: Int32, significance: float, length: int) -> Bool:
+def _lines(counts: Int32, significance: float, length: int, sharpest: float) -> Bool:
     """Bad lines along the first axis."""
     found = np.zeros(counts.shape, bool)
     height, width = counts.shape
@@ -66,7 +77,28 @@ def _lines(counts: Int32, significance: float, length: int) -> Bool:
     candidate = line > limit
     if candidate.any():
         near = np.maximum(total[:, _BESIDE - 1 : -_BESIDE - 1], total[:, _BESIDE + 1 : width - _BESIDE + 1])
-        hit |= candidate & (line - near > limit) & (line - near > _SHARPNESS * line)
-    for row, column in zip(*np.nonzero(hit), strict=True):
-        found[row : row + length, column + _BESIDE] = True
+        narrow = (line - near > limit) & (line - near > _SHARPNESS * line)
+        far = np.maximum(total[:, _BESIDE - 2 : -_BESIDE - 2], total[:, _BESIDE + 2 : width - _BESIDE + 2])
+        left_over = line * np.float32(sharpest**-4)
+        clear = np.float32(_CLEAR * np.sqrt(length) * _STEPS)
+        narrow |= (left_over > clear) & (far < left_over)
+        hit |= candidate & narrow
+    row, column = np.nonzero(hit)
+    column += _BESIDE
+    kept = np.abs(total[row, column]) > significance * _scatter(total, row, column)
+    row, column = row[kept], column[kept]
+    bad, place = np.unique(column, return_inverse=True)
+    turns = np.zeros((height + 1, bad.size), np.int32)
+    np.add.at(turns, (row, place), 1)
+    np.add.at(turns, (row + length, place), -1)
+    found[:, bad] = np.cumsum(turns[:-1], axis=0) > 0
     return found
+
+
+def _scatter(total: Int32, row: Int, column: Int) -> Float32:
+    """Robust standard deviation of the lines around each of some lines; 0 where there are none."""
+    if not row.size:
+        return np.zeros(0, np.float32)
+    around = np.stack([total[row, np.clip(column + offset, 0, total.shape[1] - 1)] for offset in _AROUND])
+    deviation = np.abs(around - np.median(around, axis=0))
+    return np.asarray(1.4826 * np.median(deviation, axis=0), np.float32)

@@ -31,7 +31,7 @@ _OTHER_BANDS = 0.25
 _FAINT = 3.0
 
 
-def find_cosmic_rays(excess: Float32, noise: Float32, burnt: Bool, significance: float, sharpest: Float32) -> Bool:
+def find_cosmic_rays(excess: Float32, noise: Float32, taken: Bool, significance: float, sharpest: Float32) -> Bool:
     """Pixels hit by a cosmic ray.
 
     Through a Gaussian PSF whose central pixel is k times its neighbours at one pixel, no pixel is more than
@@ -46,8 +46,8 @@ def find_cosmic_rays(excess: Float32, noise: Float32, burnt: Bool, significance:
     ----------
     excess, noise : float32 (band, y, x), nJy
         Background-subtracted image, NaN for no data, and the noise of a pixel.
-    burnt : bool (band, y, x)
-        Saturated and bled pixels, whose sides are sharp too; never a ray.
+    taken : bool (band, y, x)
+        Saturated and bled pixels and bad columns, whose sides are sharp too; never a ray.
     significance : float
         sigma
     sharpest : float32 (band,)
@@ -65,13 +65,13 @@ def find_cosmic_rays(excess: Float32, noise: Float32, burnt: Bool, significance:
     hits = np.zeros(signal.shape, bool)
     for band in range(signal.shape[0]):
         light, limits = framed[band], _limits(float(sharpest[band]))
-        y, x = np.nonzero((signal[band] > significance) & (signal[band] < _UNKNOWN) & ~burnt[band])
+        y, x = np.nonzero((signal[band] > significance) & (signal[band] < _UNKNOWN) & ~taken[band])
         over = _over(light, y, x, limits)
         sharp = over > significance
         y, x, over = y[sharp], x[sharp], over[sharp]
         clear = (over > significance * _spread(light, y, x)) & _alone(framed, band, y, x, over)
         hits[band, y[clear], x[clear]] = True
-        _follow(hits[band], framed, band, burnt[band], limits)
+        _follow(hits[band], framed, band, taken[band], limits)
     return hits
 
 
@@ -130,7 +130,7 @@ def _over_two_away(light: Float32, y: Int, x: Int) -> Float32:
     return height
 
 
-def _follow(hits: Bool, framed: Float32, band: int, burnt: Bool, limits: list[float]) -> None:
+def _follow(hits: Bool, framed: Float32, band: int, taken: Bool, limits: list[float]) -> None:
     """Add to hits the rest of their rays, then the lit pixels beside them; `hits` is changed."""
     light = framed[band]
     for step in range(_GROWTH + 1):
@@ -138,7 +138,7 @@ def _follow(hits: Bool, framed: Float32, band: int, burnt: Bool, limits: list[fl
         if not y.size:
             return
         over = light[y + _FRAME, x + _FRAME] if step == _GROWTH else _over(light, y, x, limits)
-        own = (over > _FAINT) & (light[y + _FRAME, x + _FRAME] < _UNKNOWN) & ~burnt[y, x]
+        own = (over > _FAINT) & (light[y + _FRAME, x + _FRAME] < _UNKNOWN) & ~taken[y, x]
         y, x, over = y[own], x[own], over[own]
         alone = _alone(framed, band, y, x, over)
         hits[y[alone], x[alone]] = True
