@@ -55,6 +55,9 @@ class MasksConfig(StrictModel):
     bad_column_length: Arcsec = Field("10 arcsec", validate_default=True)
     seams: bool = True
     seam_ratio: float = Field(1.25, gt=1)
+    seam_weight_ratio: float = Field(1.1, gt=1)
+    seam_length: Arcsec = Field("3 arcsec", validate_default=True)
+    seam_strip: Arcsec = Field("1 arcsec", validate_default=True)
     bright_stars: bool = True
     bright_star_radius: Arcsec = Field("60 arcsec", validate_default=True)
     halo_level: float = Field(0.5, gt=0)

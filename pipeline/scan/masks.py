@@ -26,6 +26,7 @@ from pipeline.scan.masks_sharpness import sharpness
 from pipeline.scan.masks_stars import bright_stars
 from pipeline.scan.masks_steps import StepRule, find_steps
 from pipeline.scan.masks_trails import apart, find_trails
+from pipeline.scan.masks_weights import find_weight_seams, seam_margin
 from pipeline.scan_config import MasksConfig
 
 Float32 = npt.NDArray[np.float32]
@@ -167,6 +168,10 @@ def _pixel_flags(
     bleed_reach = max(bleed_rows, round(config.bleed_reach / scale))
     grow = max(1, round(config.saturation_grow / scale))
     margin = max(RAY_MARGIN + PLATEAU_MARGIN + grow + 2 * bleed_reach + bleed_rows, 2 * column_rows)
+    seam = max(3, round(config.seam_length / scale)), max(1, round(config.seam_strip / scale))
+    weighed = config.seams and field_image.has_ivar
+    if weighed:
+        margin = max(margin, seam_margin(*seam))
     bottom = top + flags.shape[1]
     low, high = max(0, top - margin), min(ny, bottom + margin)
     block = field_image.read(low, high)
@@ -178,6 +183,9 @@ def _pixel_flags(
         noise[band] = measured.noise.band_rows(band, low, high)
     taken = np.zeros(excess.shape, bool)
     for band in range(flags.shape[0]):
+        if weighed:
+            seams = find_weight_seams(block.ivar[band], config.seam_weight_ratio, *seam)
+            flags[band][seams[inner]] |= np.uint16(PixelFlag.SEAM)
         if config.saturation and np.isfinite(levels[band]):
             hit = find_saturation(
                 excess[band], noise[band], float(levels[band]), config.saturation_flatness, bleed_rows, bleed_reach, grow
