@@ -188,7 +188,13 @@ def _pixel_flags(
             flags[band][seams[inner]] |= np.uint16(PixelFlag.SEAM)
         if config.saturation and np.isfinite(levels[band]):
             hit = find_saturation(
-                excess[band], noise[band], float(levels[band]), config.saturation_flatness, bleed_rows, bleed_reach, grow
+                excess[band],
+                noise[band],
+                float(levels[band]),
+                config.saturation_flatness,
+                bleed_rows,
+                bleed_reach,
+                grow,
             )
             flags[band] |= hit[inner]
             taken[band] = hit != 0

@@ -15,7 +15,7 @@ UNDERSAMPLED = 2.0
 """The sharpness of a PSF of FWHM 2 pixels, which stands in where a field has neither stars nor a known seeing."""
 
 _STRIPES = 12
-_STRIPE_ROWS = 128
+_STRIPE_ROWS = 64
 _FAINTEST, _BRIGHTEST = 30.0, 0.5
 _LIT = 0.15
 _ENOUGH = 10

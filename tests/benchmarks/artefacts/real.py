@@ -18,21 +18,26 @@ weights
 pixels off (in both axes; 2 by default). A truth pixel is recalled when a found flag that its class accepts lies so
 near; a found pixel is right when a truth pixel of a class that accepts it lies so near. What names what is partly
 taste, hence three recalls: `strict` asks for the same flag, `recall` for one that the class accepts (below),
-`masked` for any fatal or seam flag, and in the case `weights` for no data too.
+`masked` for any fatal or seam flag or no data. The goals hold for `recall` and precision; in the case `weights`, whose
+zeros leave nothing to find, for `masked`.
 
-========== ====================== ==========================================================
+========== ====================== ================================================================
 class      truth                  accepted
-========== ====================== ==========================================================
+========== ====================== ================================================================
 saturation SATURATED              SATURATED, BLEED: where a core ends and its bleed begins is a convention
 bleed      BLEED                  the same
-cosmic ray COSMIC_RAY             COSMIC_RAY, BADPIX: one hot pixel in one exposure looks like either
+cosmic ray COSMIC_RAY, and not    COSMIC_RAY, BADPIX: one hot pixel in one exposure looks like either
+           INTERPOLATED
+mended ray both                   the same. The survey has put its neighbours' light there (HSC before it coadds),
+                                  so that pixels tell of nothing; kept apart, counted and not left out
 bad pixel  BADPIX, BADCOLUMN      BADPIX, BADCOLUMN, COSMIC_RAY
 seam       SEAM, CHIP_GAP, EDGE   SEAM, CHIP_GAP, EDGE: what a detector's edge left, by what betrays it
-========== ====================== ==========================================================
+========== ====================== ================================================================
 
 Precision is that of the flags a class is named for, over the fields of the survey; saturation and bleed share theirs.
 A class without truth pixels has no recall, and what was found of it shows as false. `clean` is the share of pixels
-further than the tolerance from any truth pixel that carry a found flag of these classes.
+further than the tolerance from any truth pixel that carry a found flag of these classes; seams count where the
+survey's plane would tell of them.
 """
 
 from __future__ import annotations
@@ -66,24 +71,37 @@ MEMORY_MB = 500.0
 
 _BURNT = PixelFlag.SATURATED | PixelFlag.BLEED
 _DEAD = PixelFlag.BADPIX | PixelFlag.BADCOLUMN
+_RAY = PixelFlag.COSMIC_RAY | PixelFlag.BADPIX
 _EDGES = PixelFlag.SEAM | PixelFlag.CHIP_GAP | PixelFlag.EDGE
 _ANY = _BURNT | _DEAD | _EDGES | PixelFlag.COSMIC_RAY | PixelFlag.TRAIL | PixelFlag.GHOST
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A class of artefacts: the flags of its truth, those accepted for it, and those its precision is of."""
+    """A class of artefacts: the flags of its truth, those accepted for it, and those its precision is of.
+
+    `mended` says whether its truth is interpolated (True), is not (False), or either (None).
+    """
 
     name: str
     truth: PixelFlag
     accepted: PixelFlag
     named: PixelFlag
+    mended: bool | None = None
+
+    def pixels(self, mask: np.ndarray) -> np.ndarray:
+        """The truth pixels of a survey's mask."""
+        carried = (mask & np.uint32(self.truth)) != 0
+        if self.mended is None:
+            return carried
+        return carried & (((mask & np.uint32(PixelFlag.INTERPOLATED)) != 0) == self.mended)
 
 
 KINDS = (
     Kind("saturation", PixelFlag.SATURATED, _BURNT, _BURNT),
     Kind("bleed", PixelFlag.BLEED, _BURNT, _BURNT),
-    Kind("cosmic ray", PixelFlag.COSMIC_RAY, PixelFlag.COSMIC_RAY | PixelFlag.BADPIX, PixelFlag.COSMIC_RAY),
+    Kind("cosmic ray", PixelFlag.COSMIC_RAY, _RAY, PixelFlag.COSMIC_RAY, mended=False),
+    Kind("mended ray", PixelFlag.COSMIC_RAY, _RAY, PixelFlag.COSMIC_RAY, mended=True),
     Kind("bad pixel", _DEAD, _DEAD | PixelFlag.COSMIC_RAY, _DEAD),
     Kind("seam", _EDGES, _EDGES, _EDGES),
 )
@@ -121,6 +139,8 @@ class ClassResult:
         """Whether both goals are met; None where there is no truth to judge by."""
         if not self.truth:
             return None
+        if self.case == "weights":
+            return _share(self.masked, self.truth) >= RECALL_GOAL
         return self.recall >= RECALL_GOAL and self.precision >= PRECISION_GOAL
 
     def row(self) -> dict[str, object]:
@@ -170,6 +190,7 @@ def measure(
         raise ValueError(f"survey {survey.name} has no mask plane to compare with; name one that has.")
     classes = {kind.name: ClassResult(survey.name, case, kind.name) for kind in KINDS}
     flagged = clean = 0
+    counted = _BURNT | _DEAD | PixelFlag.COSMIC_RAY | (_EDGES if _tells_of_edges(survey) else PixelFlag(0))
     for field in survey.fields():
         bands = _bands(field)
         truth = survey.open(field, bands)
@@ -182,7 +203,7 @@ def measure(
                 classes[kind.name] = _added(classes[kind.name], kind, real, ours, tolerance)
             far = ~near((real & np.uint32(_ANY)) != 0, tolerance)
             clean += int(far.sum())
-            flagged += int((far & (_found(ours, _burnt_rays_and_dead()) | _found(ours, _EDGES))).sum())
+            flagged += int((far & _found(ours, counted)).sum())
     return SurveyResult(survey.name, case, tuple(classes.values()), _share(flagged, clean))
 
 
@@ -212,7 +233,7 @@ def near(plane: np.ndarray, tolerance: int) -> np.ndarray:
 
 
 def _added(sums: ClassResult, kind: Kind, real: np.ndarray, ours: np.ndarray, tolerance: int) -> ClassResult:
-    truth = (real & np.uint32(kind.truth)) != 0
+    truth = kind.pixels(real)
     named = _found(ours, kind.named)
     accepting = PixelFlag(0)
     for other in KINDS:
@@ -221,7 +242,7 @@ def _added(sums: ClassResult, kind: Kind, real: np.ndarray, ours: np.ndarray, to
     strict = np.zeros_like(truth)
     for flag in PixelFlag:
         if flag & kind.truth:
-            strict |= ((real & np.uint32(flag)) != 0) & near(_found(ours, flag), tolerance)
+            strict |= truth & ((real & np.uint32(flag)) != 0) & near(_found(ours, flag), tolerance)
     masked = near(_found(ours, _ANY), tolerance) | ((ours & np.uint32(PixelFlag.NODATA)) != 0)
     right = named & near((real & np.uint32(accepting)) != 0, tolerance)
     return dataclasses.replace(
@@ -239,8 +260,14 @@ def _found(mask: np.ndarray, flags: PixelFlag) -> np.ndarray:
     return (mask >> np.uint32(FOUND_SHIFT) & np.uint32(flags)) != 0
 
 
-def _burnt_rays_and_dead() -> PixelFlag:
-    return _BURNT | _DEAD | PixelFlag.COSMIC_RAY
+def _tells_of_edges(survey: Survey) -> bool:
+    plane = survey.description.planes.mask
+    names = {
+        *plane.bits,
+        *plane.codes,
+        *(name for band in survey.description.bands.values() for name in band.mask_bits),
+    }
+    return any(PixelFlag[name] & _EDGES for name in names)
 
 
 def _filled(ivar: np.ndarray) -> np.ndarray:
