@@ -76,7 +76,7 @@ def find(field_image: FieldImage, config: MasksConfig, memory_mb: float) -> Fiel
         field_image, max(config.background_box / scale, 8.0), config.saturation_snr, config.saturation_flatness
     )
     levels = saturation_levels(field_image, measured)
-    sharpest = config.cosmic_ray_sharpness * sharpness(field_image, measured, levels)
+    sharpest = sharpness(field_image, measured, levels)
     shapes = _shapes(field_image, measured, config)
     if config.bright_stars:
         shapes += bright_stars(measured, levels, config, scale)
@@ -181,6 +181,7 @@ def _pixel_flags(
     for band in range(flags.shape[0]):
         excess[band] = block.image[band] - measured.background.band_rows(band, low, high)
         noise[band] = measured.noise.band_rows(band, low, high)
+    sharper = (config.cosmic_ray_sharpness * sharpest).tolist()
     taken = np.zeros(excess.shape, bool)
     for band in range(flags.shape[0]):
         if weighed:
@@ -200,12 +201,14 @@ def _pixel_flags(
             taken[band] = hit != 0
         if config.bad_columns:
             bad = find_bad_columns(
-                excess[band], noise[band], config.bad_column_significance, column_rows, float(sharpest[band])
+                excess[band], noise[band], config.bad_column_significance, column_rows, sharper[band]
             )
             taken[band] |= bad
             flags[band][bad[inner]] |= np.uint16(PixelFlag.BADCOLUMN)
     if config.cosmic_rays:
-        rays = find_cosmic_rays(excess, noise, taken, config.cosmic_ray_significance, sharpest)
+        rays = find_cosmic_rays(
+            excess, noise, taken, config.cosmic_ray_significance, sharpest, config.cosmic_ray_sharpness
+        )
         flags[rays[:, inner]] |= np.uint16(PixelFlag.COSMIC_RAY)
 
 

@@ -20,10 +20,12 @@ _STEPS = 32
 _BESIDE = 3
 """Pixels from a line to the sky beside it that it is compared with."""
 
-_AROUND = tuple(offset for offset in range(-12, 13) if abs(offset) > _BESIDE)
-"""Lines beside a line whose scatter tells the noise of a line where the noise map does not follow it."""
+_AROUND = tuple(range(_BESIDE + 1, 13))
+"""Lines on one side of a line whose scatter tells the noise of a line where the noise map does not follow it."""
 
 _CLEAR = 2.0
+_SHARE = 0.4
+"""Least share of what a third of a line would have, were it even."""
 
 
 def find_bad_columns(excess: Float32, noise: Float32, significance: float, length: int, sharpest: float) -> Bool:
@@ -65,10 +67,10 @@ def _lines(counts: Int32, significance: float, length: int, sharpest: float) -> 
     height, width = counts.shape
     if height < length or width <= 2 * _BESIDE:
         return found
+    sums = np.cumsum(counts, axis=0, dtype=np.int32)
     # Element k is the sum of rows k to k + length - 1.
-    total = np.cumsum(counts, axis=0, dtype=np.int32)
-    total[length:] -= total[:-length].copy()
-    total = total[length - 1 :]
+    total = sums[length - 1 :].copy()
+    total[1:] -= sums[:-length]
     limit = int(np.ceil(significance * np.sqrt(1.5 * length) * _STEPS))
     line = total[:, _BESIDE:-_BESIDE]
     left, right = total[:, : -2 * _BESIDE], total[:, 2 * _BESIDE :]
@@ -86,6 +88,7 @@ def _lines(counts: Int32, significance: float, length: int, sharpest: float) -> 
     row, column = np.nonzero(hit)
     column += _BESIDE
     kept = np.abs(total[row, column]) > significance * _scatter(total, row, column)
+    kept &= _throughout(sums, counts, row, column, length)
     row, column = row[kept], column[kept]
     bad, place = np.unique(column, return_inverse=True)
     turns = np.zeros((height + 1, bad.size), np.int32)
@@ -95,10 +98,32 @@ def _lines(counts: Int32, significance: float, length: int, sharpest: float) -> 
     return found
 
 
+def _throughout(sums: Int32, counts: Int32, row: Int, column: Int, length: int) -> Bool:
+    """Where each third of the lines that start at some pixels has its share of the whole.
+
+    A cosmic ray along a column has not, nor has a line that goes beyond the end of a bad column.
+    """
+    before = sums[row, column] - counts[row, column]
+    ends = [(part * length) // 3 for part in (1, 2, 3)]
+    parts = []
+    for end in ends:
+        after = sums[row + end - 1, column]
+        parts.append(after - before)
+        before = after
+    whole = sum(parts)
+    even = np.ones(row.shape, bool)
+    for part in parts:
+        even &= np.sign(whole) * part > _SHARE / 3.0 * np.abs(whole)
+    return even
+
+
 def _scatter(total: Int32, row: Int, column: Int) -> Float32:
-    """Robust standard deviation of the lines around each of some lines; 0 where there are none."""
+    """Robust standard deviation of the lines beside each of some lines, on the side where it is larger."""
+    largest = np.zeros(row.shape, np.float32)
     if not row.size:
-        return np.zeros(0, np.float32)
-    around = np.stack([total[row, np.clip(column + offset, 0, total.shape[1] - 1)] for offset in _AROUND])
-    deviation = np.abs(around - np.median(around, axis=0))
-    return np.asarray(1.4826 * np.median(deviation, axis=0), np.float32)
+        return largest
+    for side in (-1, 1):
+        beside = [total[row, np.clip(column + side * offset, 0, total.shape[1] - 1)] for offset in _AROUND]
+        deviation = np.abs(np.stack(beside) - np.median(beside, axis=0))
+        np.maximum(largest, 1.4826 * np.median(deviation, axis=0), out=largest, casting="same_kind")
+    return largest

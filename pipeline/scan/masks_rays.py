@@ -6,6 +6,8 @@ any scene, so galaxies and arcs need no test of their own, and it is measured on
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,13 +18,19 @@ Bool = npt.NDArray[np.bool_]
 _PAIRS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0))
 """Steps (y, x) to one of two neighbours on opposite sides."""
 
-_RING = tuple((dy, dx) for dy in range(-3, 4) for dx in range(-3, 4) if max(abs(dy), abs(dx)) > 1 and (dy, dx) > (0, 0))
-"""Half of the pixels two or three away; the other half lies opposite."""
+_RING = tuple((dy, dx) for dy in range(-4, 5) for dx in range(-4, 5) if max(abs(dy), abs(dx)) > 2)
+"""Pixels three and four away, whose scatter tells the noise where the noise map does not follow it."""
 
-_FRAME = 3
-_GROWTH = 3
-RAY_MARGIN = 2 * _FRAME + _GROWTH
+_FRAME = 5
+_GROWTH = 6
+RAY_MARGIN = 2 * _FRAME + _GROWTH + 1
 """Rows beyond a pixel that its answer depends on."""
+
+_CERTAIN = 2.0 / 3.0
+"""Share of the significance that the bound of the stars themselves is to be exceeded by, noise counted in."""
+
+_WEAKER = 1.0 / 3.0
+"""Share of the significance that is asked of a neighbour of a hit."""
 
 _UNKNOWN = np.float32(1e9)
 """Signal to noise of a pixel without data: so bright that its neighbours never stand out from it."""
@@ -31,16 +39,32 @@ _OTHER_BANDS = 0.25
 _FAINT = 3.0
 
 
-def find_cosmic_rays(excess: Float32, noise: Float32, taken: Bool, significance: float, sharpest: Float32) -> Bool:
+@dataclass(frozen=True)
+class _Bounds:
+    """How sharp the stars of a band are, and how much sharper light may be."""
+
+    stars: float
+    room: float
+
+    def at(self, step: tuple[int, int]) -> tuple[float, float]:
+        """Largest ratio of a pixel to the mean of a pair: that of the stars, and the one with room."""
+        squared = step[0] ** 2 + step[1] ** 2
+        return self.stars**squared, (self.stars * self.room) ** squared
+
+
+def find_cosmic_rays(
+    excess: Float32, noise: Float32, taken: Bool, significance: float, sharpest: Float32, room: float
+) -> Bool:
     """Pixels hit by a cosmic ray.
 
     Through a Gaussian PSF whose central pixel is k times its neighbours at one pixel, no pixel is more than
     k^(r^2) times the mean of two that lie on opposite sides of it at r pixels, whatever the scene (the ratio of
     a PSF to the mean of two shifted copies is largest at its centre, and a sum of PSFs has no larger one); PSFs
-    with wings are smoother. A hit exceeds that bound along some direction by `significance` of the noise, and
-    by as many times the spread of its surroundings. Where there are several bands, none of the others may have
-    anything pointed within one pixel of it. From a hit its ray is followed to neighbours that exceed the bound by
-    3 sigma, and neighbours that are merely lit belong to it.
+    with wings are smoother. A hit exceeds the bound of a PSF `room` times sharper than that of the stars by
+    `significance` of the noise along some direction; the stars' own by two thirds of it, the noise of the two
+    neighbours counted in; and both by as much of the spread of its surroundings. Where there are several bands, none
+    of the others may have anything pointed within one pixel of it. From a hit its ray is followed to neighbours that
+    exceed the bounds by a third of the significance; the pixels around it have some of its charge and are flagged too.
 
     Parameters
     ----------
@@ -51,7 +75,9 @@ def find_cosmic_rays(excess: Float32, noise: Float32, taken: Bool, significance:
     significance : float
         sigma
     sharpest : float32 (band,)
-        k, with room for what a PSF varies over the field.
+        k of the stars, from `sharpness`.
+    room : float
+        At least 1: by how much k may vary over the field.
 
     Returns
     -------
@@ -62,86 +88,95 @@ def find_cosmic_rays(excess: Float32, noise: Float32, taken: Bool, significance:
     signal[~np.isfinite(signal)] = _UNKNOWN
     # Beyond the border the outermost pixels repeat, so that a ray there is seen along the border.
     framed = np.pad(signal, ((0, 0), (_FRAME, _FRAME), (_FRAME, _FRAME)), mode="edge")
+    bounds = [_Bounds(float(ratio), room) for ratio in sharpest]
     hits = np.zeros(signal.shape, bool)
     for band in range(signal.shape[0]):
-        light, limits = framed[band], _limits(float(sharpest[band]))
+        light = framed[band]
         y, x = np.nonzero((signal[band] > significance) & (signal[band] < _UNKNOWN) & ~taken[band])
-        over = _over(light, y, x, limits)
-        sharp = over > significance
-        y, x, over = y[sharp], x[sharp], over[sharp]
-        clear = (over > significance * _spread(light, y, x)) & _alone(framed, band, y, x, over)
-        hits[band, y[clear], x[clear]] = True
-        _follow(hits[band], framed, band, taken[band], limits)
+        clear = _clear(light, y, x, bounds[band])
+        sharp = clear > significance
+        y, x, clear = y[sharp], x[sharp], clear[sharp]
+        own = (clear > significance * _spread(light, y, x)) & _alone(framed, band, y, x, bounds)
+        hits[band, y[own], x[own]] = True
+        _follow(hits[band], framed, band, taken[band], bounds, _WEAKER * significance)
     return hits
 
 
-def _limits(sharpest: float) -> list[float]:
-    """Largest ratio of a pixel to the mean of each of `_PAIRS`."""
-    return [float(sharpest ** (dy * dy + dx * dx)) for dy, dx in _PAIRS]
+def _clear(light: Float32, y: Int, x: Int, bounds: _Bounds) -> Float32:
+    """By how much pixels exceed both bounds along the direction in which they do so most clearly, sigma."""
+    clearest = np.full(y.shape, -np.inf, np.float32)
+    for step in _PAIRS:
+        stars, sharper = bounds.at(step)
+        noise = np.float32(_CERTAIN * np.sqrt(1.0 + 0.5 * stars * stars))
+        certain = _over(light, y, x, step, stars) / noise
+        np.maximum(clearest, np.minimum(certain, _over(light, y, x, step, sharper)), out=clearest)
+    return clearest
 
 
-def _over(light: Float32, y: Int, x: Int, limits: list[float]) -> Float32:
-    """By how much pixels exceed the bound along the direction in which they do so most, sigma."""
+def _over(light: Float32, y: Int, x: Int, step: tuple[int, int], limit: float) -> Float32:
+    """Signal to noise of pixels above `limit` times the mean of the two neighbours at plus and minus `step`."""
     y, x = y + _FRAME, x + _FRAME
-    here = light[y, x]
-    bound = np.full(y.shape, np.inf, np.float32)
-    for (dy, dx), limit in zip(_PAIRS, limits, strict=True):
-        pair = np.maximum(light[y + dy, x + dx], 0.0) + np.maximum(light[y - dy, x - dx], 0.0)
-        np.minimum(bound, np.float32(0.5 * limit) * pair, out=bound)
-    over: Float32 = here - bound
+    dy, dx = step
+    pair = np.maximum(light[y + dy, x + dx], 0.0) + np.maximum(light[y - dy, x - dx], 0.0)
+    over: Float32 = light[y, x] - np.float32(0.5 * limit) * pair
     return over
 
 
 def _spread(light: Float32, y: Int, x: Int) -> Float32:
     """Scatter of the surroundings in units of the noise, at least 1.
 
-    That of the sums of opposite pixels, which a slope leaves alone; robust, because the ray itself runs through.
+    That of pixels about the mean of the two beside them, which the light of a galaxy leaves alone; robust, because
+    the ray itself runs through.
     """
     if not y.size:
         return np.ones(0, np.float32)
     y, x = y + _FRAME, x + _FRAME
-    sums = np.stack([light[y + dy, x + dx] + light[y - dy, x - dx] for dy, dx in _RING])
-    sums -= np.median(sums, axis=0)
-    scatter: Float32 = np.float32(1.4826 / np.sqrt(2.0)) * np.median(np.abs(sums), axis=0)
+    bends = np.stack(
+        [light[y + b, x + a] - 0.5 * (light[y + b, x + a - 1] + light[y + b, x + a + 1]) for b, a in _RING]
+    )
+    scatter: Float32 = np.float32(1.4826 / np.sqrt(1.5)) * np.median(np.abs(bends), axis=0)
     return np.maximum(scatter, np.float32(1.0))
 
 
-def _alone(framed: Float32, band: int, y: Int, x: Int, over: Float32) -> Bool:
-    """Where no other band has a point of a quarter of `over` (and of 3 sigma) within one pixel.
+def _alone(framed: Float32, band: int, y: Int, x: Int, bounds: list[_Bounds]) -> Bool:
+    """Where no other band has a point of a quarter of this one's height, and of 3 sigma, within one pixel.
 
-    What counts is the height above pixels two away, so that a ray on a galaxy is one all the same.
+    The height is that above the fourth root of the bound, which a star exceeds and the core of a galaxy, which a ray
+    may have hit, does not.
     """
+    here = _height(framed[band], y, x, bounds[band])
     largest = np.zeros(y.shape, np.float32)
     for other in range(framed.shape[0]):
         if other == band:
             continue
         for dy in (-1, 0, 1):
             for dx in (-1, 0, 1):
-                np.maximum(largest, _over_two_away(framed[other], y + dy, x + dx), out=largest)
-    return largest < np.maximum(_FAINT, _OTHER_BANDS * over)
+                height = _height(framed[other], y + dy, x + dx, bounds[other])
+                height[framed[other, y + dy + _FRAME, x + dx + _FRAME] >= _UNKNOWN] = 0.0
+                np.maximum(largest, height, out=largest)
+    return largest < np.maximum(_FAINT, _OTHER_BANDS * here)
 
 
-def _over_two_away(light: Float32, y: Int, x: Int) -> Float32:
-    y, x = y + _FRAME, x + _FRAME
-    along = light[y - 2, x] + light[y + 2, x]
-    across = light[y, x - 2] + light[y, x + 2]
-    here = np.where(light[y, x] < _UNKNOWN, light[y, x], np.float32(0.0))
-    height: Float32 = here - 0.5 * np.maximum(np.minimum(along, across), 0.0)
-    return height
+def _height(light: Float32, y: Int, x: Int, bounds: _Bounds) -> Float32:
+    heights = [_over(light, y, x, step, bounds.at(step)[1] ** 0.25) for step in _PAIRS]
+    return np.asarray(np.max(heights, axis=0), np.float32)
 
 
-def _follow(hits: Bool, framed: Float32, band: int, taken: Bool, limits: list[float]) -> None:
-    """Add to hits the rest of their rays, then the lit pixels beside them; `hits` is changed."""
+def _follow(hits: Bool, framed: Float32, band: int, taken: Bool, bounds: list[_Bounds], significance: float) -> None:
+    """Add to hits the rest of their rays, then every pixel beside them; `hits` is changed."""
     light = framed[band]
-    for step in range(_GROWTH + 1):
+    for _ in range(_GROWTH):
         y, x = _beside(hits)
         if not y.size:
             return
-        over = light[y + _FRAME, x + _FRAME] if step == _GROWTH else _over(light, y, x, limits)
-        own = (over > _FAINT) & (light[y + _FRAME, x + _FRAME] < _UNKNOWN) & ~taken[y, x]
-        y, x, over = y[own], x[own], over[own]
-        alone = _alone(framed, band, y, x, over)
+        here = light[y + _FRAME, x + _FRAME]
+        own = (here > _FAINT) & (here < _UNKNOWN) & ~taken[y, x] & (_clear(light, y, x, bounds[band]) > significance)
+        y, x = y[own], x[own]
+        alone = _alone(framed, band, y, x, bounds)
         hits[y[alone], x[alone]] = True
+    y, x = _beside(hits)
+    own = (light[y + _FRAME, x + _FRAME] < _UNKNOWN) & ~taken[y, x]
+    hits[y[own], x[own]] = True
 
 
 def _beside(hits: Bool) -> tuple[Int, Int]:

@@ -18,6 +18,7 @@ _STRIPES = 12
 _STRIPE_ROWS = 64
 _FAINTEST, _BRIGHTEST = 30.0, 0.5
 _LIT = 0.15
+_ROUND = 1.5
 _ENOUGH = 10
 _SHARP_END = 90.0
 
@@ -27,9 +28,10 @@ def sharpness(field_image: FieldImage, profile: FieldProfile, levels: Float32) -
 
     The larger of the values along x and along y; its 90th percentile over the peaks of a dozen stripes of rows
     that stand 30 times above the noise, since galaxies are smoother than stars and a share of the peaks are stars.
-    Peaks of which a neighbour has less than 0.15 of the light are left out: they may be cosmic rays, and no PSF
-    of FWHM over 2 pixels is so sharp. With fewer than ten peaks the seeing that the survey states is used, for a
-    Gaussian: 2^(4 / FWHM^2).
+    Peaks that one of the four neighbours along x and y has less than 0.15 of, or whose neighbours along x and y have
+    sums 1.5 times different, are left out: they may be cosmic rays, and of a PSF of FWHM over 1.5 pixels enough stars
+    are near the middle of a pixel. With fewer than ten peaks the
+    seeing that the survey states is used, for a Gaussian: 2^(4 / FWHM^2).
 
     Parameters
     ----------
@@ -46,14 +48,20 @@ def sharpness(field_image: FieldImage, profile: FieldProfile, levels: Float32) -
     ny = field_image.shape[0]
     bands = len(field_image.bands)
     peaks: list[list[Float32]] = [[] for _ in range(bands)]
-    for top in np.unique(np.linspace(0, max(ny - _STRIPE_ROWS, 0), _STRIPES).astype(int)):
-        bottom = min(int(top) + _STRIPE_ROWS, ny)
-        image = field_image.read(int(top), bottom).image
+    for top, bottom in _stripes(ny):
+        image = field_image.read(top, bottom).image
         for band in range(bands):
-            excess = image[band] - profile.background.band_rows(band, int(top), bottom)
-            faintest = _FAINTEST * profile.noise.band_rows(band, int(top), bottom)
+            excess = image[band] - profile.background.band_rows(band, top, bottom)
+            faintest = _FAINTEST * profile.noise.band_rows(band, top, bottom)
             peaks[band].append(_peaks(excess, faintest, _BRIGHTEST * levels[band]))
     return np.array([_sharp_end(field_image, band, peaks[band]) for band in range(bands)], np.float32)
+
+
+def _stripes(ny: int) -> list[tuple[int, int]]:
+    """Rows of stripes that don't overlap, spread over a field; all of a small one."""
+    if ny <= _STRIPES * _STRIPE_ROWS:
+        return [(top, min(top + _STRIPE_ROWS, ny)) for top in range(0, ny, _STRIPE_ROWS)]
+    return [(int(top), int(top) + _STRIPE_ROWS) for top in np.linspace(0, ny - _STRIPE_ROWS, _STRIPES)]
 
 
 def _peaks(excess: Float32, faintest: Float32, brightest: float) -> Float32:
@@ -65,10 +73,11 @@ def _peaks(excess: Float32, faintest: Float32, brightest: float) -> Float32:
     y, x = np.nonzero((height > faintest[1:-1, 1:-1]) & ~(height > brightest))
     around = np.stack([light[y + 1 + dy, x + 1 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx])
     height = height[y, x]
-    peak = (around.max(axis=0) <= height) & (around.min(axis=0) > _LIT * height)
     # The eight are in rows from the lower left to the upper right: 1 and 6 are above and below, 3 and 4 beside.
-    weaker = np.minimum(around[1] + around[6], around[3] + around[4])[peak]
-    return np.asarray(2.0 * height[peak] / weaker, np.float32)
+    peak = (around.max(axis=0) <= height) & (around[[1, 3, 4, 6]].min(axis=0) > _LIT * height)
+    along, across = (around[1] + around[6])[peak], (around[3] + around[4])[peak]
+    round_ones = np.maximum(along, across) < _ROUND * np.minimum(along, across)
+    return np.asarray(2.0 * height[peak] / np.minimum(along, across), np.float32)[round_ones]
 
 
 def _sharp_end(field_image: FieldImage, band: int, peaks: list[Float32]) -> float:
