@@ -118,8 +118,7 @@ def _over(light: Float32, y: Int, x: Int, step: tuple[int, int], limit: float) -
     y, x = y + _FRAME, x + _FRAME
     dy, dx = step
     pair = np.maximum(light[y + dy, x + dx], 0.0) + np.maximum(light[y - dy, x - dx], 0.0)
-    over: Float32 = light[y, x] - np.float32(0.5 * limit) * pair
-    return over
+    return np.asarray(light[y, x] - np.float32(0.5 * limit) * pair, np.float32)
 
 
 def _spread(light: Float32, y: Int, x: Int) -> Float32:
@@ -134,8 +133,8 @@ def _spread(light: Float32, y: Int, x: Int) -> Float32:
     bends = np.stack(
         [light[y + b, x + a] - 0.5 * (light[y + b, x + a - 1] + light[y + b, x + a + 1]) for b, a in _RING]
     )
-    scatter: Float32 = np.float32(1.4826 / np.sqrt(1.5)) * np.median(np.abs(bends), axis=0)
-    return np.maximum(scatter, np.float32(1.0))
+    scatter = (1.4826 / np.sqrt(1.5)) * np.median(np.abs(bends), axis=0)
+    return np.asarray(np.maximum(scatter, 1.0), np.float32)
 
 
 def _alone(framed: Float32, band: int, y: Int, x: Int, bounds: list[_Bounds]) -> Bool:
@@ -154,7 +153,8 @@ def _alone(framed: Float32, band: int, y: Int, x: Int, bounds: list[_Bounds]) ->
                 height = _height(framed[other], y + dy, x + dx, bounds[other])
                 height[framed[other, y + dy + _FRAME, x + dx + _FRAME] >= _UNKNOWN] = 0.0
                 np.maximum(largest, height, out=largest)
-    return largest < np.maximum(_FAINT, _OTHER_BANDS * here)
+    alone: Bool = largest < np.maximum(_FAINT, _OTHER_BANDS * here)
+    return alone
 
 
 def _height(light: Float32, y: Int, x: Int, bounds: _Bounds) -> Float32:

@@ -77,7 +77,8 @@ def _peaks(excess: Float32, faintest: Float32, brightest: float) -> Float32:
     peak = (around.max(axis=0) <= height) & (around[[1, 3, 4, 6]].min(axis=0) > _LIT * height)
     along, across = (around[1] + around[6])[peak], (around[3] + around[4])[peak]
     round_ones = np.maximum(along, across) < _ROUND * np.minimum(along, across)
-    return np.asarray(2.0 * height[peak] / np.minimum(along, across), np.float32)[round_ones]
+    sharp: Float32 = (2.0 * height[peak] / np.minimum(along, across))[round_ones].astype(np.float32)
+    return sharp
 
 
 def _sharp_end(field_image: FieldImage, band: int, peaks: list[Float32]) -> float:
