@@ -19,19 +19,21 @@ _STRIPE_ROWS = 64
 _FAINTEST, _BRIGHTEST = 30.0, 0.5
 _LIT = 0.15
 _ROUND = 1.5
+_WINGED = 1.5
 _ENOUGH = 10
-_SHARP_END = 90.0
+_SHARP_END = 80.0
+"""Percentile. Of the peaks of a ray-rich exposure a few are rays that got past the tests, and lie above it."""
 
 
 def sharpness(field_image: FieldImage, profile: FieldProfile, levels: Float32) -> Float32:
     """How many times a star's central pixel exceeds the mean of two neighbours on opposite sides of it.
 
-    The larger of the values along x and along y; its 90th percentile over the peaks of a dozen stripes of rows
+    The larger of the values along x and along y; its 80th percentile over the peaks of a dozen stripes of rows
     that stand 30 times above the noise, since galaxies are smoother than stars and a share of the peaks are stars.
     Peaks that one of the four neighbours along x and y has less than 0.15 of, or whose neighbours along x and y have
-    sums 1.5 times different, are left out: they may be cosmic rays, and of a PSF of FWHM over 1.5 pixels enough stars
-    are near the middle of a pixel. With fewer than ten peaks the
-    seeing that the survey states is used, for a Gaussian: 2^(4 / FWHM^2).
+    sums 1.5 times different, or that have far less light at two pixels than a Gaussian as sharp, are left out: they
+    may be cosmic rays, and of a PSF of FWHM over 1.5 pixels enough stars are near the middle of a pixel. With fewer
+    than ten peaks the seeing that the survey states is used, for a Gaussian: 2^(4 / FWHM^2).
 
     Parameters
     ----------
@@ -66,19 +68,24 @@ def _stripes(ny: int) -> list[tuple[int, int]]:
 
 def _peaks(excess: Float32, faintest: Float32, brightest: float) -> Float32:
     """The sharpness of every peak of a stripe."""
-    if min(excess.shape) < 3:
+    if min(excess.shape) < 5:
         return np.zeros(0, np.float32)
     light = np.nan_to_num(excess, nan=0.0)
-    height = light[1:-1, 1:-1]
-    y, x = np.nonzero((height > faintest[1:-1, 1:-1]) & ~(height > brightest))
-    around = np.stack([light[y + 1 + dy, x + 1 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx])
-    height = height[y, x]
-    # The eight are in rows from the lower left to the upper right: 1 and 6 are above and below, 3 and 4 beside.
-    peak = (around.max(axis=0) <= height) & (around[[1, 3, 4, 6]].min(axis=0) > _LIT * height)
-    along, across = (around[1] + around[6])[peak], (around[3] + around[4])[peak]
-    round_ones = np.maximum(along, across) < _ROUND * np.minimum(along, across)
-    sharp: Float32 = (2.0 * height[peak] / np.minimum(along, across))[round_ones].astype(np.float32)
-    return sharp
+    inner = light[2:-2, 2:-2]
+    y, x = np.nonzero((inner > faintest[2:-2, 2:-2]) & ~(inner > brightest))
+    y, x = y + 2, x + 2
+    height = light[y, x]
+    corners = [light[y + dy, x + dx] for dy in (-1, 1) for dx in (-1, 1)]
+    sides = [light[y - 1, x], light[y + 1, x], light[y, x - 1], light[y, x + 1]]
+    peak = (np.max(corners + sides, axis=0) <= height) & (np.min(sides, axis=0) > _LIT * height)
+    y, x, height = y[peak], x[peak], height[peak]
+    along, across = light[y - 1, x] + light[y + 1, x], light[y, x - 1] + light[y, x + 1]
+    weaker = np.minimum(along, across)
+    ratio = 2.0 * height / weaker
+    further = np.where(along < across, light[y - 2, x] + light[y + 2, x], light[y, x - 2] + light[y, x + 2])
+    is_round = np.maximum(along, across) < _ROUND * weaker
+    winged = further * ratio**4 > 2.0 * height / _WINGED
+    return np.asarray(ratio[is_round & winged], np.float32)
 
 
 def _sharp_end(field_image: FieldImage, band: int, peaks: list[Float32]) -> float:
