@@ -76,15 +76,9 @@ def _lines(counts: Int32, significance: float, length: int, sharpest: float) -> 
     left, right = total[:, : -2 * _BESIDE], total[:, 2 * _BESIDE :]
     # Below the background and below both sides: sky between two sources is not, nor is the shadow beside a star.
     hit = (line < -limit // 2) & (line < left - limit) & (line < right - limit)
-    candidate = line > limit
-    if candidate.any():
-        near = np.maximum(total[:, _BESIDE - 1 : -_BESIDE - 1], total[:, _BESIDE + 1 : width - _BESIDE + 1])
-        narrow = (line - near > limit) & (line - near > _SHARPNESS * line)
-        far = np.maximum(total[:, _BESIDE - 2 : -_BESIDE - 2], total[:, _BESIDE + 2 : width - _BESIDE + 2])
-        left_over = line * np.float32(sharpest**-4)
-        clear = np.float32(_CLEAR * np.sqrt(length) * _STEPS)
-        narrow |= (left_over > clear) & (far < left_over)
-        hit |= candidate & narrow
+    # Few lines are bright: these are looked at one by one.
+    row, column = np.nonzero(line > limit)
+    hit[row, column] |= _sharp(total, row, column + _BESIDE, limit, length, sharpest)
     row, column = np.nonzero(hit)
     column += _BESIDE
     kept = np.abs(total[row, column]) > significance * _scatter(total, row, column)
@@ -96,6 +90,17 @@ def _lines(counts: Int32, significance: float, length: int, sharpest: float) -> 
     np.add.at(turns, (row + length, place), -1)
     found[:, bad] = np.cumsum(turns[:-1], axis=0) > 0
     return found
+
+
+def _sharp(total: Int32, row: Int, column: Int, limit: int, length: int, sharpest: float) -> Bool:
+    """Which bright lines are sharper than the PSF: one pixel wide, or two."""
+    line = total[row, column]
+    near = np.maximum(total[row, column - 1], total[row, column + 1])
+    one = (line - near > limit) & (line - near > _SHARPNESS * line)
+    far = np.maximum(total[row, column - 2], total[row, column + 2])
+    left_over = line * np.float32(sharpest**-4)
+    two = (left_over > _CLEAR * np.sqrt(length) * _STEPS) & (far < left_over)
+    return np.asarray(one | two, bool)
 
 
 def _throughout(sums: Int32, counts: Int32, row: Int, column: Int, length: int) -> Bool:

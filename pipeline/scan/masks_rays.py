@@ -92,7 +92,9 @@ def find_cosmic_rays(
     hits = np.zeros(signal.shape, bool)
     for band in range(signal.shape[0]):
         light = framed[band]
-        y, x = np.nonzero((signal[band] > significance) & (signal[band] < _UNKNOWN) & ~taken[band])
+        y, x = np.nonzero(signal[band] > significance)
+        free = (signal[band, y, x] < _UNKNOWN) & ~taken[band, y, x]
+        y, x = y[free], x[free]
         clear = _clear(light, y, x, bounds[band])
         sharp = clear > significance
         y, x, clear = y[sharp], x[sharp], clear[sharp]
