@@ -40,6 +40,7 @@ class MasksConfig(StrictModel):
     saturation: bool = True
     saturation_snr: float = Field(2000.0, gt=0)
     saturation_flatness: float = Field(0.88, gt=0, lt=1)
+    saturation_grow: Arcsec = Field("0.6 arcsec", validate_default=True)
     bleed_length: Arcsec = Field("3 arcsec", validate_default=True)
     bleed_reach: Arcsec = Field("30 arcsec", validate_default=True)
     trails: bool = True
@@ -48,12 +49,15 @@ class MasksConfig(StrictModel):
     trail_half_width: Arcsec = Field("1 arcsec", validate_default=True)
     cosmic_rays: bool = True
     cosmic_ray_significance: float = Field(6.0, gt=0)
-    cosmic_ray_contrast: float = Field(5.0, gt=0)
+    cosmic_ray_sharpness: float = Field(1.25, ge=1)
     bad_columns: bool = True
     bad_column_significance: float = Field(6.0, gt=0)
     bad_column_length: Arcsec = Field("10 arcsec", validate_default=True)
     seams: bool = True
     seam_ratio: float = Field(1.25, gt=1)
+    seam_weight_ratio: float = Field(1.1, gt=1)
+    seam_length: Arcsec = Field("3 arcsec", validate_default=True)
+    seam_strip: Arcsec = Field("1 arcsec", validate_default=True)
     bright_stars: bool = True
     bright_star_radius: Arcsec = Field("60 arcsec", validate_default=True)
     halo_level: float = Field(0.5, gt=0)

@@ -22,9 +22,11 @@ from pipeline.scan.masks_gaps import find_gaps, find_low_exposure, find_seams
 from pipeline.scan.masks_profile import FieldProfile, profile
 from pipeline.scan.masks_rays import RAY_MARGIN, find_cosmic_rays
 from pipeline.scan.masks_saturation import PLATEAU_MARGIN, find_saturation, saturation_levels
+from pipeline.scan.masks_sharpness import sharpness
 from pipeline.scan.masks_stars import bright_stars
 from pipeline.scan.masks_steps import StepRule, find_steps
 from pipeline.scan.masks_trails import apart, find_trails
+from pipeline.scan.masks_weights import find_weight_seams, seam_margin
 from pipeline.scan_config import MasksConfig
 
 Float32 = npt.NDArray[np.float32]
@@ -73,7 +75,8 @@ def find(field_image: FieldImage, config: MasksConfig, memory_mb: float) -> Fiel
     measured = profile(
         field_image, max(config.background_box / scale, 8.0), config.saturation_snr, config.saturation_flatness
     )
-    levels = saturation_levels(measured)
+    levels = saturation_levels(field_image, measured)
+    sharpest = sharpness(field_image, measured, levels)
     shapes = _shapes(field_image, measured, config)
     if config.bright_stars:
         shapes += bright_stars(measured, levels, config, scale)
@@ -84,7 +87,7 @@ def find(field_image: FieldImage, config: MasksConfig, memory_mb: float) -> Fiel
     for top in range(0, ny, block_strips * STRIP_ROWS):
         bottom = min(top + block_strips * STRIP_ROWS, ny)
         flags = np.zeros((bands, bottom - top, nx), np.uint16)
-        _pixel_flags(flags, field_image, measured, config, top, levels)
+        _pixel_flags(flags, field_image, measured, config, top, levels, sharpest)
         for shape in shapes:
             shape.paint(flags[shape.band], top)
         if gaps is not None:
@@ -158,6 +161,7 @@ def _pixel_flags(
     config: MasksConfig,
     top: int,
     levels: Float32,
+    sharpest: Float32,
 ) -> None:
     """Set the flags of the finders that look at pixels on rows `top`, ...; `flags` is changed."""
     ny = field_image.shape[0]
@@ -165,7 +169,12 @@ def _pixel_flags(
     column_rows = max(4, round(config.bad_column_length / scale))
     bleed_rows = max(3, round(config.bleed_length / scale))
     bleed_reach = max(bleed_rows, round(config.bleed_reach / scale))
-    margin = max(RAY_MARGIN, PLATEAU_MARGIN + 2 * bleed_reach + bleed_rows, 2 * column_rows)
+    grow = max(1, round(config.saturation_grow / scale))
+    margin = max(RAY_MARGIN + PLATEAU_MARGIN + grow + 2 * bleed_reach + bleed_rows, 2 * column_rows)
+    seam = max(3, round(config.seam_length / scale)), max(1, round(config.seam_strip / scale))
+    weighed = config.seams and field_image.has_ivar
+    if weighed:
+        margin = max(margin, seam_margin(*seam))
     bottom = top + flags.shape[1]
     low, high = max(0, top - margin), min(ny, bottom + margin)
     block = field_image.read(low, high)
@@ -175,17 +184,34 @@ def _pixel_flags(
     for band in range(flags.shape[0]):
         excess[band] = block.image[band] - measured.background.band_rows(band, low, high)
         noise[band] = measured.noise.band_rows(band, low, high)
+    sharper = (config.cosmic_ray_sharpness * sharpest).tolist()
+    taken = np.zeros(excess.shape, bool)
     for band in range(flags.shape[0]):
+        if weighed:
+            seams = find_weight_seams(block.ivar[band], config.seam_weight_ratio, *seam)
+            flags[band][seams[inner]] |= np.uint16(PixelFlag.SEAM)
         if config.saturation and np.isfinite(levels[band]):
             hit = find_saturation(
-                excess[band], noise[band], float(levels[band]), config.saturation_flatness, bleed_rows, bleed_reach
+                excess[band],
+                noise[band],
+                float(levels[band]),
+                config.saturation_flatness,
+                bleed_rows,
+                bleed_reach,
+                grow,
             )
             flags[band] |= hit[inner]
+            taken[band] = hit != 0
         if config.bad_columns:
-            bad = find_bad_columns(excess[band], noise[band], config.bad_column_significance, column_rows)
+            bad = find_bad_columns(
+                excess[band], noise[band], config.bad_column_significance, column_rows, sharper[band]
+            )
+            taken[band] |= bad
             flags[band][bad[inner]] |= np.uint16(PixelFlag.BADCOLUMN)
     if config.cosmic_rays:
-        rays = find_cosmic_rays(excess, noise, config.cosmic_ray_significance, config.cosmic_ray_contrast)
+        rays = find_cosmic_rays(
+            excess, noise, taken, config.cosmic_ray_significance, sharpest, config.cosmic_ray_sharpness
+        )
         flags[rays[:, inner]] |= np.uint16(PixelFlag.COSMIC_RAY)
 
 

@@ -1,35 +1,83 @@
-"""Cosmic rays: bright in one band alone, and sharper than anything that came through the telescope."""
+"""Cosmic rays: sharper than anything that came through the telescope and, where there are bands, in one alone.
+
+Light that has passed a PSF cannot stand out from its neighbours by more than a star does. That bound holds for
+any scene, so galaxies and arcs need no test of their own, and it is measured on the field's own stars.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 Float32 = npt.NDArray[np.float32]
+Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
-RAY_MARGIN = 3
+_PAIRS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0))
+"""Steps (y, x) to one of two neighbours on opposite sides."""
+
+_RING = tuple((dy, dx) for dy in range(-4, 5) for dx in range(-4, 5) if max(abs(dy), abs(dx)) > 2)
+"""Pixels three and four away, whose scatter tells the noise where the noise map does not follow it."""
+
+_FRAME = 5
+_GROWTH = 6
+RAY_MARGIN = 2 * _FRAME + _GROWTH + 1
 """Rows beyond a pixel that its answer depends on."""
+
+_CERTAIN = 2.0 / 3.0
+"""Share of the significance that the bound of the stars themselves is to be exceeded by, noise counted in."""
+
+_WEAKER = 1.0 / 3.0
+"""Share of the significance that is asked of a neighbour of a hit."""
+
+_UNKNOWN = np.float32(1e9)
+"""Signal to noise of a pixel without data: so bright that its neighbours never stand out from it."""
 
 _OTHER_BANDS = 0.25
 _FAINT = 3.0
 
 
-def find_cosmic_rays(excess: Float32, noise: Float32, significance: float, contrast: float) -> Bool:
+@dataclass(frozen=True)
+class _Bounds:
+    """How sharp the stars of a band are, and how much sharper light may be."""
+
+    stars: float
+    room: float
+
+    def at(self, step: tuple[int, int]) -> tuple[float, float]:
+        """Largest ratio of a pixel to the mean of a pair: that of the stars, and the one with room."""
+        squared = step[0] ** 2 + step[1] ** 2
+        return self.stars**squared, (self.stars * self.room) ** squared
+
+
+def find_cosmic_rays(
+    excess: Float32, noise: Float32, taken: Bool, significance: float, sharpest: Float32, room: float
+) -> Bool:
     """Pixels hit by a cosmic ray.
 
-    A hit stands `contrast` times above the mean of its two neighbours along x or along y; through a PSF of
-    FWHM 2 pixels nothing stands more than 2 times above both. Where there are several bands, none of the
-    others may show a quarter of the hit's signal to noise within one pixel. Neighbours of a hit that are
-    3 sigma above the background and no other band's belong to it.
+    Through a Gaussian PSF whose central pixel is k times its neighbours at one pixel, no pixel is more than
+    k^(r^2) times the mean of two that lie on opposite sides of it at r pixels, whatever the scene (the ratio of
+    a PSF to the mean of two shifted copies is largest at its centre, and a sum of PSFs has no larger one); PSFs
+    with wings are smoother. A hit exceeds the bound of a PSF `room` times sharper than that of the stars by
+    `significance` of the noise along some direction; the stars' own by two thirds of it, the noise of the two
+    neighbours counted in; and both by as much of the spread of its surroundings. Where there are several bands, none
+    of the others may have anything pointed within one pixel of it. From a hit its ray is followed to neighbours that
+    exceed the bounds by a third of the significance; the pixels around it have some of its charge and are flagged too.
 
     Parameters
     ----------
     excess, noise : float32 (band, y, x), nJy
         Background-subtracted image, NaN for no data, and the noise of a pixel.
+    taken : bool (band, y, x)
+        Saturated and bled pixels and bad columns, whose sides are sharp too; never a ray.
     significance : float
-        Smallest signal to noise of a hit.
-    contrast : float
+        sigma
+    sharpest : float32 (band,)
+        k of the stars, from `sharpness`.
+    room : float
+        At least 1: by how much k may vary over the field.
 
     Returns
     -------
@@ -37,43 +85,112 @@ def find_cosmic_rays(excess: Float32, noise: Float32, significance: float, contr
     """
     with np.errstate(invalid="ignore"):
         signal = excess / noise
-    signal[~np.isfinite(signal)] = 0.0
+    signal[~np.isfinite(signal)] = _UNKNOWN
+    # Beyond the border the outermost pixels repeat, so that a ray there is seen along the border.
+    framed = np.pad(signal, ((0, 0), (_FRAME, _FRAME), (_FRAME, _FRAME)), mode="edge")
+    bounds = [_Bounds(float(ratio), room) for ratio in sharpest]
     hits = np.zeros(signal.shape, bool)
     for band in range(signal.shape[0]):
+        light = framed[band]
         y, x = np.nonzero(signal[band] > significance)
-        inside = (y > 0) & (x > 0) & (y < signal.shape[1] - 1) & (x < signal.shape[2] - 1)
-        y, x = y[inside], x[inside]
-        here = signal[band][y, x]
-        across = 0.5 * np.maximum(signal[band][y, x - 1] + signal[band][y, x + 1], 0.0)
-        along = 0.5 * np.maximum(signal[band][y - 1, x] + signal[band][y + 1, x], 0.0)
-        sharp = here > contrast * np.minimum(across, along)
-        y, x, here = y[sharp], x[sharp], here[sharp]
-        alone = _others(signal, band, y, x) < np.maximum(_FAINT, _OTHER_BANDS * here)
-        hits[band, y[alone], x[alone]] = True
-        _grow(hits[band], signal, band)
+        free = (signal[band, y, x] < _UNKNOWN) & ~taken[band, y, x]
+        y, x = y[free], x[free]
+        clear = _clear(light, y, x, bounds[band])
+        sharp = clear > significance
+        y, x, clear = y[sharp], x[sharp], clear[sharp]
+        own = (clear > significance * _spread(light, y, x)) & _alone(framed, band, y, x, bounds)
+        hits[band, y[own], x[own]] = True
+        _follow(hits[band], framed, band, taken[band], bounds, _WEAKER * significance)
     return hits
 
 
-def _others(signal: Float32, band: int, y: npt.NDArray[np.int64], x: npt.NDArray[np.int64]) -> Float32:
-    """Largest signal to noise of any other band within one pixel; -inf for a single band."""
-    largest = np.full(y.shape, -np.inf, np.float32)
-    for other in range(signal.shape[0]):
+def _clear(light: Float32, y: Int, x: Int, bounds: _Bounds) -> Float32:
+    """By how much pixels exceed both bounds along the direction in which they do so most clearly, sigma."""
+    clearest = np.full(y.shape, -np.inf, np.float32)
+    for step in _PAIRS:
+        stars, sharper = bounds.at(step)
+        noise = np.float32(_CERTAIN * np.sqrt(1.0 + 0.5 * stars * stars))
+        certain = _over(light, y, x, step, stars) / noise
+        np.maximum(clearest, np.minimum(certain, _over(light, y, x, step, sharper)), out=clearest)
+    return clearest
+
+
+def _over(light: Float32, y: Int, x: Int, step: tuple[int, int], limit: float) -> Float32:
+    """Signal to noise of pixels above `limit` times the mean of the two neighbours at plus and minus `step`."""
+    y, x = y + _FRAME, x + _FRAME
+    dy, dx = step
+    pair = np.maximum(light[y + dy, x + dx], 0.0) + np.maximum(light[y - dy, x - dx], 0.0)
+    return np.asarray(light[y, x] - np.float32(0.5 * limit) * pair, np.float32)
+
+
+def _spread(light: Float32, y: Int, x: Int) -> Float32:
+    """Scatter of the surroundings in units of the noise, at least 1.
+
+    That of pixels about the mean of the two beside them, which the light of a galaxy leaves alone; robust, because
+    the ray itself runs through.
+    """
+    if not y.size:
+        return np.ones(0, np.float32)
+    y, x = y + _FRAME, x + _FRAME
+    bends = np.stack(
+        [light[y + b, x + a] - 0.5 * (light[y + b, x + a - 1] + light[y + b, x + a + 1]) for b, a in _RING]
+    )
+    scatter = (1.4826 / np.sqrt(1.5)) * np.median(np.abs(bends), axis=0)
+    return np.asarray(np.maximum(scatter, 1.0), np.float32)
+
+
+def _alone(framed: Float32, band: int, y: Int, x: Int, bounds: list[_Bounds]) -> Bool:
+    """Where no other band has a point of a quarter of this one's height, and of 3 sigma, within one pixel.
+
+    The height is that above the fourth root of the bound, which a star exceeds and the core of a galaxy, which a ray
+    may have hit, does not.
+    """
+    here = _height(framed[band], y, x, bounds[band])
+    largest = np.zeros(y.shape, np.float32)
+    for other in range(framed.shape[0]):
         if other == band:
             continue
         for dy in (-1, 0, 1):
             for dx in (-1, 0, 1):
-                np.maximum(largest, signal[other][y + dy, x + dx], out=largest)
-    return largest
+                height = _height(framed[other], y + dy, x + dx, bounds[other])
+                height[framed[other, y + dy + _FRAME, x + dx + _FRAME] >= _UNKNOWN] = 0.0
+                np.maximum(largest, height, out=largest)
+    alone: Bool = largest < np.maximum(_FAINT, _OTHER_BANDS * here)
+    return alone
 
 
-def _grow(hits: Bool, signal: Float32, band: int) -> None:
-    """Add the lit neighbours of hits; `hits` is changed."""
+def _height(light: Float32, y: Int, x: Int, bounds: _Bounds) -> Float32:
+    heights = [_over(light, y, x, step, bounds.at(step)[1] ** 0.25) for step in _PAIRS]
+    return np.asarray(np.max(heights, axis=0), np.float32)
+
+
+def _follow(hits: Bool, framed: Float32, band: int, taken: Bool, bounds: list[_Bounds], significance: float) -> None:
+    """Add to hits the rest of their rays, then every pixel beside them; `hits` is changed."""
+    light = framed[band]
+    for _ in range(_GROWTH):
+        y, x = _beside(hits)
+        if not y.size:
+            return
+        here = light[y + _FRAME, x + _FRAME]
+        own = (here > _FAINT) & (here < _UNKNOWN) & ~taken[y, x] & (_clear(light, y, x, bounds[band]) > significance)
+        y, x = y[own], x[own]
+        alone = _alone(framed, band, y, x, bounds)
+        hits[y[alone], x[alone]] = True
+    y, x = _beside(hits)
+    own = (light[y + _FRAME, x + _FRAME] < _UNKNOWN) & ~taken[y, x]
+    hits[y[own], x[own]] = True
+
+
+def _beside(hits: Bool) -> tuple[Int, Int]:
+    """Neighbours of hits that are none themselves."""
     y, x = np.nonzero(hits)
+    height, width = hits.shape
+    places = []
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
-            ny, nx = y + dy, x + dx
-            inside = (ny > 0) & (nx > 0) & (ny < hits.shape[0] - 1) & (nx < hits.shape[1] - 1)
-            ny, nx = ny[inside], nx[inside]
-            lit = signal[band][ny, nx]
-            own = (lit > _FAINT) & (_others(signal, band, ny, nx) < np.maximum(_FAINT, _OTHER_BANDS * lit))
-            hits[ny[own], nx[own]] = True
+            row, column = y + dy, x + dx
+            inside = (row >= 0) & (column >= 0) & (row < height) & (column < width)
+            places.append(row[inside] * width + column[inside])
+    row, column = np.divmod(np.unique(np.concatenate(places)), width)
+    new = ~hits[row, column]
+    return row[new], column[new]
