@@ -15,6 +15,7 @@ import argparse
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +35,9 @@ CLEAR_ARC_SNR = 15.0
 Maps = npt.NDArray[np.floating]
 
 
-def lenses(pattern: str, number: int) -> dict[str, npt.NDArray[np.generic]]:
+def lenses(pattern: str, number: int) -> dict[str, npt.NDArray[Any]]:
     """The first lenses of a pool with clear arcs."""
-    parts: list[dict[str, npt.NDArray[np.generic]]] = []
+    parts: list[dict[str, npt.NDArray[Any]]] = []
     for path in pools_of([pattern]):
         with opened_pool(path) as pool:
             chosen = np.flatnonzero((pool.whole("label") == 1) & (pool.whole("arc_snr") > CLEAR_ARC_SNR))
@@ -78,7 +79,7 @@ def grad_cam(network: Network, stride: int, x: torch.Tensor) -> torch.Tensor:
 
 def batched(answer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> tuple[Maps, float]:
     start = time.perf_counter()
-    maps = torch.cat([answer(part) for part in x.split(64)]).numpy()
+    maps = torch.cat([answer(part) for part in torch.split(x, 64)]).numpy()
     return maps, len(x) / (time.perf_counter() - start)
 
 

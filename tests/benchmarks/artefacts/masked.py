@@ -34,6 +34,7 @@ import numpy.typing as npt
 from pipeline.evaluate.metrics import share
 from pipeline.io.pools import labels, opened_pool, pools_of
 from pipeline.models.ensemble import Ensemble, load_ensemble
+from pipeline.models.ensemble_config import Views
 from pipeline.scan.score import score_cutouts
 from pipeline.scan_config import ScoreConfig
 
@@ -197,7 +198,7 @@ def scores(stamps: Stamps, hidden: Bool, ensemble: Ensemble, config: ScoreConfig
 
 
 def table(
-    reference: str, stamps: Stamps, noise: Stamps, config: ScoreConfig, views: int | None, wanted: list[str]
+    reference: str, stamps: Stamps, noise: Stamps, config: ScoreConfig, views: Views | None, wanted: list[str]
 ) -> None:
     """Print the table of one ensemble: the clean row, and those with one of the `wanted` words in their names."""
     ensemble = load_ensemble(reference)

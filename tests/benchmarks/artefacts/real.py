@@ -91,10 +91,10 @@ class Kind:
 
     def pixels(self, mask: np.ndarray) -> np.ndarray:
         """The truth pixels of a survey's mask."""
-        carried = (mask & np.uint32(self.truth)) != 0
-        if self.mended is None:
-            return carried
-        return carried & (((mask & np.uint32(PixelFlag.INTERPOLATED)) != 0) == self.mended)
+        carried: np.ndarray = (mask & np.uint32(self.truth)) != 0
+        if self.mended is not None:
+            carried &= ((mask & np.uint32(PixelFlag.INTERPOLATED)) != 0) == self.mended
+        return carried
 
 
 KINDS = (
@@ -229,7 +229,8 @@ def without_mask(survey: Survey, field: Field, bands: tuple[str, ...], case: str
 
 def near(plane: np.ndarray, tolerance: int) -> np.ndarray:
     """Pixels with one of `plane` within `tolerance` pixels in x and in y."""
-    return maximum_filter(plane, 2 * tolerance + 1, mode="constant", cval=False)
+    grown: np.ndarray = maximum_filter(plane, 2 * tolerance + 1, mode="constant", cval=False)
+    return grown
 
 
 def _added(sums: ClassResult, kind: Kind, real: np.ndarray, ours: np.ndarray, tolerance: int) -> ClassResult:
@@ -257,11 +258,14 @@ def _added(sums: ClassResult, kind: Kind, real: np.ndarray, ours: np.ndarray, to
 
 
 def _found(mask: np.ndarray, flags: PixelFlag) -> np.ndarray:
-    return (mask >> np.uint32(FOUND_SHIFT) & np.uint32(flags)) != 0
+    carried: np.ndarray = (mask >> np.uint32(FOUND_SHIFT) & np.uint32(flags)) != 0
+    return carried
 
 
 def _tells_of_edges(survey: Survey) -> bool:
     plane = survey.description.planes.mask
+    if plane is None:
+        return False
     names = {
         *plane.bits,
         *plane.codes,
@@ -276,7 +280,8 @@ def _filled(ivar: np.ndarray) -> np.ndarray:
     if absent.all():
         return np.ones_like(ivar)
     nearest = distance_transform_edt(absent, return_distances=False, return_indices=True)
-    return ivar[tuple(nearest)]
+    filled: np.ndarray = ivar[tuple(nearest)]
+    return filled
 
 
 def _bands(field: Field) -> tuple[str, ...]:
