@@ -58,6 +58,12 @@ class MasksConfig(StrictModel):
     bright_star_radius: Arcsec = Field("60 arcsec", validate_default=True)
     halo_level: float = Field(0.5, gt=0)
     spike_level: float = Field(1.5, gt=0)
+    spike_half_width: Arcsec = Field("1 arcsec", validate_default=True)
+    star_snr: float = Field(1000.0, gt=0)
+    ghosts: bool = True
+    ghost_level: float = Field(0.5, gt=0)
+    ghost_radius: tuple[Arcsec, Arcsec] = Field(("4 arcsec", "60 arcsec"), validate_default=True)
+    ghost_margin: Arcsec = Field("0.5 arcsec", validate_default=True)
     edge: ArcsecOrZero = Field("0 arcsec", validate_default=True)
 
 

@@ -19,10 +19,11 @@ from pipeline.scan.background import Mesh
 from pipeline.scan.masks_columns import find_bad_columns
 from pipeline.scan.masks_flags import STRIP_ROWS, FoundFlags, Shape, box, packed
 from pipeline.scan.masks_gaps import find_gaps, find_low_exposure, find_seams
+from pipeline.scan.masks_ghosts import find_ghosts
 from pipeline.scan.masks_profile import FieldProfile, profile
 from pipeline.scan.masks_rays import RAY_MARGIN, find_cosmic_rays
 from pipeline.scan.masks_saturation import PLATEAU_MARGIN, find_saturation, saturation_levels
-from pipeline.scan.masks_stars import bright_stars
+from pipeline.scan.masks_stars import bright_stars, find_stars
 from pipeline.scan.masks_steps import StepRule, find_steps
 from pipeline.scan.masks_trails import apart, find_trails
 from pipeline.scan_config import MasksConfig
@@ -75,8 +76,11 @@ def find(field_image: FieldImage, config: MasksConfig, memory_mb: float) -> Fiel
     )
     levels = saturation_levels(measured)
     shapes = _shapes(field_image, measured, config)
+    stars = find_stars(measured, levels, config, scale) if config.bright_stars or config.ghosts else []
     if config.bright_stars:
-        shapes += bright_stars(measured, levels, config, scale)
+        shapes += bright_stars(measured, stars, config, scale)
+    if config.ghosts:
+        shapes += find_ghosts(measured, config, scale, [(star.x, star.y) for star in stars])
     bands, (ny, nx) = len(field_image.bands), field_image.shape
     gaps = find_gaps(measured, config.gap_width / scale) if config.gaps else None
     block_strips = max(1, int(memory_mb * 1e6 / (_BYTES_PER_PIXEL * bands * nx * STRIP_ROWS)))
