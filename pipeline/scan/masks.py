@@ -80,7 +80,8 @@ def find(field_image: FieldImage, config: MasksConfig, memory_mb: float) -> Fiel
     if config.bright_stars:
         shapes += bright_stars(measured, stars, config, scale)
     if config.ghosts:
-        shapes += find_ghosts(measured, config, scale, [(star.x, star.y) for star in stars])
+        lines = [shape for shape in shapes if shape.flag in (PixelFlag.CHIP_GAP, PixelFlag.TRAIL)]
+        shapes += find_ghosts(measured, config, scale, [(star.x, star.y) for star in stars], lines)
     bands, (ny, nx) = len(field_image.bands), field_image.shape
     gaps = find_gaps(measured, config.gap_width / scale) if config.gaps else None
     block_strips = max(1, int(memory_mb * 1e6 / (_BYTES_PER_PIXEL * bands * nx * STRIP_ROWS)))

@@ -50,6 +50,9 @@ _BEYOND = 0.4
 _WITHIN = 0.6
 """How much brighter the light may be further in, likewise."""
 
+_CENTRED = 0.4
+"""A disc with a bright star nearer than this to its centre, in units of its radius, is the star's halo."""
+
 _OWN = 0.5
 """A band in which the step is less than this share of the smallest that counts is left unflagged."""
 
@@ -66,7 +69,11 @@ class Circle:
 
 
 def find_ghosts(
-    profile: FieldProfile, config: MasksConfig, pixel_scale: float, stars: Sequence[tuple[float, float]]
+    profile: FieldProfile,
+    config: MasksConfig,
+    pixel_scale: float,
+    stars: Sequence[tuple[float, float]],
+    lines: Sequence[Shape] = (),
 ) -> list[Shape]:
     """Discs and rings flagged GHOST, in each band that shows them.
 
@@ -79,6 +86,8 @@ def find_ghosts(
         Arcsec.
     stars : list of (x, y)
         Pixels of bright stars; a disc about one of them is its halo.
+    lines : list of Shape
+        Trails and detector edges, which are left out: a straight edge is a part of a large circle.
 
     Returns
     -------
@@ -88,6 +97,8 @@ def find_ghosts(
     margin = config.ghost_margin / pixel_scale
     low, high = (radius / pixel_scale / side for radius in config.ghost_radius)
     bands = [sky_picture(profile, band) for band in range(profile.binned.shape[0])]
+    for line in lines:
+        _hide(bands[line.band], line, side)
     found: list[Circle] = []
     searched = [find_circles(_mean(bands), config.ghost_level, low, high)]
     if len(bands) > 1:
@@ -98,7 +109,7 @@ def find_ghosts(
     for circles in searched:
         for circle in circles:
             at = ((circle.x + 0.5) * side - 0.5, (circle.y + 0.5) * side - 0.5)
-            centred = any(np.hypot(at[0] - x, at[1] - y) < 0.25 * circle.radius * side for x, y in stars)
+            centred = any(np.hypot(at[0] - x, at[1] - y) < _CENTRED * circle.radius * side for x, y in stars)
             if not centred and not any(_same(circle, other) for other in found):
                 found.append(circle)
     shapes = []
@@ -146,6 +157,14 @@ def find_circles(picture: Float32, level: float, smallest: float, largest: float
         if not any(_same(circle, other) for other in kept):
             kept.append(circle)
     return kept
+
+
+def _hide(picture: Float32, line: Shape, side: int) -> None:
+    """Take what a shape covers out of a picture, which is changed."""
+    x0, y0, x1, y1 = ((value + 0.5) / side - 0.5 for value in (line.x0, line.y0, line.x1, line.y1))
+    covered = np.zeros(picture.shape, np.uint16)
+    replace(line, x0=x0, y0=y0, x1=x1, y1=y1, half_width=line.half_width / side + 0.5).paint(covered, 0)
+    picture[covered != 0] = np.nan
 
 
 def _arc(picture: Float32, circle: Circle) -> float:

@@ -32,6 +32,9 @@ _CUT = 3.0
 _WINDOWS = (6, 12, 24)
 """Lengths along a spike, bins, that are tried."""
 
+_APART = 8
+"""Degrees between one spike and the next."""
+
 _ARM_SIGMA = 5.0
 _FADED = 0.3
 """A spike or halo ends where its light is below this share of the level from which it counts."""
@@ -97,16 +100,14 @@ def bright_stars(
         for star in stars:
             x, y = (star.x + 0.5) / side - 0.5, (star.y + 0.5) / side - 0.5
             polar = _polar(hidden, x, y, 2 * largest)
-            rings = np.array([np.median(ring[np.isfinite(ring)]) if np.isfinite(ring).any() else 0.0 for ring in polar])
-            outer = rings[int(0.7 * largest) : max(int(largest), int(0.7 * largest) + 1)]
-            sky = float(np.median(outer)) if outer.size else 0.0
-            radius = _first(rings - sky < config.halo_level, largest)
-            plateau = float(rings[min(int(0.75 * radius), len(rings) - 1)]) - sky
-            bright = max(_first(rings - sky < plateau + 2 * config.halo_level, radius), min(radius, least))
-            shapes.append(disc(band, PixelFlag.HALO, star.x, star.y, (radius + 0.5) * side))
-            shapes.append(disc(band, PixelFlag.BRIGHT_OBJECT, star.x, star.y, (max(bright, 2.0) + 0.5) * side))
-            excess = np.clip(polar - rings[:, None], -_CUT, _CUT)
-            for angle, reach in _spikes(excess, max(2, int(bright)), config.spike_level):
+            rings = _rings(polar)
+            radius = _halo_radius(rings, int(largest), config.halo_level)
+            plateau = float(np.median(rings[int(0.6 * radius) : radius + 1]))
+            bright = max(_first(rings < plateau + 2 * config.halo_level, radius), min(radius, least), 2.0)
+            shapes.append(disc(band, PixelFlag.HALO, star.x, star.y, (radius + 1.0) * side))
+            shapes.append(disc(band, PixelFlag.BRIGHT_OBJECT, star.x, star.y, (bright + 0.5) * side))
+            excess = polar - np.where(np.isfinite(rings), rings, 0.0)[:, None]
+            for angle, reach in _spikes(excess, int(bright), config.spike_level):
                 end = (star.x + reach * side * np.cos(angle), star.y + reach * side * np.sin(angle))
                 half_width = max(config.spike_half_width / pixel_scale, side)
                 shapes.append(
@@ -156,11 +157,35 @@ def _polar(picture: Float32, x: float, y: float, reach: float) -> Float32:
     return polar
 
 
+def _rings(polar: Float32) -> Float64:
+    """Median of each ring; infinite in the star's core, and as the last one known where there is no data."""
+    known = np.isfinite(polar).sum(axis=1)
+    rings = np.full(len(polar), np.inf)
+    for index in np.flatnonzero(known > 0):
+        rings[index] = np.nanmedian(polar[index])
+    seen = np.flatnonzero(known > 0)
+    if seen.size:
+        rings[seen[-1] + 1 :] = rings[seen[-1]]
+    return rings
+
+
+def _halo_radius(rings: Float64, largest: int, level: float) -> int:
+    """Furthest radius at which the light drops by `level` to what lies beyond, all within being as bright.
+
+    Compared with the rings just outside, because a slope or a step of the sky makes far ones another sky.
+    """
+    radius = 0
+    for index in range(1, min(largest, len(rings) - 4)):
+        beyond = float(np.median(rings[index + 2 : index + 2 + max(8, index // 2)]))
+        if min(rings[index], rings[index - 1]) - beyond >= level and rings[: index + 1].min() - beyond >= 0.7 * level:
+            radius = index
+    return radius
+
+
 def _first(below: Bool, largest: float) -> float:
     """First radius from which two rings in a row are below, or the largest."""
-    pair = below[1:-1] & below[2:]
-    hit = np.flatnonzero(pair)
-    return min(float(hit[0] + 1) if hit.size else float(len(below)), largest)
+    hit = np.flatnonzero(below[:-1] & below[1:])
+    return min(float(hit[0]) if hit.size else float(len(below)), largest)
 
 
 def _spikes(excess: Float32, start: int, level: float) -> list[tuple[float, float]]:
@@ -176,8 +201,13 @@ def _spikes(excess: Float32, start: int, level: float) -> list[tuple[float, floa
         Excess of a single ray that counts; four rays at right angles count together if they stand out from all
         other crosses.
     """
-    rays = set(_single(excess, start, level)) | set(_cross(excess, start))
-    return [(np.radians(ray * _DEGREES), _reach(excess, ray, start, level)) for ray in sorted(rays)]
+    cut = np.clip(excess, -_CUT, _CUT)
+    rays = _cross(cut, start)
+    for ray in _single(excess, start, level):
+        # A ray of the cross, a degree beside it, is no other.
+        if all(min(abs(ray - other) % 360, -abs(ray - other) % 360) > _APART for other in rays):
+            rays.append(ray)
+    return [(np.radians(ray * _DEGREES), _reach(cut, ray, start, level)) for ray in rays]
 
 
 def _single(excess: Float32, start: int, level: float) -> list[int]:
@@ -188,14 +218,14 @@ def _single(excess: Float32, start: int, level: float) -> list[int]:
         return []
     strength = np.full(part.shape[1], -np.inf)
     strength[known] = np.nanmedian(part[:, known], axis=0)
-    crest = strength == maximum_filter1d(strength, 15, mode="wrap")
+    crest = strength == maximum_filter1d(strength, 2 * _APART + 1, mode="wrap")
     return [int(ray) for ray in np.flatnonzero(crest & (strength >= level))]
 
 
 def _cross(excess: Float32, start: int) -> list[int]:
     """The four directions of a cross of light that stands out from every other cross."""
     quarter = excess.shape[1] // 4
-    best, rays = 0.0, [0]
+    best, rays = 0.0, list[int]()
     for window in _WINDOWS:
         part = excess[start : start + window]
         if part.shape[0] < 4:
@@ -216,7 +246,7 @@ def _cross(excess: Float32, start: int) -> list[int]:
         agreeing = (arms[angle][np.isfinite(arms[angle])] > 0.4 * total[angle]).sum()
         if significance > max(best, _ARM_SIGMA) and agreeing >= min(3, seen[angle]):
             best, rays = significance, [angle + turn * quarter for turn in range(4)]
-    return rays if best > 0 else []
+    return rays
 
 
 def _reach(excess: Float32, ray: int, start: int, level: float) -> float:
