@@ -37,6 +37,7 @@ class MasksConfig(StrictModel):
     step_jump: float = Field(0.2, gt=0)
     step_margin: Arcsec = Field("1 arcsec", validate_default=True)
     step_strip: Arcsec = Field("35 arcsec", validate_default=True)
+    step_lean: float = Field(1.5, ge=0, lt=20)
     saturation: bool = True
     saturation_snr: float = Field(2000.0, gt=0)
     saturation_flatness: float = Field(0.88, gt=0, lt=1)
@@ -44,8 +45,9 @@ class MasksConfig(StrictModel):
     bleed_reach: Arcsec = Field("30 arcsec", validate_default=True)
     trails: bool = True
     trail_significance: float = Field(8.0, gt=0)
-    trail_length: Arcsec = Field("60 arcsec", validate_default=True)
-    trail_half_width: Arcsec = Field("1 arcsec", validate_default=True)
+    trail_length: Arcsec = Field("30 arcsec", validate_default=True)
+    trail_sure: Arcsec = Field("60 arcsec", validate_default=True)
+    trail_half_width: Arcsec = Field("0.4 arcsec", validate_default=True)
     cosmic_rays: bool = True
     cosmic_ray_significance: float = Field(6.0, gt=0)
     cosmic_ray_contrast: float = Field(5.0, gt=0)

@@ -8,7 +8,7 @@ do not depend on the memory given: blocks are read with a margin as wide as the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -130,22 +130,22 @@ def calibrated(field_image: FieldImage, masks: FieldMasks, y0: int, y1: int) -> 
 def _shapes(field_image: FieldImage, measured: FieldProfile, config: MasksConfig) -> list[Shape]:
     """Regions that the first pass alone tells of."""
     scale = field_image.pixel_scale
-    steps: list[Shape] = []
-    if config.steps:
-        rule = StepRule(
-            config.step_significance,
-            max(2, round(config.step_window / scale)),
-            config.step_cells,
-            config.step_jump,
-            max(1, round(config.step_margin / scale)),
-            config.step_strip / scale,
-        )
-        steps = find_steps(measured, rule)
+    rule = StepRule(
+        config.step_significance,
+        max(2, round(config.step_window / scale)),
+        config.step_cells,
+        config.step_jump,
+        max(1, round(config.step_margin / scale)),
+        config.step_strip / scale,
+        config.step_lean,
+    )
+    steps = find_steps(measured, rule) if config.steps else []
     trails = find_trails(measured, config, scale) if config.trails else []
     trails, steps = apart(trails, steps)
     shapes = steps + trails
     if config.seams:
-        shapes += find_seams(measured, config.seam_ratio, max(1, round(config.step_margin / scale)))
+        # In units of the field's typical noise, which may be that of either side.
+        shapes += find_seams(measured, replace(rule, jump=1 - 1 / config.seam_ratio))
     if config.low_exposure_fraction > 0:
         shapes += find_low_exposure(measured, config.low_exposure_fraction)
     if config.edge > 0:

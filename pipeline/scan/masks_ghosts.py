@@ -216,6 +216,8 @@ def _proposed(picture: Float32, radii: Float64) -> list[Circle]:
         np.maximum(votes, mean, out=votes)
     y, x = np.nonzero((votes >= _LEAST_VOTE) & (votes == maximum_filter(votes, 5)))
     order = np.argsort(-votes[y, x], kind="stable")[:_CANDIDATES]
+    if not order.size:
+        return []
     places = np.column_stack([x[order] - reach, y[order] - reach, radii[best[y[order], x[order]]]])
     step, agreeing = _steps(picture, places)
     return [Circle(*(float(v) for v in places[i])) for i in np.flatnonzero((step > 0) & (agreeing >= _LIKELY))]
