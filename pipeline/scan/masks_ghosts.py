@@ -33,7 +33,7 @@ _VOTE = 3.0
 """Largest vote of a bin, in units of the gradient's scatter."""
 
 _LEAST_VOTE = 0.5
-_LEAST_ARC = 0.3
+_LEAST_ARC = 0.4
 """Of the circle must be inside the field."""
 
 _LEAST_LENGTH = 40.0
@@ -50,7 +50,7 @@ _BEYOND = 0.4
 _WITHIN = 0.6
 """How much brighter the light may be further in, likewise."""
 
-_CENTRED = 0.4
+_CENTRED = 0.6
 """A disc with a bright star nearer than this to its centre, in units of its radius, is the star's halo."""
 
 _OWN = 0.5
@@ -260,7 +260,9 @@ def _judged(picture: Float32, circle: Circle) -> Circle:
 def _steps(picture: Float32, circles: Float64) -> tuple[Float64, Float64]:
     """Median step over the sectors of circles, and the share of the sectors with half of it; 0 for too short an arc."""
     width = np.maximum(1.5, 0.15 * circles[:, 2])
-    inside, outside = (_sectors(picture, circles, low, low + width) for low in (-0.75 - width, np.full_like(width, 0.75)))
+    inside, outside = (
+        _sectors(picture, circles, low, low + width) for low in (-0.75 - width, np.full_like(width, 0.75))
+    )
     step = np.sort(inside - outside, axis=1)
     known = np.isfinite(step).sum(axis=1)
     median = middle(step.T, known).astype(np.float64)
@@ -277,6 +279,11 @@ def _is_even(picture: Float32, circle: Circle) -> bool:
     inside = _around(picture, circle, -0.75 - width, -0.75)
     further = outside - beyond
     if not np.isfinite(further).any() or np.nanmedian(further) > _BEYOND * circle.step:
+        return False
+    # Inside a large galaxy the light outside a circle is still the galaxy's.
+    far = _around(picture, circle, 0.6 * circle.radius, 1.2 * circle.radius)
+    lasting = outside - far
+    if np.isfinite(lasting).any() and np.nanmedian(lasting) > _BEYOND * circle.step:
         return False
     rim = float(np.nanmedian(inside))
     for low, high in pairwise((0.25, 0.45, 0.65, 0.85)):

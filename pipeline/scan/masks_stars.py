@@ -35,7 +35,7 @@ _WINDOWS = (6, 12, 24)
 _APART = 8
 """Degrees between one spike and the next."""
 
-_ARM_SIGMA = 5.0
+_ARM_SIGMA = 6.0
 _FADED = 0.3
 """A spike or halo ends where its light is below this share of the level from which it counts."""
 
@@ -79,9 +79,7 @@ def find_stars(profile: FieldProfile, levels: Float32, config: MasksConfig, pixe
     return stars
 
 
-def bright_stars(
-    profile: FieldProfile, stars: Sequence[Star], config: MasksConfig, pixel_scale: float
-) -> list[Shape]:
+def bright_stars(profile: FieldProfile, stars: Sequence[Star], config: MasksConfig, pixel_scale: float) -> list[Shape]:
     """Light, halo and spikes of stars, per band.
 
     The halo ends where the median of a ring falls below `halo_level` of the pixel noise above the sky around the
@@ -110,9 +108,7 @@ def bright_stars(
             for angle, reach in _spikes(excess, int(bright), config.spike_level):
                 end = (star.x + reach * side * np.cos(angle), star.y + reach * side * np.sin(angle))
                 half_width = max(config.spike_half_width / pixel_scale, side)
-                shapes.append(
-                    Shape(band, PixelFlag.SPIKE, star.x, star.y, float(end[0]), float(end[1]), half_width)
-                )
+                shapes.append(Shape(band, PixelFlag.SPIKE, star.x, star.y, float(end[0]), float(end[1]), half_width))
     return shapes
 
 
@@ -202,7 +198,7 @@ def _spikes(excess: Float32, start: int, level: float) -> list[tuple[float, floa
         other crosses.
     """
     cut = np.clip(excess, -_CUT, _CUT)
-    rays = _cross(cut, start)
+    rays = _cross(cut, start, level)
     for ray in _single(excess, start, level):
         # A ray of the cross, a degree beside it, is no other.
         if all(min(abs(ray - other) % 360, -abs(ray - other) % 360) > _APART for other in rays):
@@ -222,7 +218,7 @@ def _single(excess: Float32, start: int, level: float) -> list[int]:
     return [int(ray) for ray in np.flatnonzero(crest & (strength >= level))]
 
 
-def _cross(excess: Float32, start: int) -> list[int]:
+def _cross(excess: Float32, start: int, level: float) -> list[int]:
     """The four directions of a cross of light that stands out from every other cross."""
     quarter = excess.shape[1] // 4
     best, rays = 0.0, list[int]()
@@ -244,7 +240,7 @@ def _cross(excess: Float32, start: int) -> list[int]:
         significance = float(total[angle] - np.median(real)) / scatter
         # One neighbour on one arm is no cross.
         agreeing = (arms[angle][np.isfinite(arms[angle])] > 0.4 * total[angle]).sum()
-        if significance > max(best, _ARM_SIGMA) and agreeing >= min(3, seen[angle]):
+        if total[angle] > _FADED * level and significance > max(best, _ARM_SIGMA) and agreeing >= min(3, seen[angle]):
             best, rays = significance, [angle + turn * quarter for turn in range(4)]
     return rays
 

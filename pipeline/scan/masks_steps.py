@@ -22,6 +22,7 @@ from pipeline.scan.masks_profile import FieldProfile
 Float32 = npt.NDArray[np.float32]
 
 _VOTE_LIMIT = 8.0
+_AGREES = 2.0
 _CARRIED = 2
 _STAYS = 0.35
 """Share of a step that must still be there beyond the pixels next to the line."""
@@ -172,9 +173,12 @@ def line_edges(
         shifts = np.zeros((length, together), np.intp)
         for slope in _slopes(float(np.ptp(heights[start : start + together + 1])), rule):
             shift = np.rint(slope * offsets).astype(np.intp)
-            moved = [np.stack([_moved(row, by) for row, by in zip(plane[part], shift, strict=True)]) for plane in (votes, jump, stays)]
+            moved = [
+                np.stack([_moved(row, by) for row, by in zip(plane[part], shift, strict=True)])
+                for plane in (votes, jump, stays)
+            ]
             combined = moved[0].sum(axis=0) / np.sqrt(together)
-            agree = (moved[0] * np.sign(combined) >= 2.0) & (moved[1] >= rule.jump) & (moved[2] > 0)
+            agree = (moved[0] * np.sign(combined) >= _AGREES) & (moved[1] >= rule.jump) & (moved[2] > 0)
             enough = agree.sum(axis=0) >= max(2, int(np.ceil(0.75 * together)))
             strength = np.where(enough, np.abs(combined), 0.0).astype(np.float32)
             better = strength > best
@@ -184,7 +188,7 @@ def line_edges(
         for x in np.flatnonzero(crest):
             columns = np.clip(x + shifts[x], 0, length - 1)
             own = votes[np.arange(start, start + together), columns]
-            strong = np.flatnonzero((own * np.sign(own.sum()) > 1.0))
+            strong = np.flatnonzero(own * np.sign(own.sum()) >= _AGREES)
             for cell in range(strong[0], strong[-1] + 1):
                 place = start + cell, columns[cell]
                 edges[place] = max(edges[place], best[x])
@@ -218,9 +222,7 @@ def _strips(edges: Float32, rule: StepRule) -> Iterator[tuple[int, int, int, int
     """Cells start..stop and columns low..high (both ends exclusive) of the strips along one direction."""
     strips = []
     for cell in range(len(edges)):
-        # A cell between two that voted has the edge too; a galaxy there has hidden it.
-        near = edges[max(cell - 1, 0) : cell + 2].max(axis=0) if not edges[cell].any() else edges[cell]
-        strips.append(list(_joined(near, rule.join)))
+        strips.append(list(_joined(edges[cell], rule.join)))
     for cell, spans in enumerate(_continued(strips, 2 * rule.margin)):
         for low, high in spans:
             yield cell, cell + 1, max(low - rule.margin, 0), min(high + rule.margin, edges.shape[1])

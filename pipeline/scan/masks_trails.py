@@ -40,6 +40,7 @@ _ELSEWHERE = 0.35
 
 _PASSES = 3
 _PIECES = 12
+_MOSTLY = 0.7
 _LIT = 1.5
 _FILLING = 0.7
 
@@ -113,7 +114,7 @@ def apart(trails: Sequence[Shape], steps: Sequence[Shape]) -> tuple[list[Shape],
     """Settle what was found both as a trail and as a detector edge.
 
     Steps that cover half of a line and lie in one row or column of the field, to a degree, are a detector's edge,
-    and the line is its light. Otherwise the line is a trail, and the steps that it touches are its own flanks.
+    and the line is its light. Otherwise the line is a trail, and the steps that run along it are its own flanks.
 
     Returns
     -------
@@ -130,7 +131,7 @@ def apart(trails: Sequence[Shape], steps: Sequence[Shape]) -> tuple[list[Shape],
         if covered.mean() >= 0.5 and _slant(touching, trail) < _AXIS_DEGREES:
             continue
         kept_trails.append(trail)
-        flanks = {id(step) for step in touching}
+        flanks = {id(step) for step in touching if _runs_along(step, trail)}
         kept_steps = [step for step in kept_steps if id(step) not in flanks]
     return kept_trails, kept_steps
 
@@ -140,6 +141,19 @@ def _touched(step: Shape, x: Float64, y: Float64, trail: Shape) -> Bool:
     reach = trail.half_width
     inside: Bool = (np.abs(y - step.y0) <= step.half_width + reach) & (x >= step.x0 - reach) & (x <= step.x1 + reach)
     return inside
+
+
+def _runs_along(step: Shape, trail: Shape) -> bool:
+    """Whether most of a step's box, along its longer side, lies on a trail; an edge that the trail crosses does not."""
+    share = np.linspace(0.0, 1.0, 21)
+    if step.x1 - step.x0 >= 2 * step.half_width:
+        x, y, thin = step.x0 + share * (step.x1 - step.x0), np.full(21, step.y0), step.half_width
+    else:
+        x, y = np.full(21, (step.x0 + step.x1) / 2), step.y0 + (2 * share - 1) * step.half_width
+        thin = (step.x1 - step.x0) / 2
+    dx, dy = trail.x1 - trail.x0, trail.y1 - trail.y0
+    across = np.abs((x - trail.x0) * dy - (y - trail.y0) * dx) / max(float(np.hypot(dx, dy)), 1e-9)
+    return bool((across <= trail.half_width + thin).mean() >= _MOSTLY)
 
 
 def _slant(steps: Sequence[Shape], trail: Shape) -> float:
@@ -332,7 +346,9 @@ def _straightened(votes: Float32, line: Segment, angle: float) -> Segment:
         start = end = 0.0
     side = np.array([np.cos(angle), np.sin(angle)])
     (x0, y0), (x1, y1) = (np.array([line.x0, line.y0]) + start * side, np.array([line.x1, line.y1]) + end * side)
-    moved = np.array([_sample(votes, x0 + places * (x1 - x0), y0 + places * (y1 - y0), angle, float(s)) for s in shifts])
+    moved = np.array(
+        [_sample(votes, x0 + places * (x1 - x0), y0 + places * (y1 - y0), angle, float(s)) for s in shifts]
+    )
     half_width = _half_width(np.median(moved, axis=1))
     return Segment(float(x0), float(y0), float(x1), float(y1), line.significance, half_width)
 

@@ -203,9 +203,7 @@ def count(tally: Tally, name: str, truth: UInt32, found: UInt32, rows: list[dict
         _add(tally.right, label, (flagged & near(alike)).sum())
 
 
-def footprints(
-    kind: str, rows: list[dict[str, Any]], shape: tuple[int, int], whole: bool = False
-) -> Iterator[Bool]:
+def footprints(kind: str, rows: list[dict[str, Any]], shape: tuple[int, int], whole: bool = False) -> Iterator[Bool]:
     """Which truth pixels of a class may be each artefact's; those of stars go to the nearest, `whole` is any."""
     yy, xx = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     if kind == "star":
