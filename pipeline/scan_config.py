@@ -35,7 +35,7 @@ class MasksConfig(StrictModel):
     step_window: Arcsec = Field("1.7 arcsec", validate_default=True)
     step_cells: int = Field(4, ge=2)
     step_jump: float = Field(0.2, gt=0)
-    step_margin: Arcsec = Field("0.8 arcsec", validate_default=True)
+    step_margin: Arcsec = Field("0.9 arcsec", validate_default=True)
     step_strip: Arcsec = Field("35 arcsec", validate_default=True)
     step_lean: float = Field(1.5, ge=0, lt=20)
     saturation: bool = True

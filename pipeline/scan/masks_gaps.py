@@ -81,7 +81,7 @@ def find_seams(profile: FieldProfile, rule: StepRule) -> list[Shape]:
             else:
                 spread, errors, plane = profile.rows_spread[band].T, profile.rows_error[band].T, noise.T
                 along = profile.x_edges
-            edges = line_edges(np.ascontiguousarray(spread), np.ascontiguousarray(errors) / _ROOT_2, plane, along, rule)
+            edges = line_edges(np.ascontiguousarray(spread), (errors / _ROOT_2).astype(np.float32), plane, along, rule)
             for cell, line in zip(*np.nonzero(edges), strict=True):
                 low, high = max(int(line) - rule.margin, 0), min(int(line) + rule.margin, spread.shape[1])
                 first, last = int(along[cell]), int(along[cell + 1])

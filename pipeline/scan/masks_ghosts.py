@@ -232,7 +232,8 @@ def _settled(pictures: Sequence[Float32], circle: Circle, level: float) -> Circl
     for picture in reversed(pictures[:-1]):
         circle = replace(circle, x=2 * circle.x + 0.5, y=2 * circle.y + 0.5, radius=2 * circle.radius)
         circle = _moved(picture, _moved(picture, circle, 1.0, level), 0.5, level)
-    return circle
+    # Once more where it came to lie: the edge of a galaxy's disc looks sharp in coarse bins.
+    return circle if _is_even(pictures[0], circle) else None
 
 
 def _moved(picture: Float32, circle: Circle, stride: float, level: float) -> Circle:
@@ -265,7 +266,7 @@ def _steps(picture: Float32, circles: Float64) -> tuple[Float64, Float64]:
     )
     step = np.sort(inside - outside, axis=1)
     known = np.isfinite(step).sum(axis=1)
-    median = middle(step.T, known).astype(np.float64)
+    median = middle(step.T.astype(np.float32), known).astype(np.float64)
     with np.errstate(invalid="ignore"):
         agreeing = (step > 0.5 * median[:, None]).sum(axis=1) / np.maximum(known, 1)
     real = (known >= _LEAST_ARC * _SECTORS) & (median > 0)
@@ -295,7 +296,8 @@ def _is_even(picture: Float32, circle: Circle) -> bool:
 
 def _around(picture: Float32, circle: Circle, inner: float, outer: float) -> Float64:
     place = np.array([[circle.x, circle.y, circle.radius]])
-    return _sectors(picture, place, np.array([inner]), np.array([outer]))[0]
+    ring: Float64 = _sectors(picture, place, np.array([inner]), np.array([outer]))[0]
+    return ring
 
 
 def _sectors(picture: Float32, circles: Float64, inner: Float64, outer: Float64) -> Float64:

@@ -36,6 +36,9 @@ _APART = 8
 """Degrees between one spike and the next."""
 
 _ARM_SIGMA = 6.0
+_LEAST_RING = 0.15
+"""Share of a ring that must have data."""
+
 _FADED = 0.3
 """A spike or halo ends where its light is below this share of the level from which it counts."""
 
@@ -63,7 +66,7 @@ def find_stars(profile: FieldProfile, levels: Float32, config: MasksConfig, pixe
         Arcsec.
     """
     typical = np.median(profile.noise.values, axis=(1, 2))[:, None, None]
-    burnt = (profile.saturated | (profile.peak >= levels[:, None, None])).any(axis=0)
+    burnt: Bool = np.any(profile.saturated | (profile.peak >= levels[:, None, None]), axis=0)
     signal = (profile.peak / typical).max(axis=0)
     light = _stack(profile)
     labels, _ = label(burnt | (signal >= config.star_snr), structure=np.ones((3, 3)))
@@ -115,7 +118,8 @@ def bright_stars(profile: FieldProfile, stars: Sequence[Star], config: MasksConf
 def _stack(profile: FieldProfile) -> Float32:
     """The brightest band of each bin, in units of a pixel's noise; 0 where there is no data."""
     pictures = [np.nan_to_num(sky_picture(profile, band), nan=0.0) for band in range(profile.peak.shape[0])]
-    return np.max(pictures, axis=0).astype(np.float32)
+    stack: Float32 = np.max(pictures, axis=0).astype(np.float32)
+    return stack
 
 
 def _middle_row(light: Float32, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]) -> float:
@@ -140,7 +144,8 @@ def _ring(picture: Float32, x: float, y: float, radius: float) -> Float64:
     rows = np.rint(y + radius * np.sin(angles)).astype(int)
     columns = np.rint(x + radius * np.cos(angles)).astype(int)
     inside = (rows >= 0) & (columns >= 0) & (rows < picture.shape[0]) & (columns < picture.shape[1])
-    return picture[rows[inside], columns[inside]].astype(np.float64)
+    ring: Float64 = picture[rows[inside], columns[inside]].astype(np.float64)
+    return ring
 
 
 def _polar(picture: Float32, x: float, y: float, reach: float) -> Float32:
@@ -154,12 +159,12 @@ def _polar(picture: Float32, x: float, y: float, reach: float) -> Float32:
 
 
 def _rings(polar: Float32) -> Float64:
-    """Median of each ring; infinite in the star's core, and as the last one known where there is no data."""
-    known = np.isfinite(polar).sum(axis=1)
+    """Median of each ring; infinite in the star's core, and as the last one known where too little has data."""
+    known = np.isfinite(polar).mean(axis=1) >= _LEAST_RING
     rings = np.full(len(polar), np.inf)
-    for index in np.flatnonzero(known > 0):
+    for index in np.flatnonzero(known):
         rings[index] = np.nanmedian(polar[index])
-    seen = np.flatnonzero(known > 0)
+    seen = np.flatnonzero(known)
     if seen.size:
         rings[seen[-1] + 1 :] = rings[seen[-1]]
     return rings
