@@ -233,7 +233,8 @@ def _settled(pictures: Sequence[Float32], circle: Circle, level: float) -> Circl
         circle = replace(circle, x=2 * circle.x + 0.5, y=2 * circle.y + 0.5, radius=2 * circle.radius)
         circle = _moved(picture, _moved(picture, circle, 1.0, level), 0.5, level)
     # Once more where it came to lie: the edge of a galaxy's disc looks sharp in coarse bins.
-    return circle if _is_even(pictures[0], circle) else None
+    circle = replace(_judged(pictures[0], circle), agreeing=circle.agreeing)
+    return circle if circle.step >= level and _is_even(pictures[0], circle) else None
 
 
 def _moved(picture: Float32, circle: Circle, stride: float, level: float) -> Circle:
