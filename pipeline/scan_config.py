@@ -29,14 +29,15 @@ class MasksConfig(StrictModel):
     background_box: Arcsec = Field("30 arcsec", validate_default=True)
     gaps: bool = True
     gap_width: Arcsec = Field("60 arcsec", validate_default=True)
-    low_exposure_fraction: float = Field(0.25, ge=0, lt=1)
+    low_exposure_fraction: float = Field(0.3, ge=0, lt=1)
     steps: bool = True
     step_significance: float = Field(8.0, gt=0)
     step_window: Arcsec = Field("1.7 arcsec", validate_default=True)
     step_cells: int = Field(4, ge=2)
     step_jump: float = Field(0.2, gt=0)
-    step_margin: Arcsec = Field("1 arcsec", validate_default=True)
+    step_margin: Arcsec = Field("0.9 arcsec", validate_default=True)
     step_strip: Arcsec = Field("35 arcsec", validate_default=True)
+    step_lean: float = Field(1.5, ge=0, lt=20)
     saturation: bool = True
     saturation_snr: float = Field(2000.0, gt=0)
     saturation_flatness: float = Field(0.88, gt=0, lt=1)
@@ -45,8 +46,9 @@ class MasksConfig(StrictModel):
     bleed_reach: Arcsec = Field("30 arcsec", validate_default=True)
     trails: bool = True
     trail_significance: float = Field(8.0, gt=0)
-    trail_length: Arcsec = Field("60 arcsec", validate_default=True)
-    trail_half_width: Arcsec = Field("1 arcsec", validate_default=True)
+    trail_length: Arcsec = Field("30 arcsec", validate_default=True)
+    trail_sure: Arcsec = Field("60 arcsec", validate_default=True)
+    trail_half_width: Arcsec = Field("0.25 arcsec", validate_default=True)
     cosmic_rays: bool = True
     cosmic_ray_significance: float = Field(6.0, gt=0)
     cosmic_ray_sharpness: float = Field(1.25, ge=1)
@@ -62,6 +64,12 @@ class MasksConfig(StrictModel):
     bright_star_radius: Arcsec = Field("60 arcsec", validate_default=True)
     halo_level: float = Field(0.5, gt=0)
     spike_level: float = Field(1.5, gt=0)
+    spike_half_width: Arcsec = Field("1.2 arcsec", validate_default=True)
+    star_snr: float = Field(1000.0, gt=0)
+    ghosts: bool = True
+    ghost_level: float = Field(0.5, gt=0)
+    ghost_radius: tuple[Arcsec, Arcsec] = Field(("4 arcsec", "60 arcsec"), validate_default=True)
+    ghost_margin: Arcsec = Field("0.5 arcsec", validate_default=True)
     edge: ArcsecOrZero = Field("0 arcsec", validate_default=True)
 
 

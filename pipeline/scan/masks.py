@@ -8,7 +8,7 @@ do not depend on the memory given: blocks are read with a margin as wide as the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,12 @@ from pipeline.scan.background import Mesh
 from pipeline.scan.masks_columns import find_bad_columns
 from pipeline.scan.masks_flags import STRIP_ROWS, FoundFlags, Shape, box, packed
 from pipeline.scan.masks_gaps import find_gaps, find_low_exposure, find_seams
+from pipeline.scan.masks_ghosts import find_ghosts
 from pipeline.scan.masks_profile import FieldProfile, profile
 from pipeline.scan.masks_rays import RAY_MARGIN, find_cosmic_rays
 from pipeline.scan.masks_saturation import PLATEAU_MARGIN, find_saturation, saturation_levels
 from pipeline.scan.masks_sharpness import sharpness
-from pipeline.scan.masks_stars import bright_stars
+from pipeline.scan.masks_stars import bright_stars, find_stars
 from pipeline.scan.masks_steps import StepRule, find_steps
 from pipeline.scan.masks_trails import apart, find_trails
 from pipeline.scan.masks_weights import find_weight_seams, seam_margin
@@ -78,8 +79,12 @@ def find(field_image: FieldImage, config: MasksConfig, memory_mb: float) -> Fiel
     levels = saturation_levels(field_image, measured)
     sharpest = sharpness(field_image, measured, levels)
     shapes = _shapes(field_image, measured, config)
+    stars = find_stars(measured, levels, config, scale) if config.bright_stars or config.ghosts else []
     if config.bright_stars:
-        shapes += bright_stars(measured, levels, config, scale)
+        shapes += bright_stars(measured, stars, config, scale)
+    if config.ghosts:
+        lines = [shape for shape in shapes if shape.flag in (PixelFlag.CHIP_GAP, PixelFlag.TRAIL)]
+        shapes += find_ghosts(measured, config, scale, [(star.x, star.y) for star in stars], lines)
     bands, (ny, nx) = len(field_image.bands), field_image.shape
     gaps = find_gaps(measured, config.gap_width / scale) if config.gaps else None
     block_strips = max(1, int(memory_mb * 1e6 / (_BYTES_PER_PIXEL * bands * nx * STRIP_ROWS)))
@@ -131,22 +136,22 @@ def calibrated(field_image: FieldImage, masks: FieldMasks, y0: int, y1: int) -> 
 def _shapes(field_image: FieldImage, measured: FieldProfile, config: MasksConfig) -> list[Shape]:
     """Regions that the first pass alone tells of."""
     scale = field_image.pixel_scale
-    steps: list[Shape] = []
-    if config.steps:
-        rule = StepRule(
-            config.step_significance,
-            max(2, round(config.step_window / scale)),
-            config.step_cells,
-            config.step_jump,
-            max(1, round(config.step_margin / scale)),
-            config.step_strip / scale,
-        )
-        steps = find_steps(measured, rule)
+    rule = StepRule(
+        config.step_significance,
+        max(2, round(config.step_window / scale)),
+        config.step_cells,
+        config.step_jump,
+        max(1, round(config.step_margin / scale)),
+        config.step_strip / scale,
+        config.step_lean,
+    )
+    steps = find_steps(measured, rule) if config.steps else []
     trails = find_trails(measured, config, scale) if config.trails else []
     trails, steps = apart(trails, steps)
     shapes = steps + trails
     if config.seams:
-        shapes += find_seams(measured, config.seam_ratio, max(1, round(config.step_margin / scale)))
+        # In units of the field's typical noise, which may be that of either side.
+        shapes += find_seams(measured, replace(rule, jump=1 - 1 / config.seam_ratio))
     if config.low_exposure_fraction > 0:
         shapes += find_low_exposure(measured, config.low_exposure_fraction)
     if config.edge > 0:

@@ -22,7 +22,8 @@ class Shape:
     """A region of one band with one flag: every pixel within `half_width` of a line segment.
 
     A segment of length zero is a disc; `square` ends the segment's band at its ends instead of rounding it,
-    so that a box is a horizontal segment. Coordinates and widths are pixels.
+    so that a box is a horizontal segment. Pixels nearer than `hole` to the line are left out, which makes a disc a
+    ring. Coordinates and widths are pixels.
     """
 
     band: int
@@ -33,6 +34,7 @@ class Shape:
     y1: float
     half_width: float
     square: bool = False
+    hole: float = 0.0
 
     def paint(self, plane: UInt16, top: int) -> None:
         """Set the flag on the pixels of rows `top`, `top` + 1, ... that the region covers.
@@ -59,7 +61,8 @@ class Shape:
         length = dx * dx + dy * dy
         along = (x * dx + y * dy) / length if length > 0 else np.zeros_like(x * y)
         nearest = np.clip(along, 0.0, 1.0)
-        inside = (x - nearest * dx) ** 2 + (y - nearest * dy) ** 2 <= reach * reach
+        squared = (x - nearest * dx) ** 2 + (y - nearest * dy) ** 2
+        inside = (squared <= reach * reach) & (squared >= self.hole * self.hole)
         if self.square and length > 0:
             inside &= (along >= 0.0) & (along <= 1.0)
         plane[first - top : last - top, left:right][inside] |= np.uint16(int(self.flag))
@@ -115,6 +118,6 @@ def box(band: int, flag: PixelFlag, x0: int, x1: int, y0: int, y1: int) -> Shape
     return Shape(band, flag, x0 - 0.5, middle, x1 - 0.5, middle, (y1 - y0) / 2, square=True)
 
 
-def disc(band: int, flag: PixelFlag, x: float, y: float, radius: float) -> Shape:
-    """The pixels within `radius` of a point."""
-    return Shape(band, flag, x, y, x, y, radius)
+def disc(band: int, flag: PixelFlag, x: float, y: float, radius: float, hole: float = 0.0) -> Shape:
+    """The pixels within `radius` of a point, and no nearer than `hole`."""
+    return Shape(band, flag, x, y, x, y, radius, hole=hole)

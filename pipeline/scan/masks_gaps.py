@@ -9,9 +9,12 @@ from scipy.ndimage import binary_dilation, find_objects, label
 from pipeline.flags import PixelFlag
 from pipeline.scan.masks_flags import Shape, box
 from pipeline.scan.masks_profile import FieldProfile
+from pipeline.scan.masks_steps import StepRule, line_edges
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
+
+_ROOT_2 = np.float32(np.sqrt(2.0))
 
 ELONGATION = 3.0
 """A gap is at least this many times longer than wide; rounder holes are some survey's star masks."""
@@ -57,58 +60,34 @@ def find_low_exposure(profile: FieldProfile, fraction: float) -> list[Shape]:
     return shapes
 
 
-def find_seams(profile: FieldProfile, ratio: float, margin: int) -> list[Shape]:
-    """Lines along rows or columns where the noise changes by more than `ratio` over at least three cells.
+def find_seams(profile: FieldProfile, rule: StepRule) -> list[Shape]:
+    """Lines near rows or columns where the noise changes, through several cells: boxes flagged SEAM.
 
-    The mesh tells between which cells, the spread of the columns or rows inside them tells where.
+    The scatter of the pixels of each column or row inside a cell steps there as the background does at a detector's
+    edge, and the same votes tell (`masks_steps`); a standard deviation is known better than a mean by the root of two.
 
     Parameters
     ----------
     profile : FieldProfile
-    ratio : float
-        Smallest ratio of the noise on the two sides.
-    margin : int
-        Pixels flagged on each side of the line.
+    rule : StepRule
+        `jump` is the smallest change of the noise, in units of the field's typical noise.
     """
     shapes = []
     for band, noise in enumerate(profile.noise.values):
         for upright in (True, False):
-            plane = noise if upright else noise.T
-            across, along = (profile.x_edges, profile.y_edges) if upright else (profile.y_edges, profile.x_edges)
-            spread = profile.columns_spread[band] if upright else profile.rows_spread[band].T
-            for cell, start, stop in _noise_steps(np.log(plane), float(np.log(ratio))):
-                line = _steepest(spread[start:stop], int(across[cell]), int(across[cell + 2]))
-                low, high = max(line - margin, 0), min(line + margin, int(across[-1]))
-                first, last = int(along[start]), int(along[stop])
+            if upright:
+                spread, errors, plane = profile.columns_spread[band], profile.columns_error[band], noise
+                along = profile.y_edges
+            else:
+                spread, errors, plane = profile.rows_spread[band].T, profile.rows_error[band].T, noise.T
+                along = profile.x_edges
+            edges = line_edges(np.ascontiguousarray(spread), (errors / _ROOT_2).astype(np.float32), plane, along, rule)
+            for cell, line in zip(*np.nonzero(edges), strict=True):
+                low, high = max(int(line) - rule.margin, 0), min(int(line) + rule.margin, spread.shape[1])
+                first, last = int(along[cell]), int(along[cell + 1])
                 place = (low, high, first, last) if upright else (first, last, low, high)
                 shapes.append(box(band, PixelFlag.SEAM, *place))
     return shapes
-
-
-def _steepest(spread: Float32, low: int, high: int) -> int:
-    """First pixel after the largest change of the mean spread between `low` and `high` (exclusive)."""
-    known = np.isfinite(spread[:, low:high])
-    values = np.where(known, spread[:, low:high], 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    window = max(4, (high - low) // 10)
-    sums = np.concatenate(([0.0], np.cumsum(values)))
-    at = np.arange(window, values.size - window + 1)
-    change = np.abs(sums[at + window] - 2 * sums[at] + sums[at - window])
-    return low + int(at[np.argmax(change)]) if at.size else (low + high) // 2
-
-
-def _noise_steps(plane: Float32, jump: float) -> list[tuple[int, int, int]]:
-    """Columns whose right neighbour differs by `jump`, with runs of at least three rows of one sign."""
-    steps = []
-    difference = np.diff(plane, axis=1)
-    for sign in (1.0, -1.0):
-        over = difference * sign > jump
-        for cell in range(over.shape[1]):
-            padded = np.concatenate(([False], over[:, cell], [False])).astype(np.int8)
-            turns = np.flatnonzero(np.diff(padded))
-            for start, stop in zip(turns[::2], turns[1::2], strict=True):
-                if stop - start >= 3:
-                    steps.append((cell, int(start), int(stop)))
-    return steps
 
 
 def _between_data(empty: Bool, reach: int) -> Bool:

@@ -51,6 +51,8 @@ class FieldProfile:
         Side of a bin, pixels.
     binned : float32 (band, ny/bin, nx/bin)
         Mean signal to noise of the pixels, each cut at +-CLIP_SIGMA; NaN where a bin has no data.
+    light : float32 (band, ny/bin, nx/bin), nJy
+        Mean of the pixels as they are, background and all; NaN where a bin has no data.
     empty : float32 (band, ny/bin, nx/bin)
         Share of a bin's pixels without data for which the survey's mask gives no other reason.
     peak : float32 (band, ny/bin, nx/bin), nJy
@@ -73,6 +75,7 @@ class FieldProfile:
     rows_spread: Float32
     bin: int
     binned: Float32
+    light: Float32
     empty: Float32
     peak: Float32
     saturated: Bool
@@ -110,6 +113,7 @@ def profile(
     columns = np.full((3, bands, cells[0], nx), np.nan, np.float32)
     rows = np.full((3, bands, ny, cells[1]), np.nan, np.float32)
     total = np.zeros((bands, *bins), np.float32)
+    light = np.zeros((bands, *bins), np.float32)
     count = np.zeros((bands, *bins), np.int32)
     empty = np.zeros((bands, *bins), np.int32)
     saturated = np.zeros((bands, *bins), np.int32)
@@ -138,11 +142,12 @@ def profile(
             _rows(rows[:, band, int(y0) : int(y1)], excess, near, level, sigma, x_edges)
             # Plateaus cut by the border of a row of cells are seen in part, which is enough for their level.
             plateaus[band].append(excess[plateau(excess, plateau_snr * scale[None, :], flatness)])
+            _add_bins(light[band], image, int(y0), side)
             _bin(total[band], count[band], peak[band], excess, scale, usable, int(y0), side)
     _refuse_empty(field_image, extremes)
     area = _bin_area(ny, nx, side)
     with np.errstate(invalid="ignore", divide="ignore"):
-        binned = np.where(count > 0, total / count, np.nan).astype(np.float32)
+        binned, light = (np.where(count > 0, sums / count, np.nan).astype(np.float32) for sums in (total, light))
     return FieldProfile(
         Mesh(np.stack([smooth_mesh(mesh) for mesh in background]), field_image.shape),
         Mesh(np.stack([_positive(smooth_mesh(mesh)) for mesh in noise]), field_image.shape),
@@ -156,6 +161,7 @@ def profile(
         rows[2],
         side,
         binned,
+        light,
         (empty / area).astype(np.float32),
         peak,
         saturated > 0,

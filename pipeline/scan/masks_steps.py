@@ -22,6 +22,7 @@ from pipeline.scan.masks_profile import FieldProfile
 Float32 = npt.NDArray[np.float32]
 
 _VOTE_LIMIT = 8.0
+_AGREES = 2.0
 _CARRIED = 2
 _STAYS = 0.35
 """Share of a step that must still be there beyond the pixels next to the line."""
@@ -45,6 +46,8 @@ class StepRule:
         Pixels flagged on each side of the line.
     join : float
         Two edges nearer to each other than this bound one strip, which is flagged whole, pixels.
+    lean : float
+        Largest angle between an edge and the rows or columns, degrees.
     """
 
     significance: float
@@ -53,6 +56,7 @@ class StepRule:
     jump: float
     margin: int
     join: float
+    lean: float
 
 
 def find_steps(profile: FieldProfile, rule: StepRule) -> list[Shape]:
@@ -60,11 +64,13 @@ def find_steps(profile: FieldProfile, rule: StepRule) -> list[Shape]:
     shapes = []
     for band in range(profile.columns.shape[0]):
         noise = profile.noise.values[band]
-        for start, stop, low, high in _strips(profile.columns[band], profile.columns_error[band], noise, rule):
+        edges = line_edges(profile.columns[band], profile.columns_error[band], noise, profile.y_edges, rule)
+        for start, stop, low, high in _strips(edges, rule):
             y0, y1 = int(profile.y_edges[start]), int(profile.y_edges[stop])
             shapes.append(box(band, PixelFlag.CHIP_GAP, low, high, y0, y1))
         across = np.ascontiguousarray(profile.rows[band].T), np.ascontiguousarray(profile.rows_error[band].T)
-        for start, stop, low, high in _strips(*across, noise.T, rule):
+        edges = line_edges(*across, noise.T, profile.x_edges, rule)
+        for start, stop, low, high in _strips(edges, rule):
             x0, x1 = int(profile.x_edges[start]), int(profile.x_edges[stop])
             shapes.append(box(band, PixelFlag.CHIP_GAP, x0, x1, low, high))
     return shapes
@@ -106,9 +112,9 @@ def step_significance(lines: Float32, errors: Float32, window: int) -> tuple[Flo
 
 
 def _outer_difference(lines: Float32, window: int) -> npt.NDArray[np.float64]:
-    """Mean from `window` to 3 `window` columns after each line less the same before it; 0 without data."""
+    """Mean from `window` to 3 `window` columns after each line less the same before it; NaN without data."""
     cells, length = lines.shape
-    outer = np.zeros((cells, length))
+    outer = np.full((cells, length), np.nan)
     if length <= 6 * window:
         return outer
     bad = ~np.isfinite(lines)
@@ -121,43 +127,105 @@ def _outer_difference(lines: Float32, window: int) -> npt.NDArray[np.float64]:
     before_count = count[:, at - window] - count[:, at - 3 * window]
     known = (after_count > 0) & (before_count > 0)
     outer[:, at[at < length]] = np.where(
-        known, after / np.maximum(after_count, 1) - before / np.maximum(before_count, 1), 0.0
+        known, after / np.maximum(after_count, 1) - before / np.maximum(before_count, 1), np.nan
     )[:, at < length]
     return outer
 
 
-def _strips(lines: Float32, errors: Float32, noise: Float32, rule: StepRule) -> Iterator[tuple[int, int, int, int]]:
-    """Cells start..stop and columns low..high (both ends exclusive) of the strips along one direction."""
+def line_edges(
+    lines: Float32, errors: Float32, noise: Float32, heights: npt.NDArray[np.int64], rule: StepRule
+) -> Float32:
+    """Strength of the edges that run through several cells, upright or leaning by up to `lean`.
+
+    Parameters
+    ----------
+    lines, errors : float32 (cell, n)
+        What steps at an edge, for each column of a cell, and its standard error; NaN for no data.
+    noise : float32 (cell, any)
+        Unit of `rule.jump`; the median of a cell's row counts.
+    heights : int64 (cell + 1,)
+        Pixel edges of the cells along the edge.
+    rule : StepRule
+
+    Returns
+    -------
+    float32 (cell, n)
+        Sigma at the first column after an edge, 0 elsewhere.
+    """
     cells, length = lines.shape
+    edges = np.zeros((cells, length), np.float32)
+    signs = np.zeros((cells, length), np.float32)
     together = min(rule.cells, cells)
     if together < 2:
-        return
+        return edges
     difference, significance = step_significance(lines, errors, rule.window)
-    plateau = _outer_difference(lines, rule.window)
+    outer = _outer_difference(lines, rule.window)
     typical = np.median(noise, axis=1)[:, None]
-    edges = np.zeros((cells, length), np.float32)
+    votes = np.clip(significance, -_VOTE_LIMIT, _VOTE_LIMIT)
+    # The light of a star or galaxy is as dark again a little further on; beyond a step it stays.
+    stays = ~(outer * np.sign(difference) < _STAYS * np.abs(difference))
+    jump = np.abs(difference) / typical
+    middles = (heights[1:] + heights[:-1]) / 2
     for start in range(cells - together + 1):
         part = slice(start, start + together)
-        votes = np.clip(significance[part], -_VOTE_LIMIT, _VOTE_LIMIT)
-        combined = votes.sum(axis=0) / np.sqrt(together)
-        sign = np.sign(combined)
-        jump = difference[part] * sign
-        # The light of a star or galaxy is as dark again a little further on; beyond a step it stays.
-        agree = (votes * sign >= 2.0) & (jump >= rule.jump * typical[part]) & (plateau[part] * sign >= _STAYS * jump)
-        enough = agree.sum(axis=0) >= max(2, int(np.ceil(0.75 * together)))
-        strength = (np.abs(combined) * enough).astype(np.float32)
-        edge = (strength >= rule.significance) & (strength == maximum_filter1d(strength, 2 * rule.window + 1))
-        for x in np.flatnonzero(edge):
-            voters = np.flatnonzero(agree[:, x]) + start
-            edges[voters, x] = np.maximum(edges[voters, x], strength[x])
+        offsets = middles[part] - middles[part].mean()
+        best = np.zeros(length, np.float32)
+        shifts = np.zeros((length, together), np.intp)
+        for slope in _slopes(float(np.ptp(heights[start : start + together + 1])), rule):
+            shift = np.rint(slope * offsets).astype(np.intp)
+            moved = [
+                np.stack([_moved(row, by) for row, by in zip(plane[part], shift, strict=True)])
+                for plane in (votes, jump, stays)
+            ]
+            combined = moved[0].sum(axis=0) / np.sqrt(together)
+            agree = (moved[0] * np.sign(combined) >= _AGREES) & (moved[1] >= rule.jump) & (moved[2] > 0)
+            enough = agree.sum(axis=0) >= max(2, int(np.ceil(0.75 * together)))
+            strength = np.where(enough, np.abs(combined), 0.0).astype(np.float32)
+            better = strength > best
+            best[better] = strength[better]
+            shifts[better] = shift
+        crest = (best >= rule.significance) & (best == maximum_filter1d(best, 2 * rule.window + 1))
+        for x in np.flatnonzero(crest):
+            columns = np.clip(x + shifts[x], 0, length - 1)
+            own = votes[np.arange(start, start + together), columns]
+            strong = np.flatnonzero(own * np.sign(own.sum()) >= _AGREES)
+            for cell in range(strong[0], strong[-1] + 1):
+                place = start + cell, columns[cell]
+                edges[place] = max(edges[place], best[x])
+                signs[place] = np.sign(own.sum())
+    # Windows of cells that overlap place one edge some pixels apart.
+    for sign in (-1.0, 1.0):
+        alike = np.where(signs == sign, edges, np.float32(0.0))
+        edges[(alike > 0) & (alike < maximum_filter1d(alike, 4 * rule.window + 1, axis=1))] = 0.0
+    return edges
+
+
+def _slopes(height: float, rule: StepRule) -> npt.NDArray[np.float64]:
+    """Slopes to try for an edge so high, such that neighbours differ by half a window at its ends; 0 is the first."""
+    most = np.tan(np.radians(rule.lean))
+    count = int(np.ceil(most * height / rule.window))
+    slopes = np.linspace(-most, most, 2 * count + 1)
+    return slopes[np.argsort(np.abs(slopes), kind="stable")]
+
+
+def _moved(row: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:
+    """Element x + `by` of a row at x; 0 beyond its ends."""
+    moved = np.zeros_like(row)
+    if by >= 0:
+        moved[: len(row) - by] = row[by:]
+    else:
+        moved[-by:] = row[:by]
+    return moved
+
+
+def _strips(edges: Float32, rule: StepRule) -> Iterator[tuple[int, int, int, int]]:
+    """Cells start..stop and columns low..high (both ends exclusive) of the strips along one direction."""
     strips = []
-    for cell in range(cells):
-        # A cell between two that voted has the edge too; a galaxy there has hidden it.
-        near = edges[max(cell - 1, 0) : cell + 2].max(axis=0)
-        strips.append(list(_joined(near, rule.join)))
+    for cell in range(len(edges)):
+        strips.append(list(_joined(edges[cell], rule.join)))
     for cell, spans in enumerate(_continued(strips, 2 * rule.margin)):
         for low, high in spans:
-            yield cell, cell + 1, max(low - rule.margin, 0), min(high + rule.margin, length)
+            yield cell, cell + 1, max(low - rule.margin, 0), min(high + rule.margin, edges.shape[1])
 
 
 def _continued(strips: list[list[tuple[int, int]]], reach: int) -> list[list[tuple[int, int]]]:

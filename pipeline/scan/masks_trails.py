@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import label, map_coordinates, maximum_filter, uniform_filter1d
+from scipy.stats import theilslopes
 from skimage.transform import hough_line
 
 from pipeline.flags import PixelFlag
@@ -33,7 +34,13 @@ _MAX_CANDIDATES = 200
 _CELL = 24
 _WIDEST = 12
 _AXIS_DEGREES = 1.0
+_STRAIGHT_DEGREES = 0.2
+_ELSEWHERE = 0.35
+"""A short line with this share of its light in another band is a galaxy or a star's spike."""
+
 _PASSES = 3
+_PIECES = 12
+_MOSTLY = 0.7
 _LIT = 1.5
 _FILLING = 0.7
 
@@ -63,25 +70,51 @@ def find_trails(profile: FieldProfile, config: MasksConfig, pixel_scale: float) 
     Returns
     -------
     list of Shape
-        As wide as the light beside the line reaches, and `trail_half_width` more on each side.
+        As wide as the light beside the line reaches, and `trail_half_width` more on each side. Lines shorter than
+        `trail_sure` count only where another band shows that they are no object of the sky.
     """
     margin = config.trail_half_width / pixel_scale
+    bands = range(profile.binned.shape[0])
+    pictures = [_rebinned(profile.binned[band], profile.bin) for band in bands]
+    side = pictures[0][1]
+    length, sure = (value / pixel_scale / side for value in (config.trail_length, config.trail_sure))
+    votes = [_votes(picture) for picture, _ in pictures] if len(bands) > 1 else []
     shapes = []
-    for band in range(profile.binned.shape[0]):
-        picture, side = _rebinned(profile.binned[band], profile.bin)
-        length = config.trail_length / pixel_scale / side
-        for line in find_lines(picture, config.trail_significance, length):
+    for band in bands:
+        others = [plane for other, plane in enumerate(votes) if other != band]
+        for line in find_lines(pictures[band][0], config.trail_significance, length if others else sure):
+            if _along_an_axis(line):
+                continue
+            short = float(np.hypot(line.x1 - line.x0, line.y1 - line.y0)) < sure
+            if short and max(_light(plane, line) for plane in others) > _ELSEWHERE * _light(votes[band], line):
+                continue
             x0, y0, x1, y1 = ((value + 0.5) * side - 0.5 for value in (line.x0, line.y0, line.x1, line.y1))
-            half_width = (line.half_width + 0.5) * side + margin
+            half_width = line.half_width * side + margin
             shapes.append(Shape(band, PixelFlag.TRAIL, x0, y0, x1, y1, half_width))
     return shapes
+
+
+def _along_an_axis(line: Segment) -> bool:
+    """Whether a line lies in one row or column, as bad columns do and what crossed the sky hardly ever."""
+    dx, dy = abs(line.x1 - line.x0), abs(line.y1 - line.y0)
+    return float(np.degrees(np.arctan2(min(dx, dy), max(dx, dy)))) < _STRAIGHT_DEGREES
+
+
+def _light(votes: Float32, line: Segment) -> float:
+    """Median light on a line above that beside it."""
+    angle = float(np.arctan2(line.y1 - line.y0, line.x1 - line.x0)) - np.pi / 2
+    places = np.linspace(0.0, 1.0, max(int(np.hypot(line.x1 - line.x0, line.y1 - line.y0)), 2))
+    x, y = line.x0 + places * (line.x1 - line.x0), line.y0 + places * (line.y1 - line.y0)
+    middle = np.max([_sample(votes, x, y, angle, shift) for shift in (-1.0, 0.0, 1.0)], axis=0)
+    beside = np.mean([_sample(votes, x, y, angle, shift) for shift in (-10.0, -8.0, 8.0, 10.0)], axis=0)
+    return float(np.median(middle - beside))
 
 
 def apart(trails: Sequence[Shape], steps: Sequence[Shape]) -> tuple[list[Shape], list[Shape]]:
     """Settle what was found both as a trail and as a detector edge.
 
     Steps that cover half of a line and lie in one row or column of the field, to a degree, are a detector's edge,
-    and the line is its light. Otherwise the line is a trail, and the steps that it touches are its own flanks.
+    and the line is its light. Otherwise the line is a trail, and the steps that run along it are its own flanks.
 
     Returns
     -------
@@ -98,7 +131,7 @@ def apart(trails: Sequence[Shape], steps: Sequence[Shape]) -> tuple[list[Shape],
         if covered.mean() >= 0.5 and _slant(touching, trail) < _AXIS_DEGREES:
             continue
         kept_trails.append(trail)
-        flanks = {id(step) for step in touching}
+        flanks = {id(step) for step in touching if _runs_along(step, trail)}
         kept_steps = [step for step in kept_steps if id(step) not in flanks]
     return kept_trails, kept_steps
 
@@ -108,6 +141,19 @@ def _touched(step: Shape, x: Float64, y: Float64, trail: Shape) -> Bool:
     reach = trail.half_width
     inside: Bool = (np.abs(y - step.y0) <= step.half_width + reach) & (x >= step.x0 - reach) & (x <= step.x1 + reach)
     return inside
+
+
+def _runs_along(step: Shape, trail: Shape) -> bool:
+    """Whether most of a step's box, along its longer side, lies on a trail; an edge that the trail crosses does not."""
+    share = np.linspace(0.0, 1.0, 21)
+    if step.x1 - step.x0 >= 2 * step.half_width:
+        x, y, thin = step.x0 + share * (step.x1 - step.x0), np.full(21, step.y0), step.half_width
+    else:
+        x, y = np.full(21, (step.x0 + step.x1) / 2), step.y0 + (2 * share - 1) * step.half_width
+        thin = (step.x1 - step.x0) / 2
+    dx, dy = trail.x1 - trail.x0, trail.y1 - trail.y0
+    across = np.abs((x - trail.x0) * dy - (y - trail.y0) * dx) / max(float(np.hypot(dx, dy)), 1e-9)
+    return bool((across <= trail.half_width + thin).mean() >= _MOSTLY)
 
 
 def _slant(steps: Sequence[Shape], trail: Shape) -> float:
@@ -263,8 +309,8 @@ def _stretch(votes: Float32, angle: float, offset: float, significance: float, l
     if strength < significance:
         return None
     first, last = _carried_on(runs, int(run[0]), int(run[-1]), int(length))
-    half_width = _half_width(votes, x[run], y[run], angle)
-    return Segment(float(x[first]), float(y[first]), float(x[last]), float(y[last]), strength, half_width)
+    found = Segment(float(x[first]), float(y[first]), float(x[last]), float(y[last]), strength, 1.0)
+    return _straightened(votes, found, angle)
 
 
 def _carried_on(runs: npt.NDArray[np.int32], first: int, last: int, gap: int) -> tuple[int, int]:
@@ -280,16 +326,55 @@ def _carried_on(runs: npt.NDArray[np.int32], first: int, last: int, gap: int) ->
         first, last = int(min(left.min(initial=first), first)), int(max(right.max(initial=last), last))
 
 
-def _half_width(votes: Float32, x: Float64, y: Float64, angle: float) -> float:
-    """Bins from the line to where its median brightness has fallen to a fifth, the further side."""
+def _straightened(votes: Float32, line: Segment, angle: float) -> Segment:
+    """A line moved and turned onto the middle of its light, and as wide as that."""
+    length = float(np.hypot(line.x1 - line.x0, line.y1 - line.y0))
+    places = np.linspace(0.0, 1.0, max(int(length), 2))
+    x, y = line.x0 + places * (line.x1 - line.x0), line.y0 + places * (line.y1 - line.y0)
     shifts = np.arange(-_WIDEST, _WIDEST + 1)
-    across = np.array([np.median(_sample(votes, x, y, angle, float(shift))) for shift in shifts])
+    across = np.array([_sample(votes, x, y, angle, float(shift)) for shift in shifts])
+    parts = np.array_split(np.arange(x.size), _PIECES)
+    centres = np.array([_centre(np.median(across[:, part], axis=1), shifts) for part in parts if part.size])
+    middles = np.array([places[part].mean() for part in parts if part.size])
+    known = np.isfinite(centres)
+    start = end = 0.0
+    if known.sum() >= 3:
+        # Stars on a piece draw its middle aside: those far from the others' line are left out.
+        slope, offset = theilslopes(centres[known], middles[known])[:2]
+        start, end = float(offset), float(offset + slope)
+    if max(abs(start), abs(end)) > _WIDEST:
+        start = end = 0.0
+    side = np.array([np.cos(angle), np.sin(angle)])
+    (x0, y0), (x1, y1) = (np.array([line.x0, line.y0]) + start * side, np.array([line.x1, line.y1]) + end * side)
+    moved = np.array(
+        [_sample(votes, x0 + places * (x1 - x0), y0 + places * (y1 - y0), angle, float(s)) for s in shifts]
+    )
+    half_width = _half_width(np.median(moved, axis=1))
+    return Segment(float(x0), float(y0), float(x1), float(y1), line.significance, half_width)
+
+
+def _centre(across: Float64, shifts: npt.NDArray[np.int64]) -> float:
+    """Middle of the light across a line; NaN where there is none."""
+    light = across - np.median(np.concatenate([across[:4], across[-4:]]))
+    light[light < 0.3 * light.max()] = 0.0
+    return float((light * shifts).sum() / light.sum()) if light.max() > _LIT else float("nan")
+
+
+def _half_width(across: Float64) -> float:
+    """Bins from the line to where its median brightness has fallen to a fifth, the further side."""
     sky = float(np.median(np.concatenate([across[:4], across[-4:]])))
-    peak = float(across[_WIDEST - 1 : _WIDEST + 2].max())
-    lit = across - sky > 0.2 * (peak - sky)
-    right = np.flatnonzero(~lit[_WIDEST:])
-    left = np.flatnonzero(~lit[_WIDEST::-1])
-    return float(max(right[0] if right.size else _WIDEST, left[0] if left.size else _WIDEST, 1))
+    light = across - sky
+    limit = 0.2 * float(light[_WIDEST - 1 : _WIDEST + 2].max())
+    return max(_falls(light[_WIDEST:], limit), _falls(light[_WIDEST::-1], limit), 1.0)
+
+
+def _falls(light: Float64, limit: float) -> float:
+    """Where light first falls below a limit, between bins."""
+    dark = np.flatnonzero(light <= limit)
+    if not dark.size or dark[0] == 0:
+        return 0.0 if dark.size else float(len(light))
+    last = int(dark[0]) - 1
+    return last + float((light[last] - limit) / (light[last] - light[last + 1]))
 
 
 def _sample(votes: Float32, x: Float64, y: Float64, angle: float, shift: float) -> Float64:

@@ -13,7 +13,7 @@ from pipeline.scan.masks_trails import Shape
 from pipeline.scan_config import MasksConfig
 
 NONE = dict.fromkeys(
-    ("gaps", "steps", "saturation", "trails", "cosmic_rays", "bad_columns", "seams", "bright_stars"), False
+    ("gaps", "steps", "saturation", "trails", "cosmic_rays", "bad_columns", "seams", "bright_stars", "ghosts"), False
 )
 
 

@@ -66,3 +66,17 @@ def test_the_satellite_that_crossed_vista_is_a_trail_and_not_an_edge(real_data: 
         y = round(1350 + (1480 - 1350) * x / 1855)
         assert trail[y - 8 : y + 16, x].any(), x
     assert trail.mean() < 0.03
+
+
+def test_the_halo_of_the_star_in_the_hsc_cutout_ends_inside_it(real_data: Path):
+    field = opened("hsc-mask", open_survey("hsc-mask").fields()[0].field_id, ("r",))
+    mask = calibrated(field, find(field, MasksConfig(), MEMORY), 0, field.shape[0]).mask[0]
+    halo = has(mask, PixelFlag.HALO)
+    assert halo[322, 266]
+    assert halo.mean() < 0.02
+
+
+def test_the_large_elliptical_of_kids_viking_is_no_ghost(real_data: Path):
+    field = opened("kids-viking", "KV0", ("g", "r", "i"))
+    mask = calibrated(field, find(field, MasksConfig(), MEMORY), 0, field.shape[0]).mask
+    assert not has(mask, PixelFlag.GHOST)[:, 400:560, 1100:1300].any()
