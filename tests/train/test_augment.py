@@ -221,6 +221,14 @@ def test_edges_of_gaps_are_told_apart_by_band_or_hit_all():
     assert math.isclose((lost > 0).float().mean().item(), 0.8, abs_tol=0.15)
 
 
+def test_a_gap_through_the_middle_of_one_band_is_among_what_training_shows_and_leaves_the_other_bands():
+    _, kept = vary(NOTHING.model_copy(update={"gap_share": 1.0, "gap": 6.0}), n=300)
+    whole = kept[:, [0, 2]].flatten(2).all(2)
+    middle_lost = ~kept[:, [0, 2], 27:37, 27:37].flatten(2).any(2)
+    alone = middle_lost & whole.flip(1)
+    assert 0.005 < alone.any(1).float().mean() < 0.2
+
+
 def test_beyond_an_edge_of_the_image_all_bands_miss_the_same_pixels_and_the_middle_stays():
     _, kept = vary(NOTHING.model_copy(update={"edge": 3.0, "edge_share": 1.0}), n=300)
     assert torch.equal(kept[:, 0], kept[:, 2])

@@ -2,8 +2,7 @@
 
     python tests/benchmarks/artefacts/masked_networks.py --pools runs/pools --out runs/masked
 
-Three blocks (`ground-hosts`) on all kinds of non-lenses. `told` is how the network knows its masks, `augment` what its
-stamps lack in training:
+Three blocks (`ground-hosts`) on all kinds of non-lenses; the network is told what is invalid by
 
 - none: not at all, a gap is a patch at the background's level
 - share: a channel with the share of bands that are valid, as in the shipped packages
