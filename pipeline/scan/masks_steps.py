@@ -60,19 +60,22 @@ class StepRule:
 
 
 def find_steps(profile: FieldProfile, rule: StepRule) -> list[Shape]:
-    """Edges along columns and rows of every band, as boxes flagged CHIP_GAP."""
+    """Edges along columns and rows of every band as boxes flagged CHIP_GAP, and strips between two of them SEAM.
+
+    What lies between two edges is sky of another exposure, good but for its background.
+    """
     shapes = []
     for band in range(profile.columns.shape[0]):
         noise = profile.noise.values[band]
         edges = line_edges(profile.columns[band], profile.columns_error[band], noise, profile.y_edges, rule)
-        for start, stop, low, high in _strips(edges, rule):
-            y0, y1 = int(profile.y_edges[start]), int(profile.y_edges[stop])
-            shapes.append(box(band, PixelFlag.CHIP_GAP, low, high, y0, y1))
+        for cell, low, high, flag in _strips(edges, rule):
+            y0, y1 = int(profile.y_edges[cell]), int(profile.y_edges[cell + 1])
+            shapes.append(box(band, flag, low, high, y0, y1))
         across = np.ascontiguousarray(profile.rows[band].T), np.ascontiguousarray(profile.rows_error[band].T)
         edges = line_edges(*across, noise.T, profile.x_edges, rule)
-        for start, stop, low, high in _strips(edges, rule):
-            x0, x1 = int(profile.x_edges[start]), int(profile.x_edges[stop])
-            shapes.append(box(band, PixelFlag.CHIP_GAP, x0, x1, low, high))
+        for cell, low, high, flag in _strips(edges, rule):
+            x0, x1 = int(profile.x_edges[cell]), int(profile.x_edges[cell + 1])
+            shapes.append(box(band, flag, x0, x1, low, high))
     return shapes
 
 
@@ -218,14 +221,20 @@ def _moved(row: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:
     return moved
 
 
-def _strips(edges: Float32, rule: StepRule) -> Iterator[tuple[int, int, int, int]]:
-    """Cells start..stop and columns low..high (both ends exclusive) of the strips along one direction."""
+def _strips(edges: Float32, rule: StepRule) -> Iterator[tuple[int, int, int, PixelFlag]]:
+    """Cell and columns low..high (exclusive) of edges and of the strips between them, along one direction."""
     strips = []
     for cell in range(len(edges)):
         strips.append(list(_joined(edges[cell], rule.join)))
     for cell, spans in enumerate(_continued(strips, 2 * rule.margin)):
+        places = {int(column) for column in np.flatnonzero(edges[cell])}
         for low, high in spans:
-            yield cell, cell + 1, max(low - rule.margin, 0), min(high + rule.margin, edges.shape[1])
+            places |= {low, high}
+            if high - low > 2 * rule.margin:
+                yield cell, low, high, PixelFlag.SEAM
+        for place in sorted(places):
+            low, high = max(place - rule.margin, 0), min(place + rule.margin, edges.shape[1])
+            yield cell, low, high, PixelFlag.CHIP_GAP
 
 
 def _continued(strips: list[list[tuple[int, int]]], reach: int) -> list[list[tuple[int, int]]]:

@@ -82,7 +82,7 @@ def find_trails(profile: FieldProfile, config: MasksConfig, pixel_scale: float) 
     shapes = []
     for band in bands:
         others = [plane for other, plane in enumerate(votes) if other != band]
-        for line in find_lines(pictures[band][0], config.trail_significance, length if others else sure):
+        for line in find_lines(pictures[band][0], config.trail_significance, length if others else sure, sure):
             if _along_an_axis(line):
                 continue
             short = float(np.hypot(line.x1 - line.x0, line.y1 - line.y0)) < sure
@@ -168,7 +168,7 @@ def _slant(steps: Sequence[Shape], trail: Shape) -> float:
     return float(np.degrees(np.arctan(np.min(np.abs(slopes)))))
 
 
-def find_lines(picture: Float32, significance: float, length: float) -> list[Segment]:
+def find_lines(picture: Float32, significance: float, length: float, sure: float) -> list[Segment]:
     """Straight lines of light.
 
     Parameters
@@ -180,6 +180,8 @@ def find_lines(picture: Float32, significance: float, length: float) -> list[Seg
         the strips beside it, sigma.
     length : float
         Shortest lit stretch, bins.
+    sure : float
+        Lit stretch from which a line is carried on over what is not lit, bins.
 
     Returns
     -------
@@ -197,7 +199,7 @@ def find_lines(picture: Float32, significance: float, length: float) -> list[Seg
     for _ in range(_PASSES):
         before = len(lines)
         for angle, offset in _candidates(lit, angles, chords, significance, length):
-            line = _stretch(votes, angle, offset, significance, length)
+            line = _stretch(votes, angle, offset, significance, length, sure)
             if line is not None and len(lines) < _MAX_TRAILS:
                 lines.append(line)
                 # What is left of a line would be proposed again, a little turned.
@@ -281,7 +283,9 @@ def _chords(shape: tuple[int, int]) -> Float32:
     return length
 
 
-def _stretch(votes: Float32, angle: float, offset: float, significance: float, length: float) -> Segment | None:
+def _stretch(
+    votes: Float32, angle: float, offset: float, significance: float, length: float, sure: float
+) -> Segment | None:
     """The lit stretch of a line, or None if it is too short, too patchy or no brighter than its sides."""
     diagonal = float(np.hypot(votes.shape[0], votes.shape[1]))
     along = np.arange(-diagonal, diagonal)
@@ -308,7 +312,9 @@ def _stretch(votes: Float32, angle: float, offset: float, significance: float, l
     strength = float(np.median(excess) * np.sqrt(run.size))
     if strength < significance:
         return None
-    first, last = _carried_on(runs, int(run[0]), int(run[-1]), int(length))
+    # What is short may be galaxies in a row, and ends about where they end.
+    gap = int(length) if run.size >= sure else window
+    first, last = _carried_on(runs, int(run[0]), int(run[-1]), gap)
     found = Segment(float(x[first]), float(y[first]), float(x[last]), float(y[last]), strength, 1.0)
     return _straightened(votes, found, angle)
 
