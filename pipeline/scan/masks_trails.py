@@ -127,11 +127,12 @@ def apart(trails: Sequence[Shape], steps: Sequence[Shape]) -> tuple[list[Shape],
         along = np.linspace(0.0, 1.0, 200)
         x, y = trail.x0 + along * (trail.x1 - trail.x0), trail.y0 + along * (trail.y1 - trail.y0)
         touching = [step for step in kept_steps if step.band == trail.band and _touched(step, x, y, trail).any()]
-        covered = np.any([_touched(step, x, y, trail) for step in touching], axis=0) if touching else np.zeros(1)
-        if covered.mean() >= 0.5 and _slant(touching, trail) < _AXIS_DEGREES:
+        flanking = [step for step in touching if _runs_along(step, trail)]
+        covered = np.any([_touched(step, x, y, trail) for step in flanking], axis=0) if flanking else np.zeros(1)
+        if covered.mean() >= 0.5 and _slant(flanking, trail) < _AXIS_DEGREES:
             continue
         kept_trails.append(trail)
-        flanks = {id(step) for step in touching if _runs_along(step, trail)}
+        flanks = {id(step) for step in flanking}
         kept_steps = [step for step in kept_steps if id(step) not in flanks]
     return kept_trails, kept_steps
 
@@ -157,14 +158,18 @@ def _runs_along(step: Shape, trail: Shape) -> bool:
 
 
 def _slant(steps: Sequence[Shape], trail: Shape) -> float:
-    """Degrees by which steps drift off their row or column along a trail; the straighter of their two sides."""
+    """Degrees by which steps drift off their row or column along a trail; the straighter of their outermost sides."""
     centres = np.array([((step.x0 + step.x1) / 2, step.y0) for step in steps])
     halves = np.array([((step.x1 - step.x0) / 2, step.half_width) for step in steps])
     upright = abs(trail.y1 - trail.y0) > abs(trail.x1 - trail.x0)
     place, side = (1, 0) if upright else (0, 1)
-    if np.ptp(centres[:, place]) == 0:
+    cells, mine = np.unique(centres[:, place], return_inverse=True)
+    if len(cells) == 1:
         return 0.0
-    slopes = [np.polyfit(centres[:, place], centres[:, side] + sign * halves[:, side], 1)[0] for sign in (-1.0, 1.0)]
+    low, high = np.full(len(cells), np.inf), np.full(len(cells), -np.inf)
+    np.minimum.at(low, mine, centres[:, side] - halves[:, side])
+    np.maximum.at(high, mine, centres[:, side] + halves[:, side])
+    slopes = [np.polyfit(cells, sides, 1)[0] for sides in (low, high)]
     return float(np.degrees(np.arctan(np.min(np.abs(slopes)))))
 
 

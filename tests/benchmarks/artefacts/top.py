@@ -3,10 +3,10 @@
     LENSSCAN_DATA=... python tests/benchmarks/artefacts/top.py [--ensemble ground] [--top 100] [--pictures FOLDER]
 
 `kids-viking` is scanned twice: as the shipped scan does it, and with every finder switched off. Primary rows are ranked
-by score. Whether a stamp shows an artefact that the score may rest on was judged by eye on the pictures that
-`--pictures` writes (20 stamps of a run a page, those without a flag framed white), and stands in `top_labels.csv`:
-position, 1 for an artefact (detector edge, spike, halo, saturated core, trail), 0 for none. A row whose vet flags hold
-one of `TELLING` counts as flagged.
+by score. Whether an artefact (detector edge, spike, saturated core, trail, bad column, cosmic ray) lies within 5 arcsec
+of the centre was judged by eye on the pictures that `--pictures` writes (20 stamps a page; those without a flag have a
+white frame), and stands in `top_labels.csv`: position, 1 for an artefact, 0 for none. A row with one of `TELLING` among
+its vet flags counts as flagged.
 """
 
 from __future__ import annotations
