@@ -172,7 +172,7 @@ def _feature_maps(network: Network, side: int) -> Iterator[dict[int, Tensor]]:
     """Fill a dictionary, stride -> feature map, while the network runs.
 
     Looked at are the parts that everything passes through: the network's own children, and the steps of those that
-    are sequences. Of one stride the last is taken, but for maps that unpadded convolutions have made smaller.
+    are sequences or lists. Of one stride the last is taken, but for maps that unpadded convolutions have made smaller.
     """
     maps: dict[int, Tensor] = {}
 
@@ -183,7 +183,7 @@ def _feature_maps(network: Network, side: int) -> Iterator[dict[int, Tensor]]:
                 maps[stride] = answer
 
     parts = [child for name, child in network.named_children() if name != "head"]
-    steps = [step for part in parts for step in (part if isinstance(part, nn.Sequential) else [part])]
+    steps = [step for part in parts for step in (part if isinstance(part, nn.Sequential | nn.ModuleList) else [part])]
     handles = [step.register_forward_hook(look) for step in steps]
     try:
         yield maps
