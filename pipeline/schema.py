@@ -109,7 +109,7 @@ SCORES = (
         pa.float32(),
         "",
         "stat.probability",
-        "probability at the survey prior by score and lens-light map together; null: no maps",
+        "score joined with the lens-light map, at the survey prior; null: no maps",
         nullable=True,
     ),
     Column("vet_flags", pa.uint32(), "", "meta.code.qual", "VetFlag bits: reasons to distrust the score"),

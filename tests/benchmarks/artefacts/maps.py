@@ -59,7 +59,7 @@ class LightFigures:
 
 @dataclass(frozen=True)
 class JointLine:
-    """False positives at one completeness; `fewer` is one minus the ratio of the two, with its interval."""
+    """False positives at one completeness; `fewer` is one minus the ratio of the two, with its interval (NaN: none)."""
 
     completeness: float
     score: int
@@ -155,11 +155,10 @@ def _joint(ensemble: Ensemble, logits: Floats, light: LensLight, lens: Bool) -> 
         for _ in range(RESAMPLES):
             rows = rng.integers(0, len(lens), len(lens))
             first, second = (_above(values[rows], lens[rows], completeness) for values in (score, joint))
-            ratios.append(1 - second / max(first, 1))
-        low, high = np.quantile(ratios, (0.16, 0.84))
-        lines.append(
-            JointLine(completeness, counts[0], counts[1], 1 - counts[1] / max(counts[0], 1), float(low), float(high))
-        )
+            ratios.append(1 - second / first if first else np.nan)
+        low, high = np.nanquantile(ratios, (0.16, 0.84)) if np.isfinite(ratios).any() else (np.nan, np.nan)
+        fewer = 1 - counts[1] / counts[0] if counts[0] else float("nan")
+        lines.append(JointLine(completeness, counts[0], counts[1], fewer, float(low), float(high)))
     return tuple(lines)
 
 
@@ -176,10 +175,11 @@ def report(figures: list[PoolFigures], ratio: float) -> None:
         print(f"{one.pool}: {light.lenses:,} lenses with light above the noise, {one.others:,} others")
         print(f"  lens light: IoU {light.iou:.3f}, peak within 1 px {light.peak_within_1px:.3f}")
         for line in one.joint:
-            print(
-                f"  at completeness {line.completeness:.1f}: {line.score:,} others by the score, {line.joint:,} by the "
-                f"joint criterion, {100 * line.fewer:.0f} % [{100 * line.low:.0f}, {100 * line.high:.0f}] fewer"
+            told = f"{line.score:,} others by the score, {line.joint:,} by the joint criterion"
+            fewer = (
+                f"{100 * line.fewer:.0f} % [{100 * line.low:.0f}, {100 * line.high:.0f}] fewer" if line.score else ""
             )
+            print(f"  at completeness {line.completeness:.1f}: {told} {fewer}".rstrip())
     print(f"maps and saliency of a tenth of the stamps / scores of all: {ratio:.3f}")
 
 
