@@ -109,7 +109,7 @@ SCORES = (
         pa.float32(),
         "",
         "stat.probability",
-        "score joined with the lens-light map, at the survey prior; null: no maps",
+        "probability by score and lens-light map; null: no maps",
         nullable=True,
     ),
     Column("vet_flags", pa.uint32(), "", "meta.code.qual", "VetFlag bits: reasons to distrust the score"),
