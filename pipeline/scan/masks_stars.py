@@ -102,6 +102,8 @@ def bright_stars(profile: FieldProfile, stars: Sequence[Star], config: MasksConf
             x, y = (star.x + 0.5) / side - 0.5, (star.y + 0.5) / side - 0.5
             polar = _polar(hidden, x, y, 2 * largest)
             rings = _rings(polar)
+            if not np.isfinite(rings).any():
+                continue  # Nothing is known of this star's surroundings in this band.
             radius = _halo_radius(rings, int(largest), config.halo_level)
             plateau = float(np.median(rings[int(0.6 * radius) : radius + 1]))
             bright = max(_first(rings < plateau + 2 * config.halo_level, radius), min(radius, least), 2.0)
@@ -178,6 +180,8 @@ def _halo_radius(rings: Float64, largest: int, level: float) -> int:
     radius = 0
     for index in range(1, min(largest, len(rings) - 4)):
         beyond = float(np.median(rings[index + 2 : index + 2 + max(8, index // 2)]))
+        if not np.isfinite(beyond):
+            continue
         if min(rings[index], rings[index - 1]) - beyond >= level and rings[: index + 1].min() - beyond >= 0.7 * level:
             radius = index
     return radius

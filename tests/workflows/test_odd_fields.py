@@ -100,7 +100,8 @@ def test_where_a_survey_may_lack_bands_a_field_without_one_is_scanned_and_flagge
         found = rows(masked, field)
         assert len(found) > 10
         assert all(row["vet_flags"] & VetFlag.MISSING_BAND for row in found)
-        assert all(row["score"] is None for row in found)
+        # One lost band leaves the others their score.
+        assert any(row["score"] is not None for row in found)
     assert not any(row["vet_flags"] & VetFlag.MISSING_BAND for row in rows(masked, "F2"))
     assert {row["mag_g"] for row in rows(masked, "F0")} == {None}
     told = "\n".join(done["notes"])
