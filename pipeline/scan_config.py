@@ -69,6 +69,7 @@ class MasksConfig(StrictModel):
     ghosts: bool = True
     ghost_level: float = Field(0.5, gt=0)
     ghost_radius: tuple[Arcsec, Arcsec] = Field(("4 arcsec", "60 arcsec"), validate_default=True)
+    ghost_sure: Arcsec = Field("15 arcsec", validate_default=True)
     ghost_margin: Arcsec = Field("0.5 arcsec", validate_default=True)
     edge: ArcsecOrZero = Field("0 arcsec", validate_default=True)
 

@@ -120,7 +120,7 @@ SCORES = (
         pa.float32(),
         "",
         "stat.value",
-        "share of what the score rests on that the artefact map covers",
+        "share of what the score rests on under the artefact map",
         nullable=True,
     ),
     Column("lens_ra", pa.float64(), "deg", "pos.eq.ra", "peak of the lens-light map, ICRS", nullable=True),

@@ -32,7 +32,7 @@ def run_fit(
 
     from pipeline.evaluate.calibration.compare import compare_rules, held_out_evidence
     from pipeline.evaluate.calibration.ensemble import fit_ensemble, known_rows, scorable
-    from pipeline.evaluate.calibration.joint import with_joint
+    from pipeline.evaluate.calibration.joint import FEWEST_MAPPED, with_joint, without_joint
     from pipeline.evaluate.calibration.purity import labelled_purity
     from pipeline.models.calibration import logit, sigmoid
     from pipeline.models.ensemble_publish import save_ensemble
@@ -58,8 +58,11 @@ def run_fit(
     written = []
     for rule in options.rules:
         fitted = fit_ensemble(told, values, lens, sample.what, rule=rule, method=options.method, prior=options.weigh)
+        fitted = without_joint(fitted)
         if sample.light is not None:
             fitted = with_joint(fitted, sample.logits, sample.light, sample.lens, sample.what, options.weigh)
+        if fitted.mapper is not None and fitted.mapper.joint is None:
+            _report(f"{rule}: no joint criterion; it needs pixels (--pools) and {FEWEST_MAPPED} lenses and others.")
         named = replace(fitted, name=f"{ensemble.name}_{rule}")
         save_ensemble(folder / f"{rule}.toml", named, f"{ensemble.name}, {rule}: {command}")
         written.append(str(folder / f"{rule}.toml"))
@@ -85,6 +88,7 @@ def run_survey_fit(
     from dataclasses import replace
 
     from pipeline.catalogue.purity import expected_purity
+    from pipeline.evaluate.calibration.joint import without_joint
     from pipeline.evaluate.calibration.shift import fit_survey_ensemble, shift_ensemble
     from pipeline.models.ensemble_publish import save_ensemble
     from workflows.recombine import scan_logits
@@ -114,7 +118,8 @@ def run_survey_fit(
     written = []
     for one in fitted:
         path = folder / f"{one.rule}.toml"
-        save_ensemble(path, replace(one, name=f"{ensemble.name}_{one.rule}"), f"{ensemble.name}: {command}")
+        named = without_joint(replace(one, name=f"{ensemble.name}_{one.rule}"))
+        save_ensemble(path, named, f"{ensemble.name}: {command}")
         written.append(str(path))
     purity = expected_purity([fitted[0].score(detections, options.prior).score])
     return _kept(folder, CalibrateResult(tuple(written), best=fitted[0].rule, shifts=shifts, scan_purity=purity))

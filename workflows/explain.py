@@ -126,7 +126,10 @@ def explain_row(
     lens_light, artefact = map_panels(facts.stamp, loaded)
     atomic_write(target, explain_png(facts, saliency=saliency, lens_light=lens_light, artefact=artefact))
     notes = []
-    if any(digests.get(name) != digest for name, digest in loaded.package_digests().items()):
+    drawers = {} if loaded.mapper is None else {loaded.mapper.package.name: loaded.mapper.package.weights_sha256}
+    if facts.row.get("arc_area") is None:
+        drawers = {}
+    if any(digests.get(name) != digest for name, digest in {**loaded.package_digests(), **drawers}.items()):
         notes.append(f"the scores are of other members or weights than the saliency, which is that of {loaded.name}")
     if facts.row["score"] is None:
         notes.append("no member's rules let it score this stamp; the saliency is what they would have looked at")
@@ -205,7 +208,7 @@ def _ensemble(scan: str | None, ensemble: str | None, named: str | None, scan_id
         return load_ensemble(named)
     # A path in a config is relative to its folder, which the products don't know.
     raise ConfigError(
-        f"the scan's ensemble is {named!r} of its config; give the config with --scan SCAN.toml, or an --ensemble."
+        f"the scan's ensemble is {named!r}; give its file with --ensemble, or --scan SCAN.toml if that names it."
     )
 
 

@@ -75,13 +75,16 @@ def find_ghosts(
     stars: Sequence[tuple[float, float]],
     lines: Sequence[Shape] = (),
 ) -> list[Shape]:
-    """Discs and rings flagged GHOST, in each band that shows them.
+    """Discs and rings flagged GHOST, in each band that shows them; HALO where they are smaller than `ghost_sure`.
+
+    Arcs about a group of galaxies are as round and as even as a small reflection, and must not be taken from the
+    members: HALO is not fatal.
 
     Parameters
     ----------
     profile : FieldProfile
     config : MasksConfig
-        `ghost_level`, in units of a pixel's noise, `ghost_radius` and `ghost_margin`, arcsec.
+        `ghost_level`, in units of a pixel's noise, `ghost_radius`, `ghost_sure` and `ghost_margin`, arcsec.
     pixel_scale : float
         Arcsec.
     stars : list of (x, y)
@@ -117,8 +120,10 @@ def find_ghosts(
         x, y = (circle.x + 0.5) * side - 0.5, (circle.y + 0.5) * side - 0.5
         for band, picture in enumerate(bands):
             if _judged(picture, circle).step >= _OWN * config.ghost_level:
+                sure = circle.radius * side * pixel_scale >= config.ghost_sure
+                flag = PixelFlag.GHOST if sure else PixelFlag.HALO
                 hole = max(_hole(picture, circle) * side - margin, 0.0)
-                shapes.append(disc(band, PixelFlag.GHOST, x, y, circle.radius * side + margin, hole))
+                shapes.append(disc(band, flag, x, y, circle.radius * side + margin, hole))
     return shapes
 
 

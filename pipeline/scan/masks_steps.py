@@ -214,6 +214,8 @@ def _slopes(height: float, rule: StepRule) -> npt.NDArray[np.float64]:
 def _moved(row: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:
     """Element x + `by` of a row at x; 0 beyond its ends."""
     moved = np.zeros_like(row)
+    if abs(by) >= len(row):
+        return moved
     if by >= 0:
         moved[: len(row) - by] = row[by:]
     else:

@@ -52,7 +52,10 @@ def read_donors(sources: Sequence[DonorsConfig], pixel_scale: float, size: int) 
     """
     planes: list[npt.NDArray[np.float16]] = []
     for source in sources:
-        opened = open_rows(source, source.bands, pixel_scale)
+        try:
+            opened = open_rows(source, source.bands, pixel_scale)
+        except ConfigError as error:
+            raise ConfigError(f"data.artefacts: {str(error).replace('package.bands', 'bands')}") from error
         before = len(planes)
         for part in opened.read(opened.some(source.limit)):
             if part.flagged is not None:

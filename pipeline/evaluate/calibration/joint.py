@@ -8,19 +8,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import ConfigError
-from pipeline.evaluate.calibration.fit import FEWEST
 from pipeline.evaluate.logistic import class_weights, logistic_regression
 from pipeline.models.calibration import logit
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.mapper import Joint
 from pipeline.scan.maps import LensLight
 
+FEWEST_MAPPED = 200
+"""Stamps of either class without which no joint criterion is fitted: it has five parameters."""
+
+
+def without_joint(ensemble: Ensemble) -> Ensemble:
+    """The ensemble without its joint criterion, which belongs to the score that it was fitted to."""
+    if ensemble.mapper is None:
+        return ensemble
+    return replace(ensemble, mapper=replace(ensemble.mapper, joint=None))
+
 
 def with_joint(
     ensemble: Ensemble, logits: npt.NDArray[Any], light: LensLight, lens: npt.NDArray[Any], fitted_on: str, prior: float
 ) -> Ensemble:
     """The ensemble with a joint criterion fitted to its own score; as it is where it draws no maps.
+
+    Without a criterion where fewer than `FEWEST_MAPPED` of either class have maps.
 
     Parameters
     ----------
@@ -35,11 +45,6 @@ def with_joint(
         What the sample was.
     prior : float in (0, 1)
         Lenses and others are weighted to it.
-
-    Raises
-    ------
-    ConfigError
-        With fewer than ten of either class.
     """
     if ensemble.mapper is None:
         return ensemble
@@ -47,11 +52,8 @@ def with_joint(
     known = np.isfinite(features).all(axis=1)
     truth = np.asarray(lens, bool)[known]
     counts = int(truth.sum()), int((~truth).sum())
-    if min(counts) < FEWEST:
-        raise ConfigError(
-            f"{fitted_on}: {counts[0]} lenses and {counts[1]} others have maps; a joint "
-            f"criterion needs {FEWEST} of each."
-        )
+    if min(counts) < FEWEST_MAPPED:
+        return without_joint(ensemble)
     design = np.column_stack([features[known], np.ones(int(known.sum()))])
     *slopes, intercept = logistic_regression(design, truth.astype(np.float64), class_weights(truth, prior)).tolist()
     joint = Joint(

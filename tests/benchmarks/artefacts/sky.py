@@ -84,7 +84,7 @@ KINDS = {
     "seam": Kind("seam", PixelFlag.SEAM, _SEAM, _SEAM | PixelFlag.LOW_EXPOSURE),
     "step": Kind("step", PixelFlag.SEAM, _SEAM, _SEAM | PixelFlag.LOW_EXPOSURE),
     "low_exposure": Kind("seam", PixelFlag.LOW_EXPOSURE, PixelFlag.LOW_EXPOSURE, FATAL | PixelFlag.LOW_EXPOSURE),
-    "ghost": Kind("ghost", PixelFlag.GHOST, PixelFlag.GHOST, FATAL),
+    "ghost": Kind("ghost", PixelFlag.GHOST, PixelFlag.GHOST, FATAL | PixelFlag.HALO),
     "spike": Kind("star", PixelFlag.SPIKE, PixelFlag.SPIKE, FATAL | _STAR),
     "halo": Kind("star", PixelFlag.HALO, PixelFlag.HALO, FATAL | _STAR),
     "bright_object": Kind("star", PixelFlag.BRIGHT_OBJECT, PixelFlag.BRIGHT_OBJECT, FATAL | _STAR),

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import ConfigError
 from pipeline.evaluate.calibration.joint import with_joint
 from pipeline.models import build
 from pipeline.models.calibration import Calibration, logit
@@ -92,10 +91,14 @@ def test_rows_without_a_map_or_a_score_are_left_out(ensemble: Ensemble):
     assert mapper.joint.n_lenses + mapper.joint.n_others == 1900
 
 
-def test_too_few_of_a_class_are_refused(ensemble: Ensemble):
-    logits, light, lens = sample(200)
-    with pytest.raises(ConfigError, match="0 lenses and 200 others have maps"):
-        with_joint(ensemble, logits, light, np.zeros_like(lens), "made up", 0.5)
+def test_too_few_of_a_class_leave_the_ensemble_without_a_criterion(ensemble: Ensemble):
+    fitted = with_joint(ensemble, *sample(1000), "made up", 0.5)
+    logits, light, lens = sample(300)
+    assert fitted.mapper is not None
+    assert fitted.mapper.joint is not None
+    again = with_joint(fitted, logits, light, lens, "made up", 0.5).mapper
+    assert again is not None
+    assert again.joint is None
 
 
 def test_without_a_drawer_nothing_is_fitted(ensemble: Ensemble):
