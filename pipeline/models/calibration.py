@@ -12,6 +12,9 @@ from pipeline.config import StrictModel
 
 Floats = npt.NDArray[np.floating[Any]]
 
+_SMALLEST_SCORE, _LARGEST_SCORE = 1e-30, 1 - 2.0**-24
+"""Float32 scores are brought inside these before their log-odds are taken."""
+
 
 class Calibration(StrictModel):
     """A rising function from a raw output to log-odds at a prior; `calibration.toml` of a package.
@@ -78,6 +81,13 @@ def log_odds(logits: Floats, calibration: Calibration, prior: float) -> npt.NDAr
 def logit(probability: float) -> float:
     """log(p / (1 - p)) of a probability strictly between 0 and 1."""
     return float(np.log(probability) - np.log1p(-probability))
+
+
+def odds_of(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Log-odds of probabilities, float64 of the same shape; those of certainty finite, NaN stays NaN."""
+    clipped = np.clip(np.asarray(scores, np.float64), _SMALLEST_SCORE, _LARGEST_SCORE)
+    answer: npt.NDArray[np.float64] = np.log(clipped) - np.log1p(-clipped)
+    return answer
 
 
 def sigmoid(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pipeline.config import find, load, shipped
 from pipeline.errors import ConfigError, LensscanError, ModelMismatch
-from pipeline.models.calibration import Calibration, log_odds, logit, sigmoid
+from pipeline.models.calibration import Calibration, log_odds, logit, odds_of, sigmoid
 from pipeline.models.combination import Combination, Rule, check_rule, combine
 from pipeline.models.ensemble_config import EnsembleConfig, MemberConfig, Views
 from pipeline.models.familiarity import read_familiarity
@@ -23,9 +23,6 @@ Float32 = npt.NDArray[np.float32]
 
 _LARGEST_SCALE_RATIO = 3.0
 """Pixels this many times coarser than the model's carry too little of an arc to be scored."""
-
-_SMALLEST_SCORE, _LARGEST_SCORE = 1e-30, 1 - 2.0**-24
-"""Float32 scores are brought inside these before their log-odds are taken."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +244,7 @@ class Ensemble:
         combined = combine(
             self.rule,
             # The oldest rule reads what stands in the table, rounded as it is, so that old scores keep their bytes.
-            _odds_of(members) if self.rule == "mean_log_odds" else odds,
+            odds_of(members) if self.rule == "mean_log_odds" else odds,
             logits,
             combination=self.combination,
             names=self.names,
@@ -334,13 +331,6 @@ def _check_bands(path: Path, members: tuple[ModelPackage, ...]) -> None:
                 f"{', '.join(other.name for other in others)} ({', '.join(_bands(tuple(o.card for o in others)))}); "
                 f"make two ensembles of them."
             )
-
-
-def _odds_of(scores: Float32) -> npt.NDArray[np.float64]:
-    """Log-odds of probabilities, those of certainty finite."""
-    clipped = np.clip(scores.astype(np.float64), _SMALLEST_SCORE, _LARGEST_SCORE)
-    answer: npt.NDArray[np.float64] = np.log(clipped) - np.log1p(-clipped)
-    return answer
 
 
 def ensembles_that_fit(bands: tuple[str, ...]) -> list[str]:

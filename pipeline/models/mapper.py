@@ -12,16 +12,13 @@ from torch import Tensor
 
 from pipeline.config import StrictModel
 from pipeline.errors import ModelMismatch
-from pipeline.models.calibration import logit, sigmoid
+from pipeline.models.calibration import logit, odds_of, sigmoid
 from pipeline.models.layers import MapHead, Network
 from pipeline.models.package import ModelPackage
 from pipeline.provenance import fingerprint
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
-
-_FAINTEST, _SUREST = 1e-12, 1e-6
-"""A probability is taken for at least the first and at most one minus the second before its log-odds are."""
 
 
 class Joint(StrictModel):
@@ -106,14 +103,9 @@ class Mapper:
         """
         if self.joint is None:
             return np.full(len(score), np.nan, np.float32)
-        evidence = self.joint.evidence(_log_odds(score) - logit(prior), map_features)
+        evidence = self.joint.evidence(odds_of(score) - logit(prior), map_features)
         return sigmoid(evidence + logit(prior)).astype(np.float32)
 
 
 def _planes(network: Network) -> int:
     return network.head.planes if isinstance(network.head, MapHead) else 0
-
-
-def _log_odds(probability: npt.NDArray[np.floating]) -> Float64:
-    clipped = np.clip(np.asarray(probability, np.float64), _FAINTEST, 1 - _SUREST)
-    return np.log(clipped) - np.log1p(-clipped)

@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_SAME = 1e-4
+"""Pixel scales that differ by less, as a share, are the same."""
+
 
 def resample(
     image: Tensor, valid: Tensor, pixel_scale: float, size: int, target_scale: float
@@ -41,7 +44,7 @@ def resample(
     """
     height, width = image.shape[-2:]
     known = torch.where(valid, image, 0.0)
-    same_scale = abs(pixel_scale / target_scale - 1) < 1e-4
+    same_scale = abs(pixel_scale / target_scale - 1) < _SAME
     if same_scale and (height - size) % 2 == 0 and (width - size) % 2 == 0:
         covered = torch.ones(height, width, dtype=torch.bool, device=image.device)
         return _fit(known, size), _fit(valid, size), _fit(covered, size)
@@ -54,6 +57,28 @@ def resample(
     kept = covered & (weight > 0.5)
     area = (target_scale / pixel_scale) ** 2
     return torch.where(kept, light / weight.clamp_min(1e-6) * area, 0.0), kept, covered
+
+
+def resample_values(values: Tensor, pixel_scale: float, size: int, target_scale: float) -> tuple[Tensor, Tensor]:
+    """Resample maps of what is no light, such as probabilities, about their centre: `resample` without its flux.
+
+    Parameters
+    ----------
+    values : float32 (n, plane, y, x)
+    pixel_scale, size, target_scale
+        As for `resample`.
+
+    Returns
+    -------
+    values : float32 (n, plane, size, size)
+        0 beyond the maps.
+    kept : bool, the same shape
+        Whether at least half of the kernel's weight lay inside them.
+    """
+    moved, kept, _ = resample(values, torch.ones_like(values, dtype=torch.bool), pixel_scale, size, target_scale)
+    if abs(pixel_scale / target_scale - 1) >= _SAME:
+        moved = moved * (pixel_scale / target_scale) ** 2
+    return moved, kept
 
 
 def _fit(values: Tensor, size: int) -> Tensor:

@@ -17,7 +17,7 @@ from pipeline.models.ensemble import Ensemble
 from pipeline.models.layers import Network
 from pipeline.models.normalise import normalise
 from pipeline.models.package import ModelPackage
-from pipeline.models.resample import resample
+from pipeline.models.resample import resample, resample_values
 
 Float32 = npt.NDArray[np.float32]
 
@@ -150,10 +150,8 @@ def _member(member: ModelPackage, pixels: Tensor, valid: Tensor, pixel_scale: fl
         channels = normalise(image, kept, card.normalisation, card.pixel_scale)
     seen = saliency(member.network.to(pixels.device), channels)
     with torch.no_grad():
-        everywhere = torch.ones_like(seen[:, None], dtype=torch.bool)
-        back, _, _ = resample(seen[:, None], everywhere, card.pixel_scale, int(pixels.shape[-1]), pixel_scale)
-        # `resample` keeps flux, a saliency is no flux.
-        return (back[:, 0] * (card.pixel_scale / pixel_scale) ** 2).clamp(0.0, 1.0)
+        back, _ = resample_values(seen[:, None], card.pixel_scale, int(pixels.shape[-1]), pixel_scale)
+        return back[:, 0].clamp(0.0, 1.0)
 
 
 def _shares(ensemble: Ensemble) -> npt.NDArray[np.float32]:

@@ -17,7 +17,7 @@ from pipeline.models.ensemble import Ensemble
 from pipeline.models.layers import ARTEFACT, LENS_LIGHT
 from pipeline.models.mapper import Mapper
 from pipeline.models.normalise import normalise
-from pipeline.models.resample import resample
+from pipeline.models.resample import resample, resample_values
 from pipeline.models.saliency import ensemble_saliency
 
 Float32 = npt.NDArray[np.float32]
@@ -237,11 +237,7 @@ def joined_light(parts: Sequence[LensLight]) -> LensLight:
 
 def _on_cutout(maps: Tensor, scale: float, side: int, target: float) -> Tensor:
     """Probabilities (n, plane, y, x) on the cutout's grid; NaN beyond the network's."""
-    everywhere = torch.ones_like(maps, dtype=torch.bool)
-    moved, kept, _ = resample(maps, everywhere, scale, side, target)
-    # Resampling keeps surface brightness, so that its pixels' values go with their area.
-    if abs(scale / target - 1) >= 1e-4:
-        moved = moved * (scale / target) ** 2
+    moved, kept = resample_values(maps, scale, side, target)
     return torch.where(kept, moved, torch.nan)
 
 
