@@ -18,7 +18,6 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,15 +25,14 @@ from PIL import Image, ImageDraw
 
 from pipeline.catalogue.colour import colour
 from pipeline.catalogue.stamps import Stamp
+from pipeline.field import FieldImage
 from pipeline.flags import VetFlag
-from pipeline.geometry import FieldGeometry, primary, separation
+from pipeline.geometry import separation
 from pipeline.models.ensemble import Ensemble, load_ensemble
-from pipeline.scan.cutouts import cut, stamp_pixels
-from pipeline.scan.detect import detect
-from pipeline.scan.mapped import map_candidates
+from pipeline.scan.cutouts import cut
+from pipeline.scan.detect import Detections
+from pipeline.scan.field_scan import scan_field
 from pipeline.scan.masks import find
-from pipeline.scan.rows import Origin, ScoredRows, StampTable, joined, joined_answers, score_rows
-from pipeline.scan.score import ask_members
 from pipeline.scan_config import CandidatesConfig, MasksConfig, ScanConfig
 from pipeline.surveys import open_survey
 
@@ -103,7 +101,9 @@ def best_rows(ensemble: Ensemble, masks: MasksConfig, top: int) -> Best:
     found: list[tuple[float, float, float, int, float, npt.NDArray[np.uint8]]] = []
     for field, geometry in zip(fields, geometries, strict=True):
         others = [other for other in geometries if other is not geometry]
-        scored, stamps = _scan(survey.open(field, BANDS), ensemble, config, geometry, others)
+        image = survey.open(field, BANDS)
+        scored = scan_field(image, ensemble, config, neighbours=others)
+        stamps = _stamps(image, scored.detections, config)
         for index in np.flatnonzero(scored.is_primary & np.isfinite(scored.score)):
             detections = scored.detections
             found.append(
@@ -123,36 +123,14 @@ def best_rows(ensemble: Ensemble, masks: MasksConfig, top: int) -> Best:
     )
 
 
-def _scan(
-    field_image: Any, ensemble: Ensemble, config: ScanConfig, geometry: FieldGeometry, others: list[FieldGeometry]
-) -> tuple[ScoredRows, list[Stamp]]:
-    """The steps of `scan_field`, keeping the stamps."""
+def _stamps(field_image: FieldImage, detections: Detections, config: ScanConfig) -> list[Stamp]:
+    """The stamps of a field's detections, in the order of their rows."""
     masks = find(field_image, config.masks, config.memory)
-    detections = detect(field_image, masks, config.detect, config.memory)
-    shards = list(cut(field_image, masks, detections, config.cutouts, config.vet, config.memory))
-    scale, bands = field_image.pixel_scale, field_image.bands
-    keys: dict[str, Any] = {"pixel_scale": scale, "bands": bands, "ensemble": ensemble}
-    answers = [ask_members(shard.image, shard.ivar, shard.mask, config=config.score, **keys) for shard in shards]
-    objid = np.concatenate([shard.objid for shard in shards])
-    size = stamp_pixels(config.cutouts, scale)
-    field = field_image.field
-    scored = score_rows(
-        detections,
-        StampTable(objid, joined([shard.stats for shard in shards]), size),
-        objid,
-        joined_answers(answers, len(ensemble.members)),
-        is_primary=primary(geometry, others, detections.ra, detections.dec),
-        ensemble=ensemble,
-        bands=bands,
-        vet=config.vet,
-        candidates=config.candidates,
-        origin=Origin(field.survey, field.release, field.field_id, config.scan_id, config.cutouts.shard),
-        seeing={},
-    )
-    planes = ((int(shard.rows[0]), (shard.image, shard.ivar, shard.mask)) for shard in shards)
-    mapped = map_candidates(scored, planes, size=size, wcs=field_image.wcs, config=config, **keys)
-    stamps = [Stamp(shard.image[k], shard.mask[k], bands, scale) for shard in shards for k in range(len(shard))]
-    return mapped, stamps
+    return [
+        Stamp(shard.image[k], shard.mask[k], field_image.bands, field_image.pixel_scale)
+        for shard in cut(field_image, masks, detections, config.cutouts, config.vet, config.memory)
+        for k in range(len(shard))
+    ]
 
 
 def labels_of(best: Best, path: Path = LABELS) -> npt.NDArray[np.int8]:

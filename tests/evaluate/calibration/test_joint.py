@@ -7,41 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from pipeline.evaluate.calibration.joint import with_joint
-from pipeline.models import build
-from pipeline.models.calibration import Calibration, logit
+from pipeline.models.calibration import logit
 from pipeline.models.ensemble import Ensemble, load_ensemble
 from pipeline.models.ensemble_publish import save_ensemble
 from pipeline.models.mapper import Mapper
-from pipeline.models.package import ModelCard, load_package
-from pipeline.models.publish import save_package
+from pipeline.models.package import load_package
 from pipeline.scan.maps import LensLight
-
-PLAIN = Calibration(slope=1, offset=0, prior=0.5, n_lenses=0, n_others=0, fitted_on="nothing")
+from tests.workflows.conftest import write_member
 
 
 @pytest.fixture(scope="module")
 def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
     """One untrained member, which also draws; its network is not asked anything here."""
-    folder = tmp_path_factory.mktemp("packages") / "drawer"
-    torch.manual_seed(1)
-    card = {
-        "name": "drawer",
-        "architecture": "unet",
-        "arguments": {"width": 8},
-        "output": "log-odds",
-        "bands": ["g", "r", "i"],
-        "pixel_scale": "0.3 arcsec",
-        "size_pix": 32,
-        "training": "none",
-        "training_fingerprint": "0",
-        "licence": "BSD-3-Clause",
-        "reference": "none",
-    }
-    save_package(folder, ModelCard.model_validate(card), build("unet", 7, {"width": 8}), PLAIN)
-    package = load_package(folder)
+    folder = tmp_path_factory.mktemp("packages")
+    write_member(folder, "drawer", 1, architecture="unet")
+    package = load_package(folder / "drawer")
     return Ensemble("one", (package,), (1.0,), "mean_log_odds", mapper=Mapper(package))
 
 
