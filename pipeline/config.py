@@ -144,6 +144,15 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}.") from error
 
 
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `changes`, table by table; lists are replaced whole."""
+    values = dict(base)
+    for key, value in changes.items():
+        old = values.get(key)
+        values[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return values
+
+
 def validate(model: type[Model], values: dict[str, Any], where: str) -> Model:
     """Check nested values against a model.
 

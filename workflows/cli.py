@@ -155,11 +155,13 @@ def _names(fields: str | None) -> list[str] | None:
     return [name.strip() for name in fields.split(",") if name.strip()] if fields is not None else None
 
 
-for command in (calibrate, query, report, stamps, simulate, train, evaluate):
-    app.command()(command)
-app.command("import-ou")(import_ou)
+app.command()(calibrate)
+app.command()(query)
 # An objid may be negative, and a minus sign opens no option here.
 app.command("explain", context_settings={"ignore_unknown_options": True})(explain)
+for command in (report, stamps, simulate, train, evaluate):
+    app.command()(command)
+app.command("import-ou")(import_ou)
 
 if __name__ == "__main__":
     main()

@@ -33,12 +33,12 @@ def run_training(
     ConfigError, ProductMismatch
         For a wrong configuration or pool, a checkpoint of another run, or, without `resume`, a package that is there.
     """
-    from pipeline.config import find, load
+    from pipeline.config import find
     from pipeline.errors import ConfigError
-    from pipeline.train.config import TrainConfig
+    from pipeline.train.load import load_training
 
     path = find(config_reference, "training")
-    config = load(TrainConfig, path)
+    config = load_training(path)
     if seed is not None:
         config = config.model_copy(update={"seed": seed})
     folder = Path(out or config.output) / (config.name if seed is None else f"{config.name}-seed{seed}")

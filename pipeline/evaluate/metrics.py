@@ -83,11 +83,6 @@ def completeness_at_fpr(scores: Scores, labels: Labels, fpr: float) -> Estimate:
     return share(int((lenses > threshold).sum()), lenses.size)
 
 
-def first_false_alarm_completeness(scores: Scores, labels: Labels) -> Estimate:
-    """Share of lenses above the highest score of any other (TPR_0 of the lens-finding challenges)."""
-    return completeness_at_fpr(scores, labels, 0.0)
-
-
 def auroc(scores: Scores, labels: Labels) -> Estimate:
     """Area under the receiver operating characteristic; ties count a half.
 

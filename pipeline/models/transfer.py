@@ -1,8 +1,8 @@
-"""Fine-tuning: a fresh network that starts from the encoder of another package."""
+"""Fine-tuning: a fresh network that starts from the weights of another package, of its encoder or all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class Transferred:
         Numbers that can be trained: taken, and in the encoder altogether.
     adapted : bool
         Whether the first convolution was made to fit another number of input channels.
+    head : bool
+        Whether the head's were taken, too.
     """
 
     source: str
@@ -43,12 +45,13 @@ class Transferred:
     n_taken: int
     n_parameters: int
     adapted: bool
+    head: bool = False
 
     def __str__(self) -> str:
         adapted = ", the first convolution adapted to other channels" if self.adapted else ""
         return (
             f"took {len(self.taken)} of {len(self.taken) + len(self.fresh)} tensors of the encoder of {self.source} "
-            f"({self.n_taken:,} of {self.n_parameters:,} parameters{adapted})"
+            f"({self.n_taken:,} of {self.n_parameters:,} parameters{adapted}){' and its head' if self.head else ''}"
         )
 
 
@@ -118,6 +121,40 @@ def take_encoder(
     )
 
 
+def take_network(network: Network, architecture: str, source: Path) -> Transferred:
+    """Give a network all the weights of a package, the head's included, so that it can be trained further.
+
+    Parameters
+    ----------
+    network : Network
+        Changed in place.
+    architecture : str
+        Name of the network's.
+    source : Path
+        The package's folder.
+
+    Raises
+    ------
+    ModelMismatch
+        If the package is of another architecture, other arguments or other channels, or can't be read.
+    ConfigError
+        If its card or calibration is missing or wrong.
+    """
+    package = load_package(source)
+    card = package.card
+    old, new = package.network.state_dict(), network.state_dict()
+    if card.architecture != architecture or _shapes(old) != _shapes(new):
+        raise ModelMismatch(
+            f"{source}: a {card.architecture} {card.arguments} of {', '.join(card.bands)} can't be trained further as "
+            f"this {architecture}; give the network the package's architecture, arguments, bands and normalisation, or "
+            "take its encoder alone."
+        )
+    network.load_state_dict(old)
+    encoder = tuple(name for name in new if not name.startswith(_HEAD))
+    parameters = _count(value for name, value in network.named_parameters() if name in encoder)
+    return Transferred(card.name, package.weights_sha256, encoder, (), parameters, parameters, False, head=True)
+
+
 def encoder_and_head(network: Network) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
     """Parameters of the encoder, in order from input to output, and of the head, by name."""
     named = dict(network.named_parameters())
@@ -150,6 +187,10 @@ def _adapted(network: Network, old: Tensor, new: Tensor, had: Sequence[int], gro
         after[:, -1] = before[:, -1]
     answer: Tensor = after.flatten(1, 2)
     return answer
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
 
 
 def _count(values: Iterable[Tensor]) -> int:

@@ -24,6 +24,8 @@ class NetworkConfig(StrictModel):
         The architecture's own.
     encoder : str, optional
         A package (its folder, or a shipped one's name) whose encoder's weights are the start.
+    start : str, optional
+        A package all of whose weights are the start, the head's included: the same network, trained further.
     frozen : "none" or "encoder"
         What keeps its weights.
     """
@@ -31,13 +33,21 @@ class NetworkConfig(StrictModel):
     architecture: str
     arguments: dict[str, int | float | str | bool] = Field(default_factory=dict)
     encoder: str | None = None
+    start: str | None = None
     frozen: Literal["none", "encoder"] = "none"
 
     @model_validator(mode="after")
-    def _something_to_freeze(self) -> NetworkConfig:
-        if self.frozen == "encoder" and self.encoder is None:
+    def _one_beginning(self) -> NetworkConfig:
+        if self.frozen == "encoder" and self.begins_with is None:
             raise ValueError('frozen = "encoder" keeps the weights of network.encoder, which is not given')
+        if self.encoder is not None and self.start is not None:
+            raise ValueError("network.start has an encoder of its own; leave network.encoder out, or network.start")
         return self
+
+    @property
+    def begins_with(self) -> str | None:
+        """The package that weights come from at the start."""
+        return self.start if self.start is not None else self.encoder
 
 
 class PackageConfig(StrictModel):

@@ -9,9 +9,9 @@ import numpy as np
 from pipeline.evaluate.calibration.fit import fit_platt
 from pipeline.evaluate.metrics import auroc, completeness_at_fpr, expected_calibration_error
 from pipeline.models.calibration import Calibration, log_odds, sigmoid
-from pipeline.models.package import Metric, ModelCard
+from pipeline.models.package import WEIGHTS, Metric, ModelCard, find_package, read_card
 from pipeline.models.publish import save_package
-from pipeline.provenance import fingerprint
+from pipeline.provenance import fingerprint, sha256_of
 from pipeline.train.config import TrainConfig
 from pipeline.train.data import Stamps
 from pipeline.train.loop import Trained
@@ -68,7 +68,8 @@ def finish(
         training=(
             f"{command}: {_length(config)} over {len(stamps):,} stamps ({int(stamps.lens.sum()):,} lenses)"
             f"{'' if unlabelled is None else f' and {len(unlabelled):,} without labels'}, seed {config.seed}, "
-            f"method {config.method.name}, loss {config.method.loss}; the weights are a moving average."
+            f"method {config.method.name}, loss {config.method.loss}; {_beginning(config)}"
+            "the weights are a moving average."
         ),
         training_fingerprint=training_fingerprint(config, stamps, unlabelled),
         licence=config.package.licence,
@@ -81,9 +82,24 @@ def finish(
 
 
 def training_fingerprint(config: TrainConfig, stamps: Stamps, unlabelled: Stamps | None = None) -> str:
-    """Hash of what the weights depend on: the configuration, and the stamps with and without labels."""
+    """Hash of what the weights depend on: configuration, first weights, stamps with and without labels."""
     digests = [part.digest for part in (stamps, unlabelled) if part is not None]
-    return fingerprint([config.model_dump(mode="json", exclude={"run", "output"}), *digests])
+    source = config.network.begins_with
+    start = [] if source is None else [_weights_of(source)]
+    return fingerprint([config.model_dump(mode="json", exclude={"run", "output"}), *start, *digests])
+
+
+def _beginning(config: TrainConfig) -> str:
+    """What the weights were at first, for the card; empty where they were drawn."""
+    source = config.network.begins_with
+    if source is None:
+        return ""
+    part = "weights" if config.network.start is not None else "encoder"
+    return f"its {part} began as those of {read_card(find_package(source)).name} ({_weights_of(source)[:12]}); "
+
+
+def _weights_of(source: str) -> str:
+    return sha256_of(find_package(source) / WEIGHTS)
 
 
 def _length(config: TrainConfig) -> str:

@@ -228,7 +228,7 @@ def _labelled(run: Run, chance: torch.Generator) -> Batch:
     if run.stream.stamps.maps is None:
         (channels,), labels = _varied(run, run.stream, 1, chance)
         return Batch(channels, labels)
-    config, scale, stamps = run.config, run.config.package.pixel_scale, run.stream.stamps
+    config, stamps = run.config, run.stream.stamps
     rows = run.stream.rows(run.step)
     image, valid, labels = stamps.take(rows, _told(config, rows, chance))
     image, valid, maps = augment_with_maps(
@@ -238,11 +238,10 @@ def _labelled(run: Run, chance: torch.Generator) -> Batch:
         config.augment,
         chance,
         size=config.package.size_pix,
-        pixel_scale=scale,
+        pixel_scale=config.package.pixel_scale,
         donors=stamps.donors,
     )
-    channels = normalise(image.to(run.place), valid.to(run.place), config.normalisation, scale)
-    return Batch(channels.contiguous(memory_format=torch.channels_last), labels.to(run.place), maps=maps.to(run.place))
+    return Batch(_channels(run, image, valid), labels.to(run.place), maps=maps.to(run.place))
 
 
 def _told(config: TrainConfig, rows: npt.NDArray[np.int64], chance: torch.Generator) -> npt.NDArray[np.bool_]:
@@ -259,9 +258,14 @@ def _varied(run: Run, stream: Stream, views: int, chance: torch.Generator) -> tu
     looks = []
     for _ in range(views):
         seen, known = augment(image, valid, config.augment, chance, size=config.package.size_pix, pixel_scale=scale)
-        channels = normalise(seen.to(run.place), known.to(run.place), config.normalisation, scale)
-        looks.append(channels.contiguous(memory_format=torch.channels_last))
+        looks.append(_channels(run, seen, known))
     return tuple(looks), labels.to(run.place)
+
+
+def _channels(run: Run, image: Tensor, valid: Tensor) -> Tensor:
+    config = run.config
+    channels = normalise(image.to(run.place), valid.to(run.place), config.normalisation, config.package.pixel_scale)
+    return channels.contiguous(memory_format=torch.channels_last)
 
 
 def _validate(run: Run, validation: Stamps) -> dict[str, float]:

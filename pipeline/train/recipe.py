@@ -32,6 +32,7 @@ from pipeline.train.data_config import (
     StampsConfig,
     TableConfig,
 )
+from pipeline.train.load import LENGTH, read_training
 
 KIND = "ensemble"
 
@@ -359,7 +360,7 @@ def _pools_of(sources: Iterable[SourceConfig]) -> list[str]:
 def _planned(member: MemberRecipe, raw: dict[str, Any], output: Path, scan: Path | None, path: Path) -> MemberPlan:
     """A member's training config: its own TOML with the recipe's data, name, seed and length."""
     place = find(member.config, "training", path.parent)
-    values = expand(read_toml(place), str(place))
+    values = read_training(place)
     if values.get("kind") == KIND:
         raise ConfigError(f"{path}: member config {member.config!r} is a recipe of an ensemble; name one of a network.")
     data = dict(values.get("data", {}))
@@ -379,7 +380,7 @@ def _planned(member: MemberRecipe, raw: dict[str, Any], output: Path, scan: Path
     values |= {key: value for key, value in (("name", member.name), ("seed", member.seed)) if value is not None}
     length = {key: value for key, value in member.optimiser if value is not None}
     if length:
-        kept = {key: value for key, value in values.get("optimiser", {}).items() if key not in ("epochs", "steps")}
+        kept = {key: value for key, value in values.get("optimiser", {}).items() if key not in LENGTH}
         values["optimiser"] = {**kept, **length}
     return MemberPlan(validate(TrainConfig, values, f"{path}: member {member.config!r} ({place})"), values)
 

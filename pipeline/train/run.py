@@ -15,7 +15,7 @@ from torch import nn
 from pipeline.models import build
 from pipeline.models.layers import Network
 from pipeline.models.package import channels_last, find_package
-from pipeline.models.transfer import encoder_and_head, take_encoder
+from pipeline.models.transfer import encoder_and_head, take_encoder, take_network
 from pipeline.scan.score import choose_device
 from pipeline.train.checkpoint import Identity, read_checkpoint, write_checkpoint
 from pipeline.train.config import NetworkConfig, TrainConfig
@@ -87,7 +87,7 @@ class Run:
         place = choose_device(config.run.device)
         channels = config.normalisation.channels(len(config.package.bands))
         network = build(config.network.architecture, channels, config.network.arguments)
-        if config.network.encoder is not None:
+        if config.network.begins_with is not None:
             _start_from(network, config.network, config.normalisation.groups(len(config.package.bands)), tell)
         channels_last(network.to(place)).train()
         if config.network.frozen == "encoder":
@@ -152,7 +152,11 @@ def steps_of(config: TrainConfig, n: int) -> tuple[int, int]:
 def _start_from(
     network: Network, config: NetworkConfig, groups: tuple[int, ...], tell: Callable[[str], None] | None
 ) -> None:
-    taken = take_encoder(network, config.architecture, find_package(str(config.encoder)), groups=groups)
+    source = find_package(str(config.begins_with))
+    if config.start is not None:
+        taken = take_network(network, config.architecture, source)
+    else:
+        taken = take_encoder(network, config.architecture, source, groups=groups)
     if tell is not None:
         tell(str(taken))
 

@@ -11,21 +11,21 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from pipeline.config import config_root, load, shipped
+from pipeline.config import config_root, shipped
 from pipeline.models import ARCHITECTURES, build
-from pipeline.models.calibration import Calibration
 from pipeline.models.ensemble import load_ensemble
 from pipeline.models.layers import MapHead, Network
-from pipeline.models.package import WEIGHTS, ModelCard, channels_last, find_package, load_package, shipped_packages
+from pipeline.models.package import WEIGHTS, channels_last, find_package, load_package, shipped_packages
 from pipeline.models.publish import save_package
 from pipeline.models.saliency import saliency
 from pipeline.models.transfer import encoder_and_head
 from pipeline.scan.score import score_cutouts
 from pipeline.scan_config import ScoreConfig
-from pipeline.train.config import TrainConfig
+from pipeline.train.load import load_training
 from pipeline.train.method_config import MethodConfig
 from pipeline.train.methods import METHODS, Batch, Context, build_method
 from pipeline.train.recipe import is_recipe
+from tests.cards import UNFITTED, card
 
 NETWORKS = sorted(ARCHITECTURES)
 PACKAGES = shipped_packages()
@@ -143,26 +143,16 @@ def test_a_network_is_small_and_trains_every_parameter(name: str):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_travels_through_a_package(name: str, tmp_path: Path):
     network, channels, size = fresh(name)
-    card = ModelCard.model_validate(
-        {
-            "name": "contract",
-            "architecture": name,
-            "arguments": SHAPES[name].sizes[0][1],
-            "output": "log-odds",
-            "bands": [f"b{index}" for index in range(channels)],
-            "pixel_scale": "0.3 arcsec",
-            "size_pix": size,
-            "normalisation": {"kind": "min_max"},
-            "training": "none",
-            "training_fingerprint": "0",
-            "licence": "BSD-3-Clause",
-            "reference": "none",
-        }
+    own = card(
+        architecture=name,
+        arguments=SHAPES[name].sizes[0][1],
+        bands=[f"b{index}" for index in range(channels)],
+        size_pix=size,
+        normalisation={"kind": "min_max"},
     )
-    unfitted = Calibration(slope=1, offset=0, prior=0.5, n_lenses=0, n_others=0, fitted_on="nothing")
-    save_package(tmp_path / "contract", card, network, unfitted)
+    save_package(tmp_path / "contract", own, network, UNFITTED)
     package = load_package(tmp_path / "contract")
-    assert package.card == card
+    assert package.card == own
     x = torch.randn(2, channels, size, size)
     with torch.inference_mode():
         assert torch.allclose(package.network(x), network(x), atol=1e-5)
@@ -216,8 +206,8 @@ def test_a_shipped_ensemble_scores_noise_low_and_reproducibly(name: str):
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_training_config_loads_and_its_head_says_command_and_figure(name: str):
     path = config_root() / "training" / f"{name}.toml"
-    config = load(TrainConfig, path)
+    config = load_training(path)
     assert config.network.architecture in ARCHITECTURES
-    head = path.read_text(encoding="utf-8").split("\nname =")[0]
+    head = path.read_text(encoding="utf-8").split("\n\n")[0]
     assert "lensscan train" in head
     assert "Figure" in head

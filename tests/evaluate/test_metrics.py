@@ -9,7 +9,6 @@ from pipeline.evaluate.metrics import (
     auroc,
     completeness_at_fpr,
     expected_calibration_error,
-    first_false_alarm_completeness,
     share,
 )
 
@@ -29,7 +28,7 @@ def test_completeness_at_a_false_positive_rate_by_hand():
     labels = np.arange(104) >= 100
     # One of a hundred may pass: the threshold is 98, which 98.5 and 99.5 exceed.
     assert completeness_at_fpr(scores, labels, 0.01).value == 0.5
-    assert first_false_alarm_completeness(scores, labels).value == 0.25
+    assert completeness_at_fpr(scores, labels, 0.0).value == 0.25
     assert completeness_at_fpr(scores, labels, 1.0).value == 1.0
 
 
@@ -40,7 +39,7 @@ def test_ties_with_false_alarms_do_not_count():
 def test_an_unscored_lens_is_not_found():
     scores = np.array([np.nan, 3.0, 1.0, 2.0])
     labels = np.array([True, True, False, False])
-    assert first_false_alarm_completeness(scores, labels).value == 0.5
+    assert completeness_at_fpr(scores, labels, 0.0).value == 0.5
 
 
 def test_nothing_to_measure_is_nan():

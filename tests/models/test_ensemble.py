@@ -18,28 +18,15 @@ from pipeline.models.ensemble import Ensemble, load_ensemble
 from pipeline.models.ensemble_publish import save_ensemble
 from pipeline.models.familiarity import Familiarity
 from pipeline.models.familiarity_fit import fit_familiarity
-from pipeline.models.package import ModelCard
 from pipeline.models.publish import save_package, write_calibration
+from tests.cards import card
 
 
 def write_member(folder: Path, name: str, bands: tuple[str, ...] = ("g", "r", "i"), slope: float = 1.0) -> None:
-    card = ModelCard.model_validate(
-        {
-            "name": name,
-            "architecture": "cnn",
-            "arguments": {"width": 8},
-            "output": "log-odds",
-            "bands": bands,
-            "pixel_scale": "0.3 arcsec",
-            "size_pix": 64,
-            "training": "none",
-            "training_fingerprint": "",
-            "licence": "BSD-3-Clause",
-            "reference": "none",
-        }
-    )
     calibration = Calibration(slope=slope, offset=0.5, prior=0.4, n_lenses=1, n_others=1, fitted_on="")
-    save_package(folder / name, card, build("cnn", 2 * len(bands) + 1, {"width": 8}), calibration)
+    save_package(
+        folder / name, card(name=name, bands=bands), build("cnn", 2 * len(bands) + 1, {"width": 8}), calibration
+    )
 
 
 def write_ensemble(folder: Path, members: list[tuple[str, float]]) -> Path:

@@ -13,27 +13,19 @@ from pipeline.models import build
 from pipeline.models.calibration import Calibration
 from pipeline.models.package import Metric, ModelCard, find_package, load_package, read_card
 from pipeline.models.publish import save_package, to_toml, write_calibration
+from tests import cards
 
 CALIBRATION = Calibration(slope=1.3, offset=-0.2, prior=0.5, n_lenses=10, n_others=10, fitted_on="nothing real")
 
 
 def card(**changes: object) -> ModelCard:
     values = {
-        "name": "small",
-        "architecture": "cnn",
-        "arguments": {"width": 8},
         "output": 'log-odds of "lens"',
-        "bands": ("g", "r", "i"),
-        "pixel_scale": "0.3 arcsec",
-        "size_pix": 64,
         "training": "not at all\nreally",
-        "training_fingerprint": "0" * 64,
-        "licence": "BSD-3-Clause",
-        "reference": "none",
         "metrics": (Metric(name="auroc", value=0.5, low=0.4, high=0.6, sample="coin"),),
         "notes": ("é – untrained", "second"),
     }
-    return ModelCard.model_validate({**values, **changes})
+    return cards.card(**{"name": "small", **values, **changes})
 
 
 @pytest.fixture

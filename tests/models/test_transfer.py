@@ -10,38 +10,22 @@ from torch import Tensor
 
 from pipeline.errors import ModelMismatch
 from pipeline.models import build
-from pipeline.models.calibration import Calibration
 from pipeline.models.normalise import NormalisationConfig
-from pipeline.models.package import ModelCard
 from pipeline.models.publish import save_package
 from pipeline.models.transfer import encoder_and_head, take_encoder
+from tests.cards import UNFITTED, card
 
-CALIBRATION = Calibration(slope=1, offset=0, prior=0.5, n_lenses=0, n_others=0, fitted_on="nothing")
 CONFIG = NormalisationConfig()
 
 
 def package(folder: Path, architecture: str, bands: tuple[str, ...] = ("g", "r", "i"), **arguments: int) -> Path:
     torch.manual_seed(7)
-    card = ModelCard.model_validate(
-        {
-            "name": "before",
-            "architecture": architecture,
-            "arguments": arguments,
-            "output": "log-odds",
-            "bands": bands,
-            "pixel_scale": "0.3 arcsec",
-            "size_pix": 64,
-            "training": "none",
-            "training_fingerprint": "0",
-            "licence": "BSD-3-Clause",
-            "reference": "none",
-        }
-    )
     network = build(architecture, CONFIG.channels(len(bands)), arguments)
     for name, value in network.state_dict().items():
         if "running" in name:
             value.add_(0.1)
-    save_package(folder, card, network, CALIBRATION)
+    own = card(name="before", architecture=architecture, arguments=arguments, bands=bands)
+    save_package(folder, own, network, UNFITTED)
     return folder
 
 

@@ -9,14 +9,13 @@ import torch
 
 from pipeline.errors import ConfigError
 from pipeline.models import build
-from pipeline.models.calibration import Calibration
 from pipeline.models.layers import MapHead
-from pipeline.models.package import ModelCard
 from pipeline.models.publish import save_package
 from pipeline.models.transfer import encoder_and_head, take_encoder
 from pipeline.train.method_config import SegmentationConfig
 from pipeline.train.methods import Batch, Context
 from pipeline.train.methods.segmentation import Segmentation
+from tests.cards import UNFITTED, card
 
 
 def unet(**arguments: int) -> torch.nn.Module:
@@ -25,21 +24,7 @@ def unet(**arguments: int) -> torch.nn.Module:
 
 
 def package(folder: Path, network: torch.nn.Module) -> Path:
-    card = {
-        "name": "drawer",
-        "architecture": "unet",
-        "arguments": {"width": 8},
-        "output": "log-odds",
-        "bands": ["g", "r", "i"],
-        "pixel_scale": "0.3 arcsec",
-        "size_pix": 32,
-        "training": "none",
-        "training_fingerprint": "0",
-        "licence": "BSD-3-Clause",
-        "reference": "none",
-    }
-    unfitted = Calibration(slope=1, offset=0, prior=0.5, n_lenses=0, n_others=0, fitted_on="nothing")
-    save_package(folder, ModelCard.model_validate(card), network, unfitted)
+    save_package(folder, card(architecture="unet", size_pix=32), network, UNFITTED)
     return folder
 
 

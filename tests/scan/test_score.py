@@ -16,9 +16,10 @@ from pipeline.models.calibration import Calibration
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.familiarity import Familiarity
 from pipeline.models.normalise import MinMaxConfig
-from pipeline.models.package import ModelCard, ModelPackage
+from pipeline.models.package import ModelPackage
 from pipeline.scan.score import ask_members, score_cutouts
 from pipeline.scan_config import ScoreConfig
+from tests.cards import card
 
 BANDS = ("g", "r", "i")
 
@@ -26,23 +27,9 @@ BANDS = ("g", "r", "i")
 def member(architecture: str, bands: tuple[str, ...] = BANDS) -> ModelPackage:
     torch.manual_seed(5)
     network = build(architecture, 2 * len(bands) + 1, {"width": 8}).eval()
-    card = ModelCard.model_validate(
-        {
-            "name": architecture,
-            "architecture": architecture,
-            "arguments": {"width": 8},
-            "output": "log-odds",
-            "bands": bands,
-            "pixel_scale": "0.3 arcsec",
-            "size_pix": 64,
-            "training": "",
-            "training_fingerprint": "",
-            "licence": "",
-            "reference": "",
-        }
-    )
     calibration = Calibration(slope=1, offset=0, prior=0.5, n_lenses=1, n_others=1, fitted_on="")
-    return ModelPackage(Path(), card, network, "none", calibration)
+    own = card(name=architecture, architecture=architecture, bands=bands)
+    return ModelPackage(Path(), own, network, "none", calibration)
 
 
 @pytest.fixture(scope="module")

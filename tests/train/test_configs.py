@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.config import find, load
+from pipeline.config import find
 from pipeline.train.config import TrainConfig
+from pipeline.train.load import load_training
 
 METHODS = ("supervised", "asymmetric", "pseudo-label", "pi-model", "mean-teacher", "vat", "mixmatch", "wgan-gp")
 FULL = 128
@@ -13,7 +14,7 @@ FULL = 128
 
 
 def read(name: str) -> TrainConfig:
-    return load(TrainConfig, find(name, "training"))
+    return load_training(find(name, "training"))
 
 
 @pytest.mark.parametrize("name", METHODS[1:])

@@ -13,14 +13,18 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.errors import ConfigError, ProductMismatch
+from pipeline.errors import ConfigError, ModelMismatch, ProductMismatch
 from pipeline.evaluate.metrics import auroc
+from pipeline.models import build
 from pipeline.models.package import find_package, load_package
+from pipeline.models.publish import save_package
 from pipeline.train.config import MiningConfig, SamplerConfig, TrainConfig
 from pipeline.train.data import Stamps
+from pipeline.train.finish import training_fingerprint
 from pipeline.train.loop import CHECKPOINT, COMPANION, Progress, fingerprint_seed, train
 from pipeline.train.mining import hard_factors
 from pipeline.train.stream import Stream, class_factors
+from tests.cards import UNFITTED, card
 
 
 def rings(n: int, seed: int) -> Stamps:
@@ -243,6 +247,40 @@ def test_a_network_starts_from_another_packages_encoder_and_keeps_it_where_froze
     for key, value in trained.network.state_dict().items():
         same = torch.equal(value, package.network.state_dict()[key])
         assert same == (not key.startswith("head."))
+
+
+def test_a_package_is_trained_further_from_all_of_its_weights(tmp_path: Path):
+    name = "ground_multiscale"
+    package = load_package(find_package(name))
+    start = {"architecture": "multiscale", "arguments": package.card.arguments, "start": name}
+    further = config(
+        network=start,
+        normalisation={"difference": True},
+        optimiser={"batch": 32, "steps": 1, "average": 0.0, "learning_rate": 1e-12, "weight_decay": 0.0},
+    )
+    told: list[str] = []
+    trained = train(further, rings(64, 1), rings(40, 2), tmp_path, tell=told.append)
+    assert any(f"encoder of {name}" in line and line.endswith("and its head") for line in told)
+    for key, value in trained.network.named_parameters():
+        torch.testing.assert_close(value, package.network.state_dict()[key], rtol=0, atol=1e-9)
+
+
+def test_the_fingerprint_of_a_training_follows_the_weights_that_it_starts_from(tmp_path: Path):
+    further = config(network={"architecture": "cnn", "arguments": {"width": 8}, "start": str(tmp_path / "before")})
+    seen = set()
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        save_package(tmp_path / "before", card(), build("cnn", 7, {"width": 8}), UNFITTED)
+        seen.add(training_fingerprint(further, rings(64, 1)))
+    assert len(seen) == 2
+
+
+def test_a_package_of_another_shape_cannot_be_trained_further(tmp_path: Path):
+    wide = config(network={"architecture": "multiscale", "arguments": {"width": 16}, "start": "ground_multiscale"})
+    with pytest.raises(ModelMismatch, match="take its encoder alone"):
+        train(wide, rings(64, 1), rings(40, 2), tmp_path)
+    with pytest.raises(ValueError, match=r"leave network\.encoder out"):
+        config(network={"architecture": "cnn", "start": "a", "encoder": "b"})
 
 
 def test_freezing_an_encoder_that_is_not_given_is_a_config_error():

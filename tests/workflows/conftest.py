@@ -14,8 +14,8 @@ from astropy.wcs import WCS
 
 from pipeline.models import build
 from pipeline.models.calibration import Calibration
-from pipeline.models.package import ModelCard
 from pipeline.models.publish import save_package
+from tests.cards import card
 
 BANDS = ("g", "r", "i")
 SIZE, OVERLAP, SCALE = 240, 60, 0.3
@@ -98,27 +98,13 @@ def write_member(
 ) -> None:
     """An untrained network of g, r, i as a package; untrained ones hardly look at their input, so `gain` helps."""
     torch.manual_seed(seed)
-    card = ModelCard.model_validate(
-        {
-            "name": name,
-            "architecture": architecture,
-            "arguments": {"width": width},
-            "output": "log-odds",
-            "bands": BANDS,
-            "pixel_scale": "0.3 arcsec",
-            "size_pix": 32,
-            "training": "none",
-            "training_fingerprint": "0" * 64,
-            "licence": "BSD-3-Clause",
-            "reference": "none",
-        }
-    )
+    own = card(name=name, architecture=architecture, arguments={"width": width}, bands=BANDS, size_pix=32)
     calibration = Calibration(slope=slope, offset=offset, prior=0.5, n_lenses=1, n_others=1, fitted_on="nothing")
     network = build(architecture, 7, {"width": width})
     with torch.no_grad():
         for weights in network.parameters():
             weights.mul_(gain)
-    save_package(folder / name, card, network, calibration)
+    save_package(folder / name, own, network, calibration)
 
 
 def write_hardly_sure_member(folder: Path, name: str, seed: int) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import expand, find, read_toml, validate
+from pipeline.config import expand, find, merged, read_toml, validate
 from pipeline.errors import ConfigError
 from pipeline.sims.config.injection import InjectionConfig
 from pipeline.sims.config.population import Population
@@ -60,14 +60,5 @@ def _read_population(given: Any, path: Path) -> Population:
     if not isinstance(reference, str):
         raise ConfigError(f'{path}: population needs a file, such as population = "population.toml".')
     where = find(reference, "sims", relative_to=path.parent)
-    merged = _merged(expand(read_toml(where), str(where)), changes)
-    return validate(Population, merged, f"{path} on {where}" if changes else str(where))
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `changes`, table by table."""
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
+    values = merged(expand(read_toml(where), str(where)), changes)
+    return validate(Population, values, f"{path} on {where}" if changes else str(where))

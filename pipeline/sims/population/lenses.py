@@ -1,7 +1,7 @@
 """Draws of lenses: a deflector with its group, its mass, and a source behind it.
 
-`lens_system` draws all of it. For a galaxy that is given, such as one of a real image, `lens_mass` gives it a mass
-that goes with its magnitude and redshift, and `source_galaxy` or `quasars.quasar_behind` a source.
+`lens_system` draws all of it. For a galaxy that is given, such as one of a real image, `mass_of` gives it the mass
+of an Einstein radius, and `source_galaxy` or `quasars.quasar_behind` a source.
 """
 
 from __future__ import annotations
@@ -196,46 +196,6 @@ def draw_source_redshift(rng: Generator, redshifts: SourceRedshift, deflector: f
         if max(low, nearest) <= drawn <= high:
             return float(drawn)
     return max(high, nearest)
-
-
-def lens_mass(
-    rng: Generator,
-    population: Population,
-    galaxy: Foreground,
-    theta_e: float | None = None,
-    around: list[Foreground] | None = None,
-    behind: SourceRedshift | None = None,
-) -> tuple[Deflector, float, float]:
-    """A mass for a galaxy that is given, from its velocity dispersion.
-
-    Parameters
-    ----------
-    galaxy : Foreground
-    theta_e : float, optional
-        Einstein radius in arcsec, instead of the one of the galaxy's dispersion.
-    around : list of Foreground, optional
-        Neighbours at the same redshift, whose masses are added as isothermal spheres.
-    behind : SourceRedshift, optional
-        Instead of the population's for galaxies.
-
-    Returns
-    -------
-    deflector : Deflector
-        Its Einstein radius may be outside the population's range; 0 is impossible.
-    source_redshift : float
-    dispersion : float, km/s
-    """
-    lenses = population.lenses
-    universe = table(population.cosmology)
-    source_redshift = draw_source_redshift(rng, behind or lenses.source_redshift, galaxy.redshift)
-    ratio = universe.ratio(galaxy.redshift, source_redshift)
-    if theta_e is None:
-        modulus = universe.modulus(galaxy.redshift)
-        sigma = dispersion(lenses.dispersion, galaxy.magnitude, galaxy.redshift, modulus, rng)
-        theta = einstein_radius(sigma, ratio)
-    else:
-        sigma, theta = dispersion_of(theta_e, ratio), theta_e
-    return mass_of(rng, population, galaxy, source_redshift, theta, around or []), source_redshift, sigma
 
 
 def mass_of(

@@ -147,15 +147,6 @@ class Grid:
         """Arcsec from the stamp's centre of the fine pixels' centres, float32 (fine,)."""
         return ((np.arange(self.fine) - (self.fine - 1) / 2) * self.step).astype(np.float32)
 
-    def to_stamp(self, fine: Float32) -> Float32:
-        """Sum fine pixels to the stamp's and crop the margin; (..., fine, fine) -> (..., size, size)."""
-        low, high = self.margin * self.oversampling, (self.margin + self.size) * self.oversampling
-        k = self.oversampling
-        # Adding strided planes is several times faster here than a reshape and a sum over short axes.
-        rows = sum(fine[..., low + row : high : k, low:high] for row in range(1, k)) + fine[..., low:high:k, low:high]
-        summed: Float32 = sum(rows[..., column::k] for column in range(1, k)) + rows[..., 0::k]
-        return summed
-
 
 @lru_cache(maxsize=4096)
 def sersic_b(n: float) -> float:

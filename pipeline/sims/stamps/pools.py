@@ -6,13 +6,8 @@ from pathlib import Path
 
 from pipeline.sims.config.names import KINDS
 from pipeline.sims.config.stamps import SimsConfig
-from pipeline.sims.pools import save_shard, shard_counts, shard_seed
+from pipeline.sims.pools import save_shard, shard_seed
 from pipeline.sims.stamps.simulate import simulate_stamps
-
-
-def pool_shards(config: SimsConfig, n: int | None = None) -> list[int]:
-    """Number of stamps of each shard of a pool of `n` stamps, or of the config's number."""
-    return shard_counts(config.stamps if n is None else n, config.shard)
 
 
 def write_shard(config: SimsConfig, folder: Path, seed: int, number: int, count: int) -> Path:

@@ -75,15 +75,6 @@ def test_objects_off_the_grid_leave_it_empty() -> None:
     assert not draw(far, grid, 1, 1e-3).any()
 
 
-@pytest.mark.parametrize("oversampling", [1, 2, 3])
-def test_pixels_of_a_stamp_are_sums_of_fine_pixels_without_the_margin(oversampling: int) -> None:
-    grid = Grid(size=6, scale=0.3, oversampling=oversampling, margin=2)
-    fine = np.arange(grid.fine**2, dtype=np.float32).reshape(1, grid.fine, grid.fine)
-    edge = 2 * oversampling
-    expected = fine[:, edge:-edge, edge:-edge].reshape(1, 6, oversampling, 6, oversampling).sum(axis=(2, 4))
-    np.testing.assert_allclose(grid.to_stamp(fine), expected)
-
-
 def test_moved_and_brighter_light_is_the_same_light_elsewhere() -> None:
     light = Light((Sersic(0, 0, 1, 1, 1, 0, ONE),), (Ring(0, 0, 1, 0.1, 1, 0, 0, 0, ONE),), (Point(0, 0, ONE),))
     moved = light.moved(1.0, -2.0).brighter(2.0)

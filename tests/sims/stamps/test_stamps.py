@@ -12,9 +12,9 @@ from pipeline.flags import PixelFlag
 from pipeline.sims.config.load import load_sims
 from pipeline.sims.config.names import ARTEFACTS, KINDS
 from pipeline.sims.config.stamps import SimsConfig
-from pipeline.sims.pools import check_folder
+from pipeline.sims.pools import check_folder, shard_counts
 from pipeline.sims.render.conditions import correlated_noise, sky_sigma
-from pipeline.sims.stamps.pools import pool_shards, write_shard
+from pipeline.sims.stamps.pools import write_shard
 from pipeline.sims.stamps.simulate import simulate_stamps
 from pipeline.sims.stamps.truth import SimulatedStamps
 
@@ -127,7 +127,7 @@ def test_correlated_noise_has_unit_variance() -> None:
 
 def test_shards_of_a_pool_hold_the_stamps_of_their_seed(config: SimsConfig, tmp_path: Path) -> None:
     small = config.model_copy(update={"shard": 8, "stamps": 20})
-    assert pool_shards(small) == [8, 8, 4]
+    assert shard_counts(20, 8) == [8, 8, 4]
     check_folder(tmp_path / "pool")
     paths = [write_shard(small, tmp_path / "pool", 1, number, 6) for number in (0, 1)]
     assert [path.name for path in paths] == ["pool-00000.npz", "pool-00001.npz"]
