@@ -53,7 +53,7 @@ def find_low_exposure(profile: FieldProfile, fraction: float) -> list[Shape]:
     divided by the root of `fraction`. Measured from pixels, whether or not the survey gives weights.
     """
     shapes = []
-    for band, noise in enumerate(profile.noise.values):
+    for band, noise in enumerate(profile.scatter):
         poor = noise > np.median(noise) / np.sqrt(fraction)
         for cell_y, cell_x in zip(*np.nonzero(poor), strict=True):
             shapes.append(_cell_box(profile, band, PixelFlag.LOW_EXPOSURE, int(cell_y), int(cell_x)))
@@ -73,7 +73,7 @@ def find_seams(profile: FieldProfile, rule: StepRule) -> list[Shape]:
         `jump` is the smallest change of the noise, in units of the field's typical noise.
     """
     shapes = []
-    for band, noise in enumerate(profile.noise.values):
+    for band, noise in enumerate(profile.scatter):
         for upright in (True, False):
             if upright:
                 spread, errors, plane = profile.columns_spread[band], profile.columns_error[band], noise

@@ -18,8 +18,9 @@ from scipy.ndimage import maximum_filter, sobel
 
 from pipeline.flags import PixelFlag
 from pipeline.scan.masks_flags import Shape, disc
-from pipeline.scan.masks_picture import halved, middle, sky_picture
+from pipeline.scan.masks_picture import halved, sky_picture
 from pipeline.scan.masks_profile import FieldProfile
+from pipeline.scan.medians import middle
 from pipeline.scan_config import MasksConfig
 
 Float32 = npt.NDArray[np.float32]

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.scan.masks_profile import FieldProfile
+from pipeline.scan.medians import middle
 
 Float32 = npt.NDArray[np.float32]
 
@@ -37,11 +38,3 @@ def halved(picture: Float32) -> Float32:
     padded[: picture.shape[0], : picture.shape[1]] = picture
     four = np.sort(np.stack([padded[dy::2, dx::2] for dy in (0, 1) for dx in (0, 1)]), axis=0)
     return middle(four, np.isfinite(four).sum(axis=0))
-
-
-def middle(ordered: Float32, number: npt.NDArray[np.intp]) -> Float32:
-    """Median along the first axis of sorted values, of which the first `number` are finite; NaN for none."""
-    low, high = np.maximum((number - 1) // 2, 0), np.minimum(number // 2, ordered.shape[0] - 1)
-    pair = np.take_along_axis(ordered, np.stack([low, high]), axis=0)
-    median: Float32 = np.where(number > 0, 0.5 * (pair[0] + pair[1]), np.float32(np.nan)).astype(np.float32)
-    return median

@@ -19,6 +19,7 @@ from pipeline.field import FieldImage, PixelBlock
 from pipeline.flags import PixelFlag, fatal, has
 from pipeline.notes import note
 from pipeline.scan.background import Mesh, cell_edges, measure_cells, smooth_mesh
+from pipeline.scan.masks_lines import CLIP_SIGMA, filled, measure_lines
 
 Float32 = npt.NDArray[np.float32]
 Int = npt.NDArray[np.int64]
@@ -26,9 +27,6 @@ Bool = npt.NDArray[np.bool_]
 
 BINNED_SIDE = 2000
 """The binned picture has at most about this many bins a side."""
-
-CLIP_SIGMA = 3.0
-"""Pixels further than this from their cell's background are left out of profiles and cut in the picture."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,8 @@ class FieldProfile:
     ----------
     background, noise : Mesh
         nJy; smoothed and without holes.
+    scatter : float32 (band, cell_y, cell_x), nJy
+        The noise without what uneven light in a cell adds to it (`masks_lines`); smoothed and without holes.
     y_edges, x_edges : int64 (cells + 1,)
         Pixel edges of the cells.
     columns, columns_error : float32 (band, cell_y, nx), nJy
@@ -46,7 +46,7 @@ class FieldProfile:
     rows, rows_error : float32 (band, ny, cell_x), nJy
         The same of each row within each column of cells.
     columns_spread, rows_spread : float32, shaped as `columns` and `rows`, nJy
-        Standard deviation of the same pixels about the cell's background.
+        Standard deviation of the same pixels.
     bin : int
         Side of a bin, pixels.
     binned : float32 (band, ny/bin, nx/bin)
@@ -65,6 +65,7 @@ class FieldProfile:
 
     background: Mesh
     noise: Mesh
+    scatter: Float32
     y_edges: Int
     x_edges: Int
     columns: Float32
@@ -110,6 +111,7 @@ def profile(
     bins = (-(-ny // side), -(-nx // side))
     background = np.full((bands, *cells), np.nan, np.float32)
     noise = np.full((bands, *cells), np.nan, np.float32)
+    scatter = np.full((bands, *cells), np.nan, np.float32)
     columns = np.full((3, bands, cells[0], nx), np.nan, np.float32)
     rows = np.full((3, bands, ny, cells[1]), np.nan, np.float32)
     total = np.zeros((bands, *bins), np.float32)
@@ -135,11 +137,11 @@ def profile(
             level, sigma = measure_cells(image, usable, x_edges)
             background[band, cell], noise[band, cell] = level, sigma
             widths = np.diff(x_edges)
-            excess = image - np.repeat(_filled(level), widths)[None, :]
-            scale = np.repeat(_filled(sigma), widths)
-            near = usable & (np.abs(excess) <= CLIP_SIGMA * scale[None, :])
-            _columns(columns[:, band, cell], excess, near, level, scale, widths)
-            _rows(rows[:, band, int(y0) : int(y1)], excess, near, level, sigma, x_edges)
+            excess = image - np.repeat(filled(level), widths)[None, :]
+            scale = np.repeat(filled(sigma), widths)
+            lines = measure_lines(excess, usable, x_edges, level, sigma)
+            columns[:, band, cell], rows[:, band, int(y0) : int(y1)] = lines.columns, lines.rows
+            scatter[band, cell] = lines.scatter
             # Plateaus cut by the border of a row of cells are seen in part, which is enough for their level.
             plateaus[band].append(excess[plateau(excess, plateau_snr * scale[None, :], flatness)])
             _add_bins(light[band], image, int(y0), side)
@@ -151,6 +153,7 @@ def profile(
     return FieldProfile(
         Mesh(np.stack([smooth_mesh(mesh) for mesh in background]), field_image.shape),
         Mesh(np.stack([_positive(smooth_mesh(mesh)) for mesh in noise]), field_image.shape),
+        np.stack([_positive(smooth_mesh(mesh)) for mesh in scatter]),
         y_edges,
         x_edges,
         columns[0],
@@ -194,33 +197,6 @@ def _usable(block: PixelBlock, band: int) -> tuple[Float32, Bool]:
     return np.where(usable, image, np.float32(0.0)), usable
 
 
-def _columns(out: Float32, excess: Float32, near: Bool, level: Float32, scale: Float32, widths: Int) -> None:
-    """Mean, its error and spread of the columns of a row of cells."""
-    number = near.sum(axis=0)
-    light = np.where(near, excess, np.float32(0))
-    enough = number >= max(4, excess.shape[0] // 4)
-    count = np.maximum(number, 1)
-    mean = light.sum(axis=0, dtype=np.float64) / count
-    square = np.einsum("yx,yx->x", light, light, dtype=np.float64) / count
-    out[0, enough] = (mean + np.repeat(_filled(level), widths))[enough]
-    out[1, enough] = (scale / np.sqrt(count))[enough]
-    out[2, enough] = np.sqrt(np.maximum(square - mean**2, 0.0))[enough]
-
-
-def _rows(out: Float32, excess: Float32, near: Bool, level: Float32, sigma: Float32, x_edges: Int) -> None:
-    """Mean, its error and spread of each row within each cell of a row of cells."""
-    starts = x_edges[:-1]
-    number = np.add.reduceat(near, starts, axis=1, dtype=np.int64)
-    light = np.where(near, excess, np.float32(0))
-    enough = number >= np.maximum(4, np.diff(x_edges) // 4)[None, :]
-    count = np.maximum(number, 1)
-    mean = np.add.reduceat(light, starts, axis=1, dtype=np.float64) / count
-    square = np.add.reduceat(light * light, starts, axis=1, dtype=np.float64) / count
-    out[0][enough] = (mean + _filled(level)[None, :])[enough]
-    out[1][enough] = (_filled(sigma)[None, :] / np.sqrt(count))[enough]
-    out[2][enough] = np.sqrt(np.maximum(square - mean**2, 0.0))[enough]
-
-
 def _bin(
     total: Float32,
     count: npt.NDArray[np.int32],
@@ -262,12 +238,6 @@ def _bin_area(ny: int, nx: int, side: int) -> Int:
     widths = np.minimum(side, nx - np.arange(0, nx, side))
     area: Int = heights[:, None] * widths[None, :]
     return area
-
-
-def _filled(cells: Float32) -> Float32:
-    """One row of cells with its holes taken from the row's median; zeros where none is known."""
-    known = cells[np.isfinite(cells)]
-    return np.where(np.isfinite(cells), cells, np.float32(np.median(known) if known.size else 0.0)).astype(np.float32)
 
 
 def _positive(noise: Float32) -> Float32:

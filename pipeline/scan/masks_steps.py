@@ -1,8 +1,10 @@
 """Detector edges that a coadd's pixels betray: steps of the background along columns or rows.
 
 A step is a difference between the means of the few columns on either side of a line, the same in sign over
-several cells in a row. Light of stars and galaxies makes slopes and bumps too, but not the same one in cell
-after cell, which is why each cell's vote is limited and most of them must agree.
+several cells in a row, and more than the slope of the light around the line explains: the envelope of a galaxy, the
+wings of a star and a tilted background differ as much from one few columns to the next, all the way. Light of stars and
+galaxies makes bumps too, but not the same one in cell after cell, which is why each cell's vote is limited and most
+of them must agree.
 """
 
 from __future__ import annotations
@@ -18,8 +20,26 @@ from scipy.ndimage import maximum_filter1d
 from pipeline.flags import PixelFlag
 from pipeline.scan.masks_flags import Shape, box
 from pipeline.scan.masks_profile import FieldProfile
+from pipeline.scan.medians import middle
 
 Float32 = npt.NDArray[np.float32]
+
+_SLOPE_PLACES = (-3, -2, -1, 1, 2, 3)
+"""Lines around one, in windows from it, whose median difference is what the slope of the light explains.
+
+Six, so that another edge among them, which two of them see, does not count; half on each side, so that where a slope
+begins is no step.
+"""
+
+_SLOPE_ERROR = 3.0
+"""Share of the difference's variance that its slope adds, times the number of lines that tell of the slope.
+
+For normal noise: 2.8 for all six, at most 3 for four or more and about 2 to 3 for fewer, since neighbouring lines
+share a window.
+"""
+
+_BENT = 0.5
+"""Smallest step in units of how much the slope changes around it: in the wings of a star it changes fast."""
 
 _VOTE_LIMIT = 8.0
 _AGREES = 2.0
@@ -66,7 +86,7 @@ def find_steps(profile: FieldProfile, rule: StepRule) -> list[Shape]:
     """
     shapes = []
     for band in range(profile.columns.shape[0]):
-        noise = profile.noise.values[band]
+        noise = profile.scatter[band]
         edges = line_edges(profile.columns[band], profile.columns_error[band], noise, profile.y_edges, rule)
         for cell, low, high, flag in _strips(edges, rule):
             y0, y1 = int(profile.y_edges[cell]), int(profile.y_edges[cell + 1])
@@ -79,8 +99,26 @@ def find_steps(profile: FieldProfile, rule: StepRule) -> list[Shape]:
     return shapes
 
 
-def step_significance(lines: Float32, errors: Float32, window: int) -> tuple[Float32, Float32]:
-    """Difference between the means after and before each line, and the same in sigma.
+@dataclass(frozen=True)
+class Differences:
+    """What differs from one side of each line to the other; float32 (cell, n), 0 where a side has no data.
+
+    Attributes
+    ----------
+    step : mean(x .. x + window - 1) - mean(x - window .. x - 1) less the slope
+    significance : the same in sigma
+    slope : the median of that difference at the lines 1, 2 and 3 windows before and after
+    bend : how much it varies among them; the range of those four that lie nearest together
+    """
+
+    step: Float32
+    significance: Float32
+    slope: Float32
+    bend: Float32
+
+
+def step_differences(lines: Float32, errors: Float32, window: int) -> Differences:
+    """Differences at each line between the columns before and after it, beyond what the slope explains.
 
     Parameters
     ----------
@@ -91,14 +129,37 @@ def step_significance(lines: Float32, errors: Float32, window: int) -> tuple[Flo
 
     Returns
     -------
-    difference, significance : float32 (cell, n)
-        Element x is mean(x .. x + window - 1) - mean(x - window .. x - 1); 0 where a side has no data.
+    Differences
+        All 0 also where none of the lines around has data on both its sides.
     """
-    cells, length = lines.shape
-    difference = np.zeros((cells, length), np.float32)
-    significance = np.zeros((cells, length), np.float32)
+    jump, spread = _window_difference(lines, errors, window)
+    around = np.sort(np.stack([_from_afar(jump, place * window) for place in _SLOPE_PLACES]), axis=0)
+    number = np.isfinite(around).sum(axis=0)
+    slope = middle(around, number)
+    widest = np.take_along_axis(around, np.maximum(number - 1, 0)[None], axis=0)[0] - around[0]
+    bend = np.where(number < 4, widest, np.fmin.reduce(around[3:] - around[:-3], axis=0))
+    known = np.isfinite(jump) & (number > 0) & (spread > 0)
+    error = np.where(known, spread * np.sqrt(1 + _SLOPE_ERROR / np.maximum(number, 1)), 1.0)
+    step, slope, bend = (np.where(known, plane, np.float32(0.0)) for plane in (jump - slope, slope, bend))
+    return Differences(step, (step / error).astype(np.float32), slope, bend)
+
+
+def _from_afar(lines: Float32, by: int) -> Float32:
+    """Column x + `by` of each row at x; NaN beyond the ends."""
+    moved = np.full_like(lines, np.nan)
+    length = lines.shape[1]
+    if abs(by) < length:
+        moved[:, max(-by, 0) : length - max(by, 0)] = lines[:, max(by, 0) : length - max(-by, 0)]
+    return moved
+
+
+def _window_difference(lines: Float32, errors: Float32, window: int) -> tuple[Float32, Float32]:
+    """Mean of `window` columns from each line on less that of those before it, and its error; NaN without data."""
+    difference = np.full(lines.shape, np.nan, np.float32)
+    error = np.full(lines.shape, np.nan, np.float32)
+    length = lines.shape[1]
     if length <= 2 * window:
-        return difference, significance
+        return difference, error
     bad = ~np.isfinite(lines)
     sums = _running_sum(np.where(bad, 0.0, lines))
     squares = _running_sum(np.where(bad, 0.0, errors) ** 2)
@@ -107,11 +168,11 @@ def step_significance(lines: Float32, errors: Float32, window: int) -> tuple[Flo
     before, here, after = slice(0, length - 2 * window + 1), middle, slice(2 * window, length + 1)
     jump = (sums[:, after] - 2 * sums[:, here] + sums[:, before]) / window
     spread = np.sqrt(squares[:, after] - squares[:, before]) / window
-    whole = (absent[:, after] - absent[:, before] == 0) & (spread > 0)
+    whole = absent[:, after] - absent[:, before] == 0
     target = slice(window, window + jump.shape[1])
-    difference[:, target] = np.where(whole, jump, 0.0)
-    significance[:, target] = np.where(whole, jump / np.where(whole, spread, 1.0), 0.0)
-    return difference, significance
+    difference[:, target] = np.where(whole, jump, np.nan)
+    error[:, target] = np.where(whole, spread, np.nan)
+    return difference, error
 
 
 def _outer_difference(lines: Float32, window: int) -> npt.NDArray[np.float64]:
@@ -161,13 +222,15 @@ def line_edges(
     together = min(rule.cells, cells)
     if together < 2:
         return edges
-    difference, significance = step_significance(lines, errors, rule.window)
-    outer = _outer_difference(lines, rule.window)
+    found = step_differences(lines, errors, rule.window)
+    # The middles of the outer columns are four windows apart, those of the inner ones one.
+    outer = _outer_difference(lines, rule.window) - 4 * found.slope
     typical = np.median(noise, axis=1)[:, None]
-    votes = np.clip(significance, -_VOTE_LIMIT, _VOTE_LIMIT)
+    votes = np.clip(found.significance, -_VOTE_LIMIT, _VOTE_LIMIT)
     # The light of a star or galaxy is as dark again a little further on; beyond a step it stays.
-    stays = ~(outer * np.sign(difference) < _STAYS * np.abs(difference))
-    jump = np.abs(difference) / typical
+    stays = ~(outer * np.sign(found.step) < _STAYS * np.abs(found.step))
+    stays &= np.abs(found.step) >= _BENT * found.bend
+    jump = np.abs(found.step) / typical
     middles = (heights[1:] + heights[:-1]) / 2
     for start in range(cells - together + 1):
         part = slice(start, start + together)
