@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pipeline.field import FieldImage, PixelBlock
 from pipeline.flags import PixelFlag
 from pipeline.scan.background import Mesh
+from pipeline.scan.masks_apart import apart
 from pipeline.scan.masks_columns import find_bad_columns
 from pipeline.scan.masks_flags import STRIP_ROWS, FoundFlags, Shape, box, packed
 from pipeline.scan.masks_gaps import find_gaps, find_low_exposure, find_seams
@@ -26,7 +27,7 @@ from pipeline.scan.masks_saturation import PLATEAU_MARGIN, find_saturation, satu
 from pipeline.scan.masks_sharpness import sharpness
 from pipeline.scan.masks_stars import bright_stars, find_stars
 from pipeline.scan.masks_steps import StepRule, find_steps
-from pipeline.scan.masks_trails import apart, find_trails
+from pipeline.scan.masks_trails import find_trails
 from pipeline.scan.masks_weights import find_weight_seams, seam_margin
 from pipeline.scan_config import MasksConfig
 

@@ -6,7 +6,6 @@ than the strips on both sides, so that neither a few stars in a row nor the flan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -24,7 +23,6 @@ from pipeline.scan.masks_profile import FieldProfile
 from pipeline.scan_config import MasksConfig
 
 Float32 = npt.NDArray[np.float32]
-
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
@@ -33,14 +31,12 @@ _PICTURE_SIDE = 600
 _MAX_CANDIDATES = 200
 _CELL = 24
 _WIDEST = 12
-_AXIS_DEGREES = 1.0
 _STRAIGHT_DEGREES = 0.2
 _ELSEWHERE = 0.35
 """A short line with this share of its light in another band is a galaxy or a star's spike."""
 
 _PASSES = 3
 _PIECES = 12
-_MOSTLY = 0.7
 _LIT = 1.5
 _FILLING = 0.7
 
@@ -78,11 +74,11 @@ def find_trails(profile: FieldProfile, config: MasksConfig, pixel_scale: float) 
     pictures = [_rebinned(profile.binned[band], profile.bin) for band in bands]
     side = pictures[0][1]
     length, sure = (value / pixel_scale / side for value in (config.trail_length, config.trail_sure))
-    votes = [_votes(picture) for picture, _ in pictures] if len(bands) > 1 else []
+    votes = [_votes(picture) for picture, _ in pictures]
     shapes = []
     for band in bands:
         others = [plane for other, plane in enumerate(votes) if other != band]
-        for line in find_lines(pictures[band][0], config.trail_significance, length if others else sure, sure):
+        for line in _lines(votes[band].copy(), config.trail_significance, length if others else sure, sure):
             if _along_an_axis(line):
                 continue
             short = float(np.hypot(line.x1 - line.x0, line.y1 - line.y0)) < sure
@@ -110,76 +106,13 @@ def _light(votes: Float32, line: Segment) -> float:
     return float(np.median(middle - beside))
 
 
-def apart(trails: Sequence[Shape], steps: Sequence[Shape]) -> tuple[list[Shape], list[Shape]]:
-    """Settle what was found both as a trail and as a detector edge.
-
-    Steps that cover half of a line and lie in one row or column of the field, to a degree, are a detector's edge,
-    and the line is its light. Otherwise the line is a trail, and the steps that run along it are its own flanks.
-
-    Returns
-    -------
-    trails, steps : lists of Shape
-        What is left of each.
-    """
-    kept_trails: list[Shape] = []
-    kept_steps = list(steps)
-    for trail in trails:
-        along = np.linspace(0.0, 1.0, 200)
-        x, y = trail.x0 + along * (trail.x1 - trail.x0), trail.y0 + along * (trail.y1 - trail.y0)
-        touching = [step for step in kept_steps if step.band == trail.band and _touched(step, x, y, trail).any()]
-        flanking = [step for step in touching if _runs_along(step, trail)]
-        covered = np.any([_touched(step, x, y, trail) for step in flanking], axis=0) if flanking else np.zeros(1)
-        if covered.mean() >= 0.5 and _slant(flanking, trail) < _AXIS_DEGREES:
-            continue
-        kept_trails.append(trail)
-        flanks = {id(step) for step in flanking}
-        kept_steps = [step for step in kept_steps if id(step) not in flanks]
-    return kept_trails, kept_steps
-
-
-def _touched(step: Shape, x: Float64, y: Float64, trail: Shape) -> Bool:
-    """Points of a trail that lie on a step's box, or nearer to it than the trail is wide."""
-    reach = trail.half_width
-    inside: Bool = (np.abs(y - step.y0) <= step.half_width + reach) & (x >= step.x0 - reach) & (x <= step.x1 + reach)
-    return inside
-
-
-def _runs_along(step: Shape, trail: Shape) -> bool:
-    """Whether most of a step's box, along its longer side, lies on a trail; an edge that the trail crosses does not."""
-    share = np.linspace(0.0, 1.0, 21)
-    if step.x1 - step.x0 >= 2 * step.half_width:
-        x, y, thin = step.x0 + share * (step.x1 - step.x0), np.full(21, step.y0), step.half_width
-    else:
-        x, y = np.full(21, (step.x0 + step.x1) / 2), step.y0 + (2 * share - 1) * step.half_width
-        thin = (step.x1 - step.x0) / 2
-    dx, dy = trail.x1 - trail.x0, trail.y1 - trail.y0
-    across = np.abs((x - trail.x0) * dy - (y - trail.y0) * dx) / max(float(np.hypot(dx, dy)), 1e-9)
-    return bool((across <= trail.half_width + thin).mean() >= _MOSTLY)
-
-
-def _slant(steps: Sequence[Shape], trail: Shape) -> float:
-    """Degrees by which steps drift off their row or column along a trail; the straighter of their outermost sides."""
-    centres = np.array([((step.x0 + step.x1) / 2, step.y0) for step in steps])
-    halves = np.array([((step.x1 - step.x0) / 2, step.half_width) for step in steps])
-    upright = abs(trail.y1 - trail.y0) > abs(trail.x1 - trail.x0)
-    place, side = (1, 0) if upright else (0, 1)
-    cells, mine = np.unique(centres[:, place], return_inverse=True)
-    if len(cells) == 1:
-        return 0.0
-    low, high = np.full(len(cells), np.inf), np.full(len(cells), -np.inf)
-    np.minimum.at(low, mine, centres[:, side] - halves[:, side])
-    np.maximum.at(high, mine, centres[:, side] + halves[:, side])
-    slopes = [np.polyfit(cells, sides, 1)[0] for sides in (low, high)]
-    return float(np.degrees(np.arctan(np.min(np.abs(slopes)))))
-
-
-def find_lines(picture: Float32, significance: float, length: float, sure: float) -> list[Segment]:
-    """Straight lines of light.
+def _lines(votes: Float32, significance: float, length: float, sure: float) -> list[Segment]:
+    """Straight lines of light, strongest first.
 
     Parameters
     ----------
-    picture : float32 (y, x)
-        Signal to noise of bins, about 0 on empty sky; NaN for no data.
+    votes : float32 (y, x)
+        As `_votes` gives them; what is found is taken from them.
     significance : float
         Of the number of lit bins on the line against chance, and of the light of the lit stretch against
         the strips beside it, sigma.
@@ -191,11 +124,10 @@ def find_lines(picture: Float32, significance: float, length: float, sure: float
     Returns
     -------
     list of Segment
-        At most 40, strongest first.
+        At most `_MAX_TRAILS`.
     """
-    if min(picture.shape) < 16:
+    if min(votes.shape) < 16:
         return []
-    votes = _votes(picture)
     lit = votes >= _LIT
     shape = (lit.shape[0], lit.shape[1])
     angles = _angles(shape)
