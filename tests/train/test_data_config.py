@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import shipped, validate
+from pipeline.config import config_root, shipped, validate
 from pipeline.errors import ConfigError
 from pipeline.train.data_config import CutoutsConfig, DataConfig, FoldersConfig, PoolsConfig
 from pipeline.train.sources import open_rows
@@ -89,10 +89,9 @@ def test_every_kind_of_source_is_opened_by_its_own_reader(tmp_path: Path):
 
 @pytest.mark.parametrize("name", shipped("training"))
 def test_shipped_configs_have_readable_sources(name: str):
-    from pipeline.config import config_root, load
-    from pipeline.train.config import TrainConfig
+    from pipeline.train.load import load_training
     from pipeline.train.recipe import is_recipe
 
     path = config_root() / "training" / f"{name}.toml"
     if not is_recipe(path):  # whose members' sources are read in test_recipe
-        assert load(TrainConfig, path).data.train
+        assert load_training(path).data.train
