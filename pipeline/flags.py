@@ -80,7 +80,7 @@ _PIXEL_TEXT: dict[PixelFlag, str] = {
     PixelFlag.HALO: "halo of a bright star",
     PixelFlag.BRIGHT_OBJECT: "under or beside a bright star or galaxy",
     PixelFlag.SEAM: "seam between exposures of different noise or background",
-    PixelFlag.LOW_EXPOSURE: "far less exposure than the field's typical pixel",
+    PixelFlag.LOW_EXPOSURE: "far less exposure than the better part of the field",
 }
 
 _VET_TEXT: dict[VetFlag, str] = {

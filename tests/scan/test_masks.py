@@ -205,13 +205,14 @@ def test_noise_that_doubles_makes_a_seam(make_field):
     assert flags.mean() < 0.03
 
 
-def test_a_part_with_far_less_exposure_is_low_exposure(make_field):
+@pytest.mark.parametrize("edge", [200, 300, 400])
+def test_a_part_with_far_less_exposure_is_low_exposure_however_large(edge: int, make_field):
     random = np.random.default_rng(0)
     image = random.normal(size=(1, 500, 600)).astype(np.float32)
-    image[0, :, 400:] *= 3
+    image[0, :, edge:] *= 3
     flags = has(found(make_field(image), MasksConfig(**NONE)), PixelFlag.LOW_EXPOSURE)[0]
-    assert flags[:, 500:].all()
-    assert not flags[:, :300].any()
+    assert flags[:, edge + 100 :].all()
+    assert not flags[:, : edge - 100].any()
 
 
 def test_the_edge_of_the_image_is_flagged_as_wide_as_asked(make_field):
