@@ -53,7 +53,8 @@ def find_low_exposure(profile: FieldProfile, fraction: float) -> list[Shape]:
     """Cells whose noise says that they have less than `fraction` of the exposure that a quarter of the field has.
 
     Noise goes with the inverse square root of exposure, so the cell's noise is above the field's lower quartile
-    divided by the root of `fraction`; the median would be the shallow part's where that is half of the field. Measured from pixels, whether or not the survey gives weights.
+    divided by the root of `fraction`; the median would be the shallow part's where that is half of the field. Measured
+    from pixels, whether or not the survey gives weights.
     """
     shapes = []
     for band, noise in enumerate(profile.scatter):
