@@ -29,7 +29,8 @@ class MasksConfig(StrictModel):
     background_box: Arcsec = Field("30 arcsec", validate_default=True)
     gaps: bool = True
     gap_width: Arcsec = Field("60 arcsec", validate_default=True)
-    low_exposure_fraction: float = Field(0.3, ge=0, lt=1)
+    low_exposure_fraction: float = Field(0.3, ge=0, lt=1)  # of what `well_exposed_share` of the field has
+    well_exposed_share: float = Field(0.25, gt=0, lt=1)
     steps: bool = True
     step_significance: float = Field(8.0, gt=0)
     step_window: Arcsec = Field("1.7 arcsec", validate_default=True)

@@ -154,7 +154,7 @@ def _shapes(field_image: FieldImage, measured: FieldProfile, config: MasksConfig
         # In units of the field's typical noise, which may be that of either side.
         shapes += find_seams(measured, replace(rule, jump=1 - 1 / config.seam_ratio))
     if config.low_exposure_fraction > 0:
-        shapes += find_low_exposure(measured, config.low_exposure_fraction)
+        shapes += find_low_exposure(measured, config.low_exposure_fraction, config.well_exposed_share)
     if config.edge > 0:
         shapes += _image_edges(field_image, max(1, round(config.edge / scale)))
     return shapes

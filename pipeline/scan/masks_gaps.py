@@ -19,9 +19,6 @@ _ROOT_2 = np.float32(np.sqrt(2.0))
 ELONGATION = 3.0
 """A gap is at least this many times longer than wide; rounder holes are some survey's star masks."""
 
-_WELL_EXPOSED = 0.25
-"""Share of a field's cells that have the exposure that others are held against, or more."""
-
 
 def find_gaps(profile: FieldProfile, width_pix: float) -> Bool:
     """Bins crossed by a gap between detectors.
@@ -49,16 +46,16 @@ def find_gaps(profile: FieldProfile, width_pix: float) -> Bool:
     return gaps
 
 
-def find_low_exposure(profile: FieldProfile, fraction: float) -> list[Shape]:
-    """Cells whose noise says that they have less than `fraction` of the exposure that a quarter of the field has.
+def find_low_exposure(profile: FieldProfile, fraction: float, share: float) -> list[Shape]:
+    """Cells whose noise says that they have less than `fraction` of the exposure that a `share` of the field has.
 
-    Noise goes with the inverse square root of exposure, so the cell's noise is above the field's lower quartile
-    divided by the root of `fraction`; the median would be the shallow part's where that is half of the field. Measured
-    from pixels, whether or not the survey gives weights.
+    Noise goes with the inverse square root of exposure, so the cell's noise is above that quantile of the
+    field's divided by the root of `fraction`; the median would be the shallow part's where that is half of the field.
+    Measured from pixels, whether or not the survey gives weights.
     """
     shapes = []
     for band, noise in enumerate(profile.scatter):
-        poor = noise > np.quantile(noise, _WELL_EXPOSED) / np.sqrt(fraction)
+        poor = noise > np.quantile(noise, share) / np.sqrt(fraction)
         for cell_y, cell_x in zip(*np.nonzero(poor), strict=True):
             shapes.append(_cell_box(profile, band, PixelFlag.LOW_EXPOSURE, int(cell_y), int(cell_x)))
     return shapes

@@ -19,7 +19,7 @@ from pipeline.config import expand, find, merged, read_toml, validate
 from pipeline.errors import ConfigError
 from pipeline.train.config import TrainConfig
 
-LENGTH = frozenset({"epochs", "steps"})
+_LENGTH = frozenset({"epochs", "steps"})
 """Keys of the optimiser of which a training has one."""
 
 
@@ -52,6 +52,12 @@ def read_training(path: Path) -> dict[str, Any]:
     base = expand(read_toml(where), str(where))
     if "file" in base:
         raise ConfigError(f"{path}: {where} differs from a file itself; name that one.")
-    if LENGTH & values.get("optimiser", {}).keys():
-        base["optimiser"] = {key: value for key, value in base.get("optimiser", {}).items() if key not in LENGTH}
-    return merged(base, values)
+    return differing(base, values)
+
+
+def differing(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The values of a training with what differs, table by table; a length takes the place of any other."""
+    before, after = base.get("optimiser"), changes.get("optimiser")
+    if isinstance(before, dict) and isinstance(after, dict) and _LENGTH & after.keys():
+        base = {**base, "optimiser": {key: value for key, value in before.items() if key not in _LENGTH}}
+    return merged(base, changes)

@@ -32,7 +32,7 @@ from pipeline.train.data_config import (
     StampsConfig,
     TableConfig,
 )
-from pipeline.train.load import LENGTH, read_training
+from pipeline.train.load import differing, read_training
 
 KIND = "ensemble"
 
@@ -380,8 +380,7 @@ def _planned(member: MemberRecipe, raw: dict[str, Any], output: Path, scan: Path
     values |= {key: value for key, value in (("name", member.name), ("seed", member.seed)) if value is not None}
     length = {key: value for key, value in member.optimiser if value is not None}
     if length:
-        kept = {key: value for key, value in values.get("optimiser", {}).items() if key not in LENGTH}
-        values["optimiser"] = {**kept, **length}
+        values = differing(values, {"optimiser": length})
     return MemberPlan(validate(TrainConfig, values, f"{path}: member {member.config!r} ({place})"), values)
 
 

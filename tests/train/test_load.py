@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config import find
 from pipeline.errors import ConfigError
-from pipeline.train.load import load_training
+from pipeline.train.load import differing, load_training
 
 CHANGES = """
 file = "{file}"
@@ -59,3 +59,17 @@ def test_a_file_that_is_no_name_is_refused(value: str, tmp_path: Path):
 def test_a_misspelt_key_names_the_config_that_has_it(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"further\.toml.*optimiser\.stepps"):
         load_training(written(tmp_path, "cnn", "stepps = 3\n"))
+
+
+def test_a_length_that_differs_takes_the_place_of_any_other(tmp_path: Path):
+    assert load_training(written(tmp_path, "cnn")).optimiser.steps == 12
+    assert differing({"optimiser": {"epochs": 3, "batch": 8}}, {"optimiser": {"steps": 12}}) == {
+        "optimiser": {"batch": 8, "steps": 12}
+    }
+
+
+def test_an_optimiser_that_is_no_table_is_refused(tmp_path: Path):
+    path = tmp_path / "further.toml"
+    path.write_text('file = "cnn"\noptimiser = 3\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match="optimiser"):
+        load_training(path)
