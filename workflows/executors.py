@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import resource
+import sys
+import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 from distributed import Client, Future, as_completed
 from distributed.scheduler import KilledWorker
 
 from pipeline.errors import ConfigError
+
+Kind = Literal["whole", "cut", "score", "finish"]
+
+PRIORITY: Mapping[Kind, int] = {"finish": 2, "score": 1, "whole": 0, "cut": 0}
+"""Tasks that bring a field nearer to its end go first, so that few fields are open at once."""
+
+SLOTS_FOR = 5.0
+"""Seconds that a count of the cluster's slots holds; workers come and go."""
 
 
 @dataclass(frozen=True)
@@ -21,37 +33,52 @@ class Task:
     ----------
     key : str
         Readable and unique in the scan, such as `score/field/3`.
+    kind : {"whole", "cut", "score", "finish"}
+        What it does for its field.
     function : callable
     arguments : mapping
         Keyword arguments: ids, paths and frozen configs, never pixels.
-    resource : str
-        The abstract resource, `cut` or `score`, that a worker must offer.
+    resources : tuple of str
+        The abstract resources, of `cut` and `score`, that a worker must offer.
     field_id : str
         What the task is about.
+    attempt : int
+        How often it was sent, this time included.
     """
 
     key: str
+    kind: Kind
     function: Callable[..., Any]
     arguments: Mapping[str, Any]
-    resource: str
+    resources: tuple[str, ...]
     field_id: str
     attempt: int = 1
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: its value, or the error, and whether the error was its worker's death."""
+    """What became of a task: its value, or the error, and whether the error was its worker's death.
+
+    `peak_mb` is the largest resident memory that its process ever had, 0 where that is not known.
+    """
 
     task: Task
     value: Any = None
     error: BaseException | None = None
-    worker_died: bool = field(default=False)
+    worker_died: bool = False
+    peak_mb: float = 0.0
 
 
 class Executor(Protocol):
-    """Runs tasks; `capacity` is how many can be under way at once."""
+    """Runs tasks."""
 
-    capacity: int
+    def slots(self) -> Mapping[str, int]:
+        """How many tasks of each resource can run at the same time, as of now; both kinds may share a slot."""
+        ...
+
+    def workers(self) -> int:
+        """How many tasks can run at the same time, as of now."""
+        ...
 
     def submit(self, task: Task) -> None:
         """Queue a task."""
@@ -62,13 +89,26 @@ class Executor(Protocol):
         ...
 
 
+def observed(function: Callable[..., Any], **arguments: Any) -> tuple[Any, float]:
+    """A function's value, and the largest resident memory in MB that this process has had."""
+    value = function(**arguments)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return value, peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
 class SerialExecutor:
     """Runs each task in this process when its outcome is asked for."""
 
-    capacity = 1
-
     def __init__(self) -> None:
         self._queue: deque[Task] = deque()
+
+    def slots(self) -> Mapping[str, int]:
+        """One of each."""
+        return {"cut": 1, "score": 1}
+
+    def workers(self) -> int:
+        """One."""
+        return 1
 
     def submit(self, task: Task) -> None:
         """Queue a task."""
@@ -78,9 +118,10 @@ class SerialExecutor:
         """Run the oldest task."""
         task = self._queue.popleft()
         try:
-            return Outcome(task, task.function(**task.arguments))
+            value, peak = observed(task.function, **task.arguments)
         except Exception as error:  # the edge of a task: what it was goes into the field's record
             return Outcome(task, error=error)
+        return Outcome(task, value, peak_mb=peak)
 
 
 class DaskExecutor:
@@ -93,18 +134,46 @@ class DaskExecutor:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        # A task of a killed client may still run on its worker; the same key would be answered with its result.
+        self._run = uuid.uuid4().hex[:6]
         self._tasks: dict[str, Task] = {}
         self._done = as_completed([], loop=client.loop)
-        self.capacity = max(1, sum(client.nthreads().values()))
+        self._counted = -SLOTS_FOR
+        self._slots: dict[str, int] = {}
+        self._workers = 1
+
+    def slots(self) -> Mapping[str, int]:
+        """What the workers that are there declare, a thread running one task at a time."""
+        self._count()
+        return self._slots
+
+    def workers(self) -> int:
+        """Threads of the workers that are there, at least one."""
+        self._count()
+        return self._workers
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        if now - self._counted < SLOTS_FOR:
+            return
+        self._counted = now
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        self._slots = {
+            name: sum(min(int(worker["resources"].get(name, 0)), worker["nthreads"]) for worker in workers)
+            for name in ("cut", "score")
+        }
+        self._workers = max(1, sum(worker["nthreads"] for worker in workers))
 
     def submit(self, task: Task) -> None:
         """Send a task to the cluster."""
         future = self._client.submit(
+            observed,
             task.function,
             **task.arguments,
-            key=f"{task.key}#{task.attempt}",
+            key=f"{task.key}#{task.attempt}-{self._run}",
             pure=False,
-            resources={task.resource: 1},
+            resources=dict.fromkeys(task.resources, 1),
+            priority=PRIORITY[task.kind],
             retries=0,
         )
         self._tasks[str(future.key)] = task
@@ -119,7 +188,8 @@ class DaskExecutor:
                 return Outcome(task, error=ConnectionError("the cluster cancelled the task"), worker_died=True)
             error = future.exception()
             if error is None:
-                return Outcome(task, future.result())
+                value, peak = future.result()
+                return Outcome(task, value, peak_mb=peak)
             error = error.with_traceback(future.traceback())
             return Outcome(task, error=error, worker_died=isinstance(error, KilledWorker))
         finally:

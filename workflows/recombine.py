@@ -18,8 +18,8 @@ from pipeline.io.tables import read_table
 from pipeline.models.ensemble import Ensemble
 from pipeline.scan_config import load_scan
 from workflows import field_tables
+from workflows.results import Failure
 from workflows.run import run_candidates
-from workflows.scan import Failure
 from workflows.setup import open_scan
 
 

@@ -25,7 +25,8 @@ from workflows.executors import require_resources
 from workflows.forecast import Forecast, forecast
 from workflows.plan import FieldPlan, mark_empty, stages_of
 from workflows.progress import ScanProgress
-from workflows.scan import Failure, Scan, ScanResult
+from workflows.results import Failure, ScanResult
+from workflows.scan import Scan
 from workflows.setup import ScanSetup
 
 
@@ -169,15 +170,15 @@ def run_scan(
             device = _device(setup, client)
             plan = setup.plan(device, retry_failed=retry_failed)
             chosen = plan.named(fields)
-            expected = forecast(setup, chosen, executor.capacity)
+            expected = forecast(setup, chosen, executor.workers())
             dashboard = client.dashboard_link if client is not None else None
             if all(field.finished for field in chosen):
                 result = ScanResult()
             else:
                 result = _drive(setup, executor, chosen, None, quiet, dashboard)
         summary = _summarise(setup, chosen, result, time.monotonic() - began)
-        _record(setup, summary, result, expected, executor.capacity, device)
-    return ScanOutcome(summary, result.failures, expected)
+        _record(setup, summary, result, expected, executor.workers(), device)
+    return ScanOutcome(summary, tuple(result.failures), expected)
 
 
 def run_field(
@@ -204,13 +205,13 @@ def run_field(
             before = _candidates(setup, field_id)
             due = {stage.stage for stage in chosen.stages if stage.state not in ("done", "empty")}
             redo = tuple(stage for stage in stages if stage in due or stages.index(stage) >= stages.index(first_stage))
-            expected = forecast(setup, (chosen,), executor.capacity)
+            expected = forecast(setup, (chosen,), executor.workers())
             result = _drive(setup, executor, (chosen,), {field_id: redo}, quiet, None)
         after = _candidates(setup, field_id)
         summary = _summarise(setup, (chosen,), result, time.monotonic() - began)
-        _record(setup, summary, result, expected, executor.capacity, device)
+        _record(setup, summary, result, expected, executor.workers(), device)
     changed = difference(before, after) if after is not None and not result.failures else None
-    return FieldOutcome(summary, result.failures, changed)
+    return FieldOutcome(summary, tuple(result.failures), changed)
 
 
 @dataclass(frozen=True)
@@ -244,12 +245,12 @@ def run_candidates(setup: ScanSetup, *, quiet: bool = False) -> CandidatesOutcom
                 f"`lensscan plan` says what is stale, `lensscan scan` with this ensemble makes them."
             )
         with executor_for(ClusterConfig(kind="serial")) as (executor, _):
-            expected = forecast(setup, ready, executor.capacity)
+            expected = forecast(setup, ready, executor.workers())
             result = _drive(setup, executor, ready, None, quiet, None)
         summary = _summarise(setup, ready, result, time.monotonic() - began)
         _record(setup, summary, result, expected, 1, device)
     waiting = tuple(one.field.field_id for one in plan.fields if one not in ready)
-    return CandidatesOutcome(summary, result.failures, waiting)
+    return CandidatesOutcome(summary, tuple(result.failures), waiting)
 
 
 def status(setup: ScanSetup) -> list[dict[str, str | None]]:
@@ -371,8 +372,9 @@ def _record(
             "summary": summary.as_dict(),
             "forecast": expected.as_dict(),
             "retries": result.retries,
-            "cut_rate": round(result.cut_now / result.cut_seconds, 2) if result.cut_seconds else None,
-            "score_rate": round(result.scored_now / result.score_seconds, 2) if result.score_seconds else None,
+            "cut_rate": result.cut.per_second,
+            "score_rate": result.scored.per_second,
+            "peak_mb": round(result.peak_mb),
             "workers": workers,
             "failures": [asdict(failure) for failure in result.failures],
         },

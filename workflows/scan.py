@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 import errno
+import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BadSurveyData, ConfigError, LensscanError, ModelMismatch
 from pipeline.io import products
-from workflows.executors import Executor, Outcome, Task
+from workflows.executors import Executor, Kind, Outcome, Task
 from workflows.plan import FieldPlan
+from workflows.results import Failure, ScanAborted, ScanResult
+from workflows.suspicion import ALONE, Suspicion
 from workflows.tasks import CutResult, Job, cut_field, finish_field, score_shard
 
 ATTEMPTS = 3
-"""How often a task that met an error of the system is tried, and how many deaths of a worker of its own a field has."""
+"""How often a task that met an error of the system is tried."""
+
+PENDING = 2
+"""Tasks under way for each that can run, so that a worker that ends one finds the next."""
+
+BACKLOG = 4
+"""Shards for each that can be scored at a time beyond which no field is opened: cutouts must not pile up."""
+
+_STAGES: Mapping[Kind, tuple[str, ...]] = {
+    "whole": ("masks", "detect", "cutouts", "score", "candidates"),
+    "cut": ("masks", "detect", "cutouts"),
+    "score": ("score",),
+    "finish": ("score", "candidates"),
+}
+"""The stages that a task has to write, one of which is to blame for its failure."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What the tasks call; arguments and results are those of `workflows.tasks`. Benchmarks put others in."""
+
+    cut: Callable[..., CutResult] = cut_field
+    score: Callable[..., Any] = score_shard
+    finish: Callable[..., tuple[str, ...]] = finish_field
 
 
 @dataclass
@@ -27,6 +53,7 @@ class FieldRun:
     plan: FieldPlan
     redo: tuple[str, ...]
     generation: str = ""
+    rows: int = 0
     shards_left: int = 0
     before: dict[str, str] = field(default_factory=dict)
     """Place of what is done already and computed again."""
@@ -37,54 +64,14 @@ class FieldRun:
         return self.plan.field.field_id
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A field that did not get through: the stage, the reason, and the traceback where it was unexpected."""
-
-    field_id: str
-    stage: str
-    reason: str
-    trace: str | None = None
-
-
-@dataclass(frozen=True)
-class ScanResult:
-    """What one call did: products written, fields that failed, retries, objects and worker seconds."""
-
-    ran: int = 0
-    failures: tuple[Failure, ...] = ()
-    retries: int = 0
-    cut_now: int = 0
-    cut_seconds: float = 0.0
-    scored_now: int = 0
-    score_seconds: float = 0.0
-
-
-@dataclass
-class Rate:
-    """Objects and the worker seconds that they took."""
-
-    objects: int = 0
-    seconds: float = 0.0
-
-    def add(self, objects: int, seconds: float) -> None:
-        """Count a task."""
-        self.objects += objects
-        self.seconds += seconds
-
-
-class ScanAborted(LensscanError):
-    """The scan could not go on; everything published stays, and the same command resumes."""
-
-
 class Scan:
     """Drives fields through their stages.
 
-    Strategy: futures, bounded in number. Cutting is one task a field; when it is done, scoring is one task a
+    Strategy: futures, bounded in number, and fields opened one by one as there is room, so that neither a hundred
+    thousand fields nor their cutouts pile up. Cutting is one task a field; when it is done, scoring is one task a
     shard; when the last shard is done, one task publishes the scores and writes the catalogue rows. Tasks that
-    finish a field go first, so that few fields are open at once. Arguments are ids, paths and frozen configs and
-    results a few bytes; pixels go from worker to disk. When a worker dies, the tasks it had are suspects: the
-    queue drains and they run one at a time, and only a death while alone counts against a field.
+    finish a field go first. Arguments are ids, paths and frozen configs and results a few bytes; pixels go from
+    worker to disk. What becomes of tasks whose worker dies is `Suspicion`'s to say.
     """
 
     def __init__(
@@ -93,29 +80,28 @@ class Scan:
         executor: Executor,
         *,
         on_progress: Callable[[str, int], None] = lambda what, amount: None,
+        steps: Steps | None = None,
     ) -> None:
         self._job = job
         self._output = Path(job.output)
         self._executor = executor
         self._progress = on_progress
-        self._ready: dict[str, deque[Task]] = {stage: deque() for stage in ("finish", "score", "cut")}
-        self._suspects: deque[Task] = deque()
-        self._alone: str | None = None
-        self._in_flight = 0
+        self._steps = steps or Steps()
+        self._ready: dict[Kind, deque[Task]] = {"finish": deque(), "score": deque(), "cut": deque()}
+        self._suspicion = Suspicion()
+        self._in_flight: Counter[Kind] = Counter()
         self._runs: dict[str, FieldRun] = {}
-        self._deaths: Counter[str] = Counter()
-        self._failures: dict[str, Failure] = {}
-        self._retries = 0
-        self._ran = 0
-        self._cut = Rate()
-        self._scored = Rate()
+        self._failed: set[str] = set()
+        self._errors: Counter[str] = Counter()
+        self.result = ScanResult()
 
-    def run(self, plans: Sequence[FieldPlan], redo: Mapping[str, Sequence[str]] | None = None) -> ScanResult:
+    def run(self, plans: Iterable[FieldPlan], redo: Mapping[str, Sequence[str]] | None = None) -> ScanResult:
         """Bring fields to their end.
 
         Parameters
         ----------
-        plans : sequence of FieldPlan
+        plans : iterable of FieldPlan
+            Taken one by one as there is room for another field.
         redo : mapping, optional
             field_id -> stages to compute whatever is there; by default, the stages that are not done.
 
@@ -126,89 +112,99 @@ class Scan:
         ModelMismatch, ConfigError
             If a task finds that the scan as a whole is wrong.
         """
+        began = time.monotonic()
+        waiting = self._to_do(plans, redo)
+        while True:
+            self._feed(waiting)
+            if not self._in_flight.total():
+                break
+            outcome = self._executor.next_outcome()
+            self._in_flight[outcome.task.kind] -= 1
+            self.result.peak_mb = max(self.result.peak_mb, outcome.peak_mb)
+            self._take(outcome)
+        self.result.seconds = time.monotonic() - began
+        return self.result
+
+    def _to_do(self, plans: Iterable[FieldPlan], redo: Mapping[str, Sequence[str]] | None) -> Iterator[FieldRun]:
+        """Fields with something to do; those that have failed before, or are done, are told of and passed over."""
         for plan in plans:
             if plan.blocked and not redo:
-                self._failures[plan.field.field_id] = _failure_of(plan)
+                self._failed.add(plan.field.field_id)
+                self.result.failures.append(_failure_of(plan))
                 self._progress("failed", 1)
                 continue
             stages = (redo or {}).get(plan.field.field_id) or [
                 stage.stage for stage in plan.stages if stage.state not in ("done", "empty")
             ]
             if stages:
-                self._open(FieldRun(plan, tuple(stages), before=self._places(plan, stages)))
+                yield FieldRun(plan, tuple(stages), before=self._places(plan, stages))
             else:
                 self._progress("field", 1)
-        while self._feed() or self._in_flight:
-            outcome = self._executor.next_outcome()
-            self._in_flight -= 1
-            self._take(outcome)
-        return ScanResult(
-            self._ran,
-            tuple(self._failures.values()),
-            self._retries,
-            self._cut.objects,
-            self._cut.seconds,
-            self._scored.objects,
-            self._scored.seconds,
-        )
 
     def _places(self, plan: FieldPlan, stages: Sequence[str]) -> dict[str, str]:
         again = [stage.stage for stage in plan.stages if stage.stage in stages and stage.state in ("done", "empty")]
         live = {stage: products.live_manifest(self._output, plan.field.field_id, stage) for stage in again}
         return {stage: manifest.place for stage, manifest in live.items() if manifest is not None}
 
-    def _open(self, run: FieldRun) -> None:
-        self._runs[run.field_id] = run
-        self._ready["cut"].append(
-            Task(
-                f"cut/{run.field_id}",
-                cut_field,
-                {
-                    "job": self._job,
-                    "field": run.plan.field,
-                    "wanted": {stage.stage: stage.fingerprint for stage in run.plan.stages},
-                    "redo": run.redo,
-                    "provenance": run.plan.provenance,
-                },
-                "cut",
-                run.field_id,
-            )
-        )
-
-    def _feed(self) -> bool:
-        """Submit what may be submitted; False when nothing is ready."""
-        if self._suspects:
-            if self._in_flight == 0:
-                task = self._suspects.popleft()
-                self._alone = task.key
-                self._submit(task)
-            return True
-        self._alone = None
-        while self._in_flight < 2 * self._executor.capacity:
-            queue = next((queue for queue in self._ready.values() if queue), None)
-            if queue is None:
+    def _feed(self, waiting: Iterator[FieldRun]) -> None:
+        """Submit what may be submitted; something is under way afterwards unless all is done."""
+        if self._suspicion:
+            if not self._in_flight.total():
+                self._submit(self._suspicion.next_alone())
+            return
+        self._suspicion.company()
+        slots = self._executor.slots()
+        self._feed_ready(slots)
+        while self._room("cut", slots) and len(self._ready["score"]) <= BACKLOG * slots.get("score", 0):
+            run = next(waiting, None)
+            if run is None:
                 break
-            task = queue.popleft()
-            if task.field_id not in self._failures:
-                self._submit(task)
-        return any(self._ready.values())
+            self._open(run)
+            self._feed_ready(slots)
+
+    def _feed_ready(self, slots: Mapping[str, int]) -> None:
+        for kind, queue in self._ready.items():
+            while queue and self._room(kind, slots):
+                task = queue.popleft()
+                if task.field_id not in self._failed:
+                    self._submit(task)
+
+    def _room(self, kind: Kind, slots: Mapping[str, int]) -> bool:
+        resource = "score" if kind == "score" else "cut"
+        return self._in_flight[kind] < max(1, PENDING * slots.get(resource, 0))
 
     def _submit(self, task: Task) -> None:
-        self._in_flight += 1
+        self._in_flight[task.kind] += 1
         self._executor.submit(task)
+
+    def _open(self, run: FieldRun) -> None:
+        self._runs[run.field_id] = run
+        if not {"masks", "detect", "cutouts", "score"} & set(run.redo):
+            self._finish(run)
+            return
+        arguments = {
+            "job": self._job,
+            "field": run.plan.field,
+            "wanted": {stage.stage: stage.fingerprint for stage in run.plan.stages},
+            "redo": run.redo,
+            "provenance": run.plan.provenance,
+        }
+        self._ready["cut"].append(
+            Task(f"cut/{run.field_id}", "cut", self._steps.cut, arguments, ("cut",), run.field_id)
+        )
 
     def _take(self, outcome: Outcome) -> None:
         task = outcome.task
-        if task.field_id in self._failures:
+        if task.field_id in self._failed:
             return
         if outcome.error is not None:
             self._take_error(outcome, outcome.error)
             return
         run = self._runs[task.field_id]
-        if task.function is cut_field:
+        if task.kind == "cut":
             self._after_cut(run, outcome.value)
-        elif task.function is score_shard:
-            self._scored.add(outcome.value.rows, outcome.value.seconds)
+        elif task.kind == "score":
+            self.result.scored.add(outcome.value.rows, outcome.value.seconds)
             self._progress("scored", outcome.value.rows)
             run.shards_left -= 1
             if run.shards_left == 0:
@@ -217,9 +213,10 @@ class Scan:
             self._close(run, outcome.value)
 
     def _after_cut(self, run: FieldRun, result: CutResult) -> None:
-        self._ran += len(result.wrote)
+        self.result.ran += len(result.wrote)
+        run.rows = result.rows
         if "cutouts" in result.wrote:
-            self._cut.add(result.rows, result.seconds)
+            self.result.cut.add(result.rows, result.seconds)
         self._progress("cut", result.rows)
         if self._job.ensemble is None:
             self._close(run, ())
@@ -230,40 +227,31 @@ class Scan:
         run.generation = result.score_generation
         run.shards_left = len(result.shards)
         for index in result.shards:
+            arguments = {"job": self._job, "field_id": run.field_id, "index": index, "generation": run.generation}
             self._ready["score"].append(
-                Task(
-                    f"score/{run.field_id}/{index}",
-                    score_shard,
-                    {"job": self._job, "field_id": run.field_id, "index": index, "generation": run.generation},
-                    "score",
-                    run.field_id,
-                )
+                Task(f"score/{run.field_id}/{index}", "score", self._steps.score, arguments, ("score",), run.field_id)
             )
         if run.shards_left == 0:
             self._finish(run)
 
     def _finish(self, run: FieldRun) -> None:
+        arguments = {
+            "job": self._job,
+            "field": run.plan.field,
+            "wanted": {stage.stage: stage.fingerprint for stage in run.plan.stages},
+            "redo": run.redo,
+            "generation": run.generation,
+            "geometry": run.plan.geometry,
+            "neighbours": run.plan.neighbours,
+            "provenance": run.plan.provenance,
+        }
+        needed = "score" if self._job.maps else "cut"
         self._ready["finish"].append(
-            Task(
-                f"finish/{run.field_id}",
-                finish_field,
-                {
-                    "job": self._job,
-                    "field": run.plan.field,
-                    "wanted": {stage.stage: stage.fingerprint for stage in run.plan.stages},
-                    "redo": run.redo,
-                    "generation": run.generation,
-                    "geometry": run.plan.geometry,
-                    "neighbours": run.plan.neighbours,
-                    "provenance": run.plan.provenance,
-                },
-                "score" if self._job.maps else "cut",
-                run.field_id,
-            )
+            Task(f"finish/{run.field_id}", "finish", self._steps.finish, arguments, (needed,), run.field_id)
         )
 
     def _close(self, run: FieldRun, wrote: tuple[str, ...]) -> None:
-        self._ran += len(wrote)
+        self.result.ran += len(wrote)
         products.clear_failure(self._output, run.field_id)
         del self._runs[run.field_id]
         self._progress("field", 1)
@@ -281,33 +269,36 @@ class Scan:
             if isinstance(error, ConnectionError):
                 raise ScanAborted("the Dask scheduler is gone; run the same command again, it resumes.") from error
             self._take_death(task)
-        elif isinstance(error, OSError) and task.attempt < ATTEMPTS:
-            self._retries += 1
+            return
+        self._errors[task.key] += 1
+        if isinstance(error, OSError) and self._errors[task.key] < ATTEMPTS:
+            self.result.retries += 1
             self._submit(replace(task, attempt=task.attempt + 1))
         else:
             self._fail(task, error)
 
     def _take_death(self, task: Task) -> None:
-        self._retries += 1
-        if self._alone == task.key:
-            self._deaths[task.field_id] += 1
-        if self._deaths[task.field_id] >= ATTEMPTS:
-            reason = f"killed {ATTEMPTS} workers that did nothing else, at {task.key}; look at its memory or its files."
+        self.result.retries += 1
+        again = self._suspicion.died(task)
+        if self._suspicion.convicted(task):
+            reason = f"killed {ALONE} workers that did nothing else, at {task.key}; look at its memory or its files."
+            self._suspicion.release(task.field_id)
             self._fail(task, BadSurveyData(reason))
-        else:
-            self._suspects.append(replace(task, attempt=task.attempt + 1))
+        elif again is not None:
+            self._submit(again)
 
     def _fail(self, task: Task, error: BaseException) -> None:
         run = self._runs.pop(task.field_id)
-        mine = _stages_of(task, run)
+        mine = tuple(stage for stage in _STAGES[task.kind] if stage in run.redo) or _STAGES[task.kind][:1]
         wrote = [stage for stage in mine if self._published(run, stage)]
-        self._ran += len(wrote)
+        self.result.ran += len(wrote)
         # The fingerprint of the stage that failed, and of none before it, changes when what was wrong is mended.
         stage = next((stage for stage in mine if stage not in wrote), mine[-1])
         expected = isinstance(error, LensscanError)
         reason = str(error) if expected else f"{type(error).__name__}: {error}"
         trace = None if expected else "".join(traceback.format_exception(error))
-        self._failures[task.field_id] = Failure(task.field_id, stage, reason, trace)
+        self._failed.add(task.field_id)
+        self.result.failures.append(Failure(task.field_id, stage, reason, trace))
         again = not isinstance(error, BadSurveyData)
         products.record_failure(self._output, task.field_id, stage, run.plan.fingerprint(stage), reason, again=again)
         self._progress("failed", 1)
@@ -317,16 +308,6 @@ class Scan:
         live = products.live_manifest(self._output, run.field_id, stage)
         wanted = run.plan.fingerprint(stage)
         return live is not None and live.fingerprint == wanted and live.place != run.before.get(stage)
-
-
-def _stages_of(task: Task, run: FieldRun) -> tuple[str, ...]:
-    """The stages that a task has to write, one of which is to blame for its failure."""
-    within: dict[Any, tuple[str, ...]] = {
-        cut_field: ("masks", "detect", "cutouts"),
-        score_shard: ("score",),
-        finish_field: ("score", "candidates"),
-    }
-    return tuple(stage for stage in within[task.function] if stage in run.redo) or within[task.function][:1]
 
 
 def _failure_of(plan: FieldPlan) -> Failure:

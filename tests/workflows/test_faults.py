@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,14 +12,14 @@ import pytest
 from pipeline.io import products
 from workflows.executors import Outcome, SerialExecutor, Task
 from workflows.plan import FieldPlan
-from workflows.scan import Scan, ScanAborted, ScanResult
+from workflows.results import ScanAborted, ScanResult
+from workflows.scan import Scan
 from workflows.setup import open_scan
+from workflows.suspicion import ALONE, IN_COMPANY
 
 
 class Misbehaving(SerialExecutor):
     """Runs tasks, except where `trouble` gives another outcome; several tasks are under way at once."""
-
-    capacity = 3
 
     def __init__(self, trouble: Callable[[Task, int], Outcome | None]) -> None:
         super().__init__()
@@ -27,6 +27,9 @@ class Misbehaving(SerialExecutor):
         self.under_way = 0
         self.seen: Counter[str] = Counter()
         self.company: dict[str, list[int]] = {}
+
+    def slots(self) -> Mapping[str, int]:
+        return {"cut": 3, "score": 3}
 
     def submit(self, task: Task) -> None:
         self.under_way += 1
@@ -62,15 +65,40 @@ def test_a_field_that_kills_every_worker_is_quarantined_and_its_neighbours_finis
     assert [failure.field_id for failure in result.failures] == ["F1"]
     assert "killed 3 workers" in result.failures[0].reason
     assert [plan.finished for plan in after] == [True, False, True]
-    assert executor.company["cut/F1"][1:] == [1, 1, 1], "a suspect runs alone"
+    assert len(executor.company["cut/F1"]) == IN_COMPANY + ALONE, "the deaths are bounded"
+    assert executor.company["cut/F1"][-ALONE:] == [1, 1, 1], "a suspect runs alone"
     assert after[1].blocked
 
 
-def test_deaths_in_company_count_against_nobody(project: Path) -> None:
-    executor = Misbehaving(lambda task, time: died(task) if time == 1 else None)
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_workers_that_are_taken_away_again_and_again_count_against_nobody(project: Path, times: int) -> None:
+    executor = Misbehaving(lambda task, time: died(task) if time <= times else None)
     result, after = drive(project, executor)
-    assert result.failures == ()
+    assert result.failures == []
     assert all(plan.finished for plan in after)
+
+
+def test_one_death_does_not_empty_the_cluster(project: Path) -> None:
+    executor = Misbehaving(lambda task, time: died(task) if task.key == "cut/F0" and time == 1 else None)
+    drive(project, executor)
+    assert executor.company["cut/F0"][1] > 1, "sent again at once, in company"
+
+
+def test_fields_are_opened_as_there_is_room(project: Path) -> None:
+    setup = open_scan(str(project / "scan.toml"))
+    products.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
+    taken: list[str] = []
+
+    def plans() -> Iterator[FieldPlan]:
+        for plan in setup.plan("cpu").fields:
+            taken.append(plan.field.field_id)
+            yield plan
+
+    executor = Misbehaving(lambda task, time: None)
+    executor.slots = lambda: {"cut": 1, "score": 1}  # type: ignore[method-assign]
+    executor.next_outcome = lambda: pytest.fail(f"{taken} were opened")  # type: ignore[method-assign]
+    with pytest.raises(pytest.fail.Exception, match=r"\['F0', 'F1'\] were opened"):
+        Scan(setup.job(), executor).run(plans())
 
 
 def test_an_error_of_the_system_is_tried_again_three_times(project: Path) -> None:
@@ -78,7 +106,7 @@ def test_an_error_of_the_system_is_tried_again_three_times(project: Path) -> Non
         return Outcome(task, error=OSError(errno.EIO, "bad luck")) if task.key == "cut/F0" and time < 3 else None
 
     result, _ = drive(project, Misbehaving(flaky))
-    assert (result.failures, result.retries) == ((), 2)
+    assert (result.failures, result.retries) == ([], 2)
 
 
 def test_a_lasting_error_of_the_system_fails_the_field_but_the_next_scan_tries_it_again(project: Path) -> None:
@@ -89,7 +117,7 @@ def test_a_lasting_error_of_the_system_fails_the_field_but_the_next_scan_tries_i
     assert [failure.reason for failure in result.failures] == ["OSError: [Errno 5] bad disk"]
     assert (after[0].reason, after[0].blocked) == ("OSError: [Errno 5] bad disk", False)
     healed, _ = drive(project, Misbehaving(lambda task, time: None))
-    assert healed.failures == ()
+    assert healed.failures == []
     assert products.failures(project / "out put") == {}
 
 
@@ -100,7 +128,7 @@ def test_a_full_disk_stops_the_scan_and_loses_nothing(project: Path) -> None:
     with pytest.raises(ScanAborted, match="no space left"):
         drive(project, Misbehaving(full))
     result, after = drive(project, Misbehaving(lambda task, time: None))
-    assert result.failures == ()
+    assert result.failures == []
     assert all(plan.finished for plan in after)
 
 
