@@ -78,12 +78,20 @@ class ObjectPath:
             raise ValueError(f"{self} is not below {other}")
         return PurePosixPath(self.key[len(other.key) :].lstrip("/"))
 
+    def expanduser(self) -> ObjectPath:
+        """Itself: a store knows no home."""
+        return self
+
+    def absolute(self) -> ObjectPath:
+        """Itself: a store knows no working directory."""
+        return self
+
     def resolve(self) -> ObjectPath:
-        """Itself: objects know no links."""
+        """Itself: a store knows no links."""
         return self
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        """Nothing: a folder is there when an object is."""
+        """Do nothing: a folder is there when an object is."""
 
     def exists(self) -> bool:
         """Whether there is such an object or folder."""
@@ -112,6 +120,10 @@ class ObjectPath:
         """All bytes as text."""
         return self.read_bytes().decode(encoding)
 
+    def write_bytes(self, data: bytes) -> None:
+        """Write all bytes, by one request as far as a reader can tell."""
+        objects.write(self.bucket, self.key, data)
+
     def unlink(self, missing_ok: bool = False) -> None:
         """Delete the object; raises FileNotFoundError unless it may be missing."""
         if not missing_ok:
@@ -121,12 +133,12 @@ class ObjectPath:
     def iterdir(self) -> Iterator[ObjectPath]:
         """What lies right below: folders, then objects."""
         folders, files = objects.children(self.bucket, self.key)
-        yield from (ObjectPath(self.bucket, key) for key in [*folders, *files])
+        yield from (ObjectPath(self.bucket, key) for key in [*folders, *(key for key, _ in files)])
 
     def glob(self, pattern: str) -> Iterator[ObjectPath]:
         """Objects right below whose name fits a pattern without slashes."""
         _, files = objects.children(self.bucket, self.key)
-        yield from (path for key in files if fnmatchcase((path := ObjectPath(self.bucket, key)).name, pattern))
+        yield from (path for key, _ in files if fnmatchcase((path := ObjectPath(self.bucket, key)).name, pattern))
 
     def rglob(self, pattern: str) -> Iterator[ObjectPath]:
         """Objects at any depth whose name fits a pattern without slashes; one listing."""

@@ -11,16 +11,22 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import obstore
 from obstore import exceptions
 from obstore.store import S3Store
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 RETRIES = 8
 """How often one request is tried again."""
@@ -33,7 +39,9 @@ SILENCE = timedelta(seconds=20)
 PROBE = timedelta(seconds=8)
 """The whole time of a request of `probe`."""
 AGAIN = 3
-"""Tries of what the client does not try again itself: answers cut short, and requests with a condition."""
+"""Tries of what the client gave up or does not try again itself: answers cut short, requests with a condition."""
+AT_ONCE = 16
+"""Requests that one call has under way at the same time."""
 PART = 8 << 20
 """Bytes of one of the parallel requests that a large range is read by."""
 WHOLE_PUT = 64 << 20
@@ -115,9 +123,8 @@ def read_range(bucket: str, key: str, start: int, stop: int, etag: str) -> bytes
         Also if the object is another version by now.
     """
     edges = [*range(start, stop, PART), stop]
-    if len(edges) > 2:
-        return b"".join(_in_parallel(bucket, key, edges, etag))
-    return _one_range(bucket, key, start, stop, etag)
+    spans = list(pairwise(edges))
+    return b"".join(in_parallel(lambda span: _one_range(bucket, key, span[0], span[1], etag), spans))
 
 
 def _one_range(bucket: str, key: str, start: int, stop: int, etag: str) -> bytes:
@@ -128,20 +135,32 @@ def _one_range(bucket: str, key: str, start: int, stop: int, etag: str) -> bytes
             raise _short(bucket, key, len(data), stop - start)
         return data
 
-    return _insist(once, bucket, key) if stop > start else b""
-
-
-def _in_parallel(bucket: str, key: str, edges: Sequence[int], etag: str) -> list[bytes]:
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(8) as pool:
-        spans = zip(edges[:-1], edges[1:], strict=True)
-        return list(pool.map(lambda span: _one_range(bucket, key, span[0], span[1], etag), spans))
+    return _insist(once, bucket, key)
 
 
 def head(bucket: str, key: str) -> ObjectInfo:
     """What an object is, without its bytes; raises FileNotFoundError."""
     return _insist(lambda: _info(obstore.head(store_of(bucket), key)), bucket, key)
+
+
+def read_all(bucket: str, keys: Sequence[str]) -> list[bytes | None]:
+    """All bytes of many small objects, several at a time; None for one that is not there (any more)."""
+
+    def one(key: str) -> bytes | None:
+        try:
+            return read(bucket, key)
+        except FileNotFoundError:
+            return None
+
+    return in_parallel(one, keys)
+
+
+def in_parallel(call: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
+    """Call with each of many items, several at a time, since an answer takes a store long and us nothing."""
+    if len(items) < 2:
+        return [call(item) for item in items]
+    with ThreadPoolExecutor(min(AT_ONCE, len(items))) as pool:
+        return list(pool.map(call, items))
 
 
 def write(bucket: str, key: str, data: bytes) -> None:
@@ -173,7 +192,7 @@ def _on_condition(bucket: str, key: str, data: bytes, mode: Any) -> str | None:
     def once() -> str | None:
         try:
             return str(obstore.put(store_of(bucket), key, data, mode=mode, use_multipart=False)["e_tag"])
-        except (exceptions.AlreadyExistsError, exceptions.PreconditionError, exceptions.NotFoundError):
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
             pass
         except FileNotFoundError:
             return None
@@ -187,7 +206,7 @@ def _on_condition(bucket: str, key: str, data: bytes, mode: Any) -> str | None:
     return _insist(once, bucket, key)
 
 
-def below(bucket: str, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
+def below(bucket: str, prefix: str) -> list[tuple[str, ObjectInfo]]:
     """Every object whose key begins with a folder's, at any depth: key and what it is, in order of the keys.
 
     `prefix` names a folder without the last slash; "" is the whole bucket.
@@ -197,15 +216,16 @@ def below(bucket: str, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
         found = obstore.list(store_of(bucket), prefix=prefix or None, chunk_size=1000)
         return [(str(meta["path"]), _info(meta)) for chunk in found for meta in chunk]
 
-    yield from sorted(_insist(listed, bucket, prefix))
+    return sorted(_insist(listed, bucket, prefix))
 
 
-def children(bucket: str, prefix: str) -> tuple[list[str], list[str]]:
-    """Keys of the folders and of the objects right below a folder, sorted."""
+def children(bucket: str, prefix: str) -> tuple[list[str], list[tuple[str, ObjectInfo]]]:
+    """Keys of the folders right below a folder, and key and description of the objects there, sorted."""
 
-    def listed() -> tuple[list[str], list[str]]:
+    def listed() -> tuple[list[str], list[tuple[str, ObjectInfo]]]:
         found = obstore.list_with_delimiter(store_of(bucket), prefix=prefix or None)
-        return sorted(found["common_prefixes"]), sorted(str(meta["path"]) for meta in found["objects"])
+        objects = sorted((str(meta["path"]), _info(meta)) for meta in found["objects"])
+        return sorted(str(folder) for folder in found["common_prefixes"]), objects
 
     return _insist(listed, bucket, prefix)
 
@@ -268,17 +288,18 @@ def told_as_oserror(bucket: str, key: str) -> Iterator[None]:
         raise StoreUnavailable(errno.EIO, _first_line(error), where) from error
 
 
-def _insist(call: Any, bucket: str, key: str) -> Any:
-    """Call, and again where an answer was cut short or a request that is not repeated by itself got none."""
-    for attempt in range(AGAIN):
+def _insist(call: Callable[[], Answer], bucket: str, key: str) -> Answer:
+    """Call, and again where that got no whole answer, but not beyond `PATIENCE`."""
+    began, attempt = time.monotonic(), 1
+    while True:
         try:
             with told_as_oserror(bucket, key):
                 return call()
-        except StoreUnavailable as error:
-            # Only what the client did not try again itself: it says how often it did.
-            if attempt == AGAIN - 1 or "retries" in str(error) or "status code: 4" in str(error):
+        except StoreUnavailable:
+            if attempt == AGAIN or time.monotonic() - began > PATIENCE.total_seconds():
                 raise
-    raise AssertionError("unreachable")
+        time.sleep(FIRST_PAUSE.total_seconds() * attempt)
+        attempt += 1
 
 
 def _short(bucket: str, key: str, got: int, wanted: int) -> StoreUnavailable:
@@ -301,7 +322,10 @@ def _environment() -> tuple[str | None, ...]:
 def _store(bucket: str, probing: bool, environment: tuple[str | None, ...]) -> S3Store:
     """A client; `environment` is what it was read from, so that another one gets another client."""
     url = endpoint()
-    options: Any = {"allow_http": url is not None and url.startswith("http://"), "connect_timeout": timedelta(seconds=5)}
+    options: Any = {
+        "allow_http": url is not None and url.startswith("http://"),
+        "connect_timeout": timedelta(seconds=5),
+    }
     if probing:
         options |= {"timeout": PROBE}
         retry: Any = {"max_retries": 1, "retry_timeout": PROBE, "backoff": {"init_backoff": FIRST_PAUSE}}
