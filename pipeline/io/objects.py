@@ -4,7 +4,7 @@ obstore (Rust) does the talking: it tries again after errors 5xx, refused and dr
 is left is told as `OSError`, which whoever runs tasks tries again. Nothing is cached: two listings are two requests.
 
 Credentials are the `AWS_*` environment variables, a web identity or container role that they name, or else the role of
-the machine. `AWS_ENDPOINT_URL` (or `AWS_ENDPOINT_URL_S3`) names another store than Amazon's; plain http is allowed for it.
+the machine. `AWS_ENDPOINT_URL` (or `AWS_ENDPOINT_URL_S3`) names another store than Amazon's, which may be plain http.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ def endpoint() -> str | None:
 
 
 def store_of(bucket: str) -> S3Store:
-    """This process's client of a bucket, as the environment describes it now."""
+    """The client that a process has of a bucket, as the environment describes it now."""
     return _store(bucket, False, _environment())
 
 

@@ -76,9 +76,11 @@ _lock = threading.Lock()
 
 
 def copy_of(path: ObjectPath, info: objects.ObjectInfo) -> Copy:
-    """This process's copy of a version of an object, empty at first; keep it while its file is open."""
+    """The copy that a process has of a version of an object, empty at first; keep it while its file is open."""
     with _lock:
-        copy = _copies.setdefault((path, info.etag), Copy(path, info))
+        copy = _copies.get((path, info.etag))
+        if copy is None:
+            copy = _copies[path, info.etag] = Copy(path, info)
         _copies.move_to_end((path, info.etag))
         while len(_copies) > 1 and sum(kept.fetched for kept in _copies.values()) > ROOM:
             _copies.popitem(last=False)
