@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.io import products
-from pipeline.provenance import file_identity
+from pipeline.io.places import Place
 from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ForecastConfig
 from workflows.plan import FieldPlan, pixel_files, stages_of
@@ -60,7 +59,9 @@ def forecast(setup: ScanSetup, plans: tuple[FieldPlan, ...], workers: int) -> Fo
         area_deg2=area / 3600.0,
         objects=objects,
         bytes_in=sum(
-            max(0, int(file_identity(path)[1])) for plan in todo for path in pixel_files(setup.config, plan.field)
+            max(0, int(setup.survey.identity(path)[1]))
+            for plan in todo
+            for path in pixel_files(setup.config, plan.field)
         ),
         bytes_out=objects * stamp_bytes if cutting else 0,
         memory_mb=setup.config.memory * workers,
@@ -80,7 +81,7 @@ def _area_arcmin2(plan: FieldPlan) -> float:
 
 
 def _measured(
-    output: Path, plans: tuple[FieldPlan, ...], assumed: ForecastConfig
+    output: Place, plans: tuple[FieldPlan, ...], assumed: ForecastConfig
 ) -> tuple[float, tuple[float, float], str]:
     area, count = 0.0, 0
     for plan in plans:
@@ -98,7 +99,7 @@ def _measured(
     return density, run or (assumed.cut_rate, assumed.score_rate), basis
 
 
-def _last_rates(output: Path) -> tuple[float, float] | None:
+def _last_rates(output: Place) -> tuple[float, float] | None:
     """Objects a second and worker (cutting, scoring) of the newest run record that measured both."""
     for record in reversed(products.run_records(output)):
         cut, score = record.get("cut_rate"), record.get("score_rate")

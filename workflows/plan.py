@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import BadSurveyData, ConfigError
 from pipeline.field import Field
 from pipeline.geometry import FieldGeometry, overlaps
 from pipeline.io import products
+from pipeline.io.places import Place
 from pipeline.models.ensemble import Ensemble
-from pipeline.provenance import STAGES, file_identity, software, stage_fingerprint
+from pipeline.provenance import STAGES, software, stage_fingerprint
 from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey
@@ -97,7 +97,7 @@ def make_plan(
     ensemble: Ensemble | None,
     *,
     device: str,
-    output: Path,
+    output: Place,
     retry_failed: bool = False,
 ) -> Plan:
     """Compare what a scan wants with what its output holds.
@@ -115,7 +115,7 @@ def make_plan(
     ensemble : Ensemble or None
     device : str
         Kind of device that will score; part of the scores' fingerprint.
-    output : Path
+    output : Path or ObjectPath
     retry_failed : bool
         Plan quarantined fields again although nothing about them has changed.
 
@@ -178,7 +178,7 @@ def _fingerprints(
     neighbours: Sequence[FieldGeometry],
 ) -> dict[str, str]:
     """The wanted fingerprint of every stage of a field, each resting on the one before."""
-    files = [file_identity(path) for path in pixel_files(config, field)]
+    files = [survey.identity(path) for path in pixel_files(config, field)]
     masks = stage_fingerprint(
         "masks",
         {"masks": config.masks.model_dump(mode="json"), "bands": config.bands},
@@ -186,7 +186,7 @@ def _fingerprints(
     )
     catalogue: list[Any] = []
     if config.detect.method == "catalogue":
-        catalogue = [survey.catalogue_provenance(), [file_identity(path) for path in survey.catalogue_files(field)]]
+        catalogue = [survey.catalogue_provenance(), [survey.identity(path) for path in survey.catalogue_files(field)]]
     detect = stage_fingerprint("detect", config.detect.model_dump(mode="json"), [masks, catalogue])
     cutouts = stage_fingerprint("cutouts", [config.cutouts.model_dump(mode="json"), config.vet.centre_radius], detect)
     wanted = {"masks": masks, "detect": detect, "cutouts": cutouts}
@@ -206,7 +206,7 @@ def _fingerprints(
 
 
 def _compare(
-    output: Path, field: Field, stage: str, wanted: str, listing: Mapping[str, Mapping[str, list[str]]]
+    output: Place, field: Field, stage: str, wanted: str, listing: Mapping[str, Mapping[str, list[str]]]
 ) -> StagePlan:
     names = dict(listing.get(field.field_id, {}))
     live = products.live_fingerprint(output, field.field_id, stage, names)
@@ -217,7 +217,7 @@ def _compare(
     return StagePlan(stage, wanted, "done")
 
 
-def mark_empty(output: Path, plan: FieldPlan) -> FieldPlan:
+def mark_empty(output: Place, plan: FieldPlan) -> FieldPlan:
     """Tell stages that are done because there is nothing in the field from those that are done; opens manifests."""
     stages = []
     for stage in plan.stages:

@@ -89,7 +89,10 @@ class Lease:
             if self._make(owner):
                 self._thread.start()
                 return self
-            holder = _read(self._lock)
+            found = self._lock.text()
+            if found is None:
+                continue
+            holder = _owner(found)
             if holder is not None and self._alive(holder):
                 raise ProductMismatch(
                     f"{self._output} is being written by process {holder['pid']} on {holder['host']}; "
@@ -123,7 +126,7 @@ class Lease:
         return self._lock.silence() < STALE_AFTER
 
     def _mine(self) -> bool:
-        holder = _read(self._lock)
+        holder = _owner(self._lock.text())
         return holder is not None and holder.get("token") == self._token
 
     def _beat(self) -> None:
@@ -140,7 +143,7 @@ def present_token(output: Place) -> str | None:
 
     What a task has done for a holder that is no longer this one must not be published.
     """
-    holder = _read(_lock_of(output, uuid.uuid4().hex))
+    holder = _owner(_lock_of(output, uuid.uuid4().hex).text())
     return None if holder is None else str(holder.get("token"))
 
 
@@ -149,9 +152,8 @@ def _lock_of(output: Place, token: str) -> Lock:
     return ObjectLock(path) if isinstance(path, ObjectPath) else FileLock(path, token)
 
 
-def _read(lock: Lock) -> dict[str, Any] | None:
-    """Whom a lock says that it belongs to."""
-    text = lock.text()
+def _owner(text: str | None) -> dict[str, Any] | None:
+    """Whom a lock says that it belongs to; None where it says nothing that can be understood."""
     try:
         values = json.loads(text) if text is not None else None
     except ValueError:

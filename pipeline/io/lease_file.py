@@ -15,6 +15,7 @@ class FileLock:
         self._path = path
         self._draft = path.with_name(f".{path.name}.{token}.new")
         self._grave = path.with_name(f".{path.name}.{token}")
+        self._found = ""
 
     def make(self, text: str) -> bool:
         """Link a finished file in place: that is exclusive, and nobody can see a lock without its owner."""
@@ -31,7 +32,8 @@ class FileLock:
     def text(self) -> str | None:
         """What the file says."""
         try:
-            return self._path.read_text()
+            self._found = self._path.read_text()
+            return self._found
         except FileNotFoundError:
             return None
 
@@ -46,8 +48,11 @@ class FileLock:
         """Move the file away; it is for `make` to put another one there."""
         try:
             os.rename(self._path, self._grave)
-        except FileNotFoundError:
-            return False
+            if self._grave.read_text() != self._found:
+                # Another breaker was faster, and what was moved is its own lock.
+                os.link(self._grave, self._path)
+        except (FileNotFoundError, FileExistsError):
+            pass
         self._grave.unlink(missing_ok=True)
         return False
 

@@ -42,7 +42,7 @@ class ObjectPath:
         return f"{SCHEME}{self.bucket}/{self.key}".rstrip("/")
 
     def __truediv__(self, other: str | PurePosixPath) -> ObjectPath:
-        added = str(other).strip("/")
+        added = "" if str(other) == "." else str(other).strip("/")
         return ObjectPath(self.bucket, f"{self.key}/{added}" if self.key and added else self.key or added)
 
     @property

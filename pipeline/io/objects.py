@@ -65,6 +65,10 @@ _READ_FROM_ENVIRONMENT = (
 )
 
 
+ERRORS = (exceptions.BaseError,)
+"""What the client itself raises; `told_as_oserror` makes errors of the system of them."""
+
+
 class StoreUnavailable(OSError):
     """An object store gave no answer, or errors only, for as long as it was asked again."""
 
@@ -93,7 +97,7 @@ def read(bucket: str, key: str) -> bytes:
             raise _short(bucket, key, len(data), int(answer.meta["size"]))
         return data
 
-    return _insist(whole, bucket, key)
+    return insist(whole, bucket, key)
 
 
 def read_start(bucket: str, key: str, length: int) -> tuple[bytes, ObjectInfo]:
@@ -107,7 +111,7 @@ def read_start(bucket: str, key: str, length: int) -> tuple[bytes, ObjectInfo]:
         return data, info
 
     try:
-        return _insist(start, bucket, key)
+        return insist(start, bucket, key)
     except StoreUnavailable as error:
         if "416" in str(error):  # no range of an empty object can be had
             return b"", head(bucket, key)
@@ -135,12 +139,12 @@ def _one_range(bucket: str, key: str, start: int, stop: int, etag: str) -> bytes
             raise _short(bucket, key, len(data), stop - start)
         return data
 
-    return _insist(once, bucket, key)
+    return insist(once, bucket, key)
 
 
 def head(bucket: str, key: str) -> ObjectInfo:
     """What an object is, without its bytes; raises FileNotFoundError."""
-    return _insist(lambda: _info(obstore.head(store_of(bucket), key)), bucket, key)
+    return insist(lambda: _info(obstore.head(store_of(bucket), key)), bucket, key)
 
 
 def read_all(bucket: str, keys: Sequence[str]) -> list[bytes | None]:
@@ -165,7 +169,7 @@ def in_parallel(call: Callable[[Item], Answer], items: Sequence[Item]) -> list[A
 
 def write(bucket: str, key: str, data: bytes) -> None:
     """Write an object whole: readers see the old bytes or the new ones."""
-    _insist(
+    insist(
         lambda: obstore.put(store_of(bucket), key, data, use_multipart=len(data) > WHOLE_PUT, chunk_size=WHOLE_PUT),
         bucket,
         key,
@@ -203,7 +207,7 @@ def _on_condition(bucket: str, key: str, data: bytes, mode: Any) -> str | None:
         except FileNotFoundError:
             return None
 
-    return _insist(once, bucket, key)
+    return insist(once, bucket, key)
 
 
 def below(bucket: str, prefix: str) -> list[tuple[str, ObjectInfo]]:
@@ -216,7 +220,7 @@ def below(bucket: str, prefix: str) -> list[tuple[str, ObjectInfo]]:
         found = obstore.list(store_of(bucket), prefix=prefix or None, chunk_size=1000)
         return [(str(meta["path"]), _info(meta)) for chunk in found for meta in chunk]
 
-    return sorted(_insist(listed, bucket, prefix))
+    return sorted(insist(listed, bucket, prefix))
 
 
 def children(bucket: str, prefix: str) -> tuple[list[str], list[tuple[str, ObjectInfo]]]:
@@ -227,7 +231,7 @@ def children(bucket: str, prefix: str) -> tuple[list[str], list[tuple[str, Objec
         objects = sorted((str(meta["path"]), _info(meta)) for meta in found["objects"])
         return sorted(str(folder) for folder in found["common_prefixes"]), objects
 
-    return _insist(listed, bucket, prefix)
+    return insist(listed, bucket, prefix)
 
 
 def has_below(bucket: str, prefix: str) -> bool:
@@ -236,14 +240,14 @@ def has_below(bucket: str, prefix: str) -> bool:
     def first() -> bool:
         return any(chunk for chunk in obstore.list(store_of(bucket), prefix=prefix or None, chunk_size=1))
 
-    return _insist(first, bucket, prefix)
+    return insist(first, bucket, prefix)
 
 
 def delete(bucket: str, keys: Iterable[str]) -> None:
     """Delete objects; those that are not there are no error."""
     named = list(keys)
     if named:
-        _insist(lambda: obstore.delete(store_of(bucket), named), bucket, named[0])
+        insist(lambda: obstore.delete(store_of(bucket), named), bucket, named[0])
 
 
 def probe(bucket: str, prefix: str) -> None:
@@ -268,6 +272,20 @@ def store_of(bucket: str) -> S3Store:
     return _store(bucket, False, _environment())
 
 
+def insist(call: Callable[[], Answer], bucket: str, key: str) -> Answer:
+    """Call, and again where that got no whole answer, but not beyond `PATIENCE`; errors become errors of the system."""
+    began, attempt = time.monotonic(), 1
+    while True:
+        try:
+            with told_as_oserror(bucket, key):
+                return call()
+        except StoreUnavailable:
+            if attempt == AGAIN or time.monotonic() - began > PATIENCE.total_seconds():
+                raise
+        time.sleep(FIRST_PAUSE.total_seconds() * attempt)
+        attempt += 1
+
+
 @contextmanager
 def told_as_oserror(bucket: str, key: str) -> Iterator[None]:
     """Tell the client's errors as what they are: errors of the system, by kind."""
@@ -284,22 +302,8 @@ def told_as_oserror(bucket: str, key: str) -> Iterator[None]:
         raise OSError(errno.ESTALE, "changed while it was read", where) from error
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
         raise PermissionError(errno.EACCES, "the object store refuses access", where) from error
-    except exceptions.BaseError as error:
+    except ERRORS as error:
         raise StoreUnavailable(errno.EIO, _first_line(error), where) from error
-
-
-def _insist(call: Callable[[], Answer], bucket: str, key: str) -> Answer:
-    """Call, and again where that got no whole answer, but not beyond `PATIENCE`."""
-    began, attempt = time.monotonic(), 1
-    while True:
-        try:
-            with told_as_oserror(bucket, key):
-                return call()
-        except StoreUnavailable:
-            if attempt == AGAIN or time.monotonic() - began > PATIENCE.total_seconds():
-                raise
-        time.sleep(FIRST_PAUSE.total_seconds() * attempt)
-        attempt += 1
 
 
 def _short(bucket: str, key: str, got: int, wanted: int) -> StoreUnavailable:
