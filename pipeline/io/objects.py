@@ -90,24 +90,20 @@ def read(bucket: str, key: str) -> bytes:
     FileNotFoundError, PermissionError, StoreUnavailable
     """
 
-    def whole() -> bytes:
-        answer = obstore.get(store_of(bucket), key)
-        data = bytes(answer.bytes())
-        if len(data) != answer.meta["size"]:
-            raise _short(bucket, key, len(data), int(answer.meta["size"]))
-        return data
-
-    return insist(whole, bucket, key)
+    return read_start(bucket, key, None)[0]
 
 
-def read_start(bucket: str, key: str, length: int) -> tuple[bytes, ObjectInfo]:
-    """The first bytes of an object, fewer where it ends before, and what it is; one request."""
+def read_start(bucket: str, key: str, length: int | None) -> tuple[bytes, ObjectInfo]:
+    """The first bytes of an object, fewer where it ends before, None for all; and what it is. One request."""
 
     def start() -> tuple[bytes, ObjectInfo]:
-        answer = obstore.get(store_of(bucket), key, options={"range": (0, length)})
+        # Asked for a range, a store tells the size of the whole, so that a short answer is seen as one.
+        wanted: Any = {"offset": 0} if length is None else (0, length)
+        answer = obstore.get(store_of(bucket), key, options={"range": wanted})
         data, info = bytes(answer.bytes()), _info(answer.meta)
-        if len(data) != min(length, info.size):
-            raise _short(bucket, key, len(data), min(length, info.size))
+        full = info.size if length is None else min(length, info.size)
+        if len(data) != full:
+            raise _short(bucket, key, len(data), full)
         return data, info
 
     try:
