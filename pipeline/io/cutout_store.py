@@ -18,7 +18,7 @@ import zarr.codecs
 from pipeline.errors import ProductMismatch
 from pipeline.io.objects import StoreUnavailable
 from pipeline.io.places import Place
-from pipeline.io.zarr_groups import open_group, reading, writing
+from pipeline.io.zarr_groups import open_group, reading
 
 NAME = "cutouts.zarr"
 _ARRAYS: tuple[tuple[str, str, Any], ...] = (
@@ -111,19 +111,18 @@ def create(
         "zstd": zarr.codecs.ZstdCodec(level=1),
         "none": None,
     }[codec]
-    with writing(path):
-        root = open_group(path, "w")
-        root.attrs.update(attributes)
-        for name, dtype, fill in _ARRAYS:
-            root.create_array(
-                name,
-                shape=(rows, len(bands), size, size),
-                dtype=dtype,
-                chunks=(chunk, len(bands), size, size),
-                shards=(shard, len(bands), size, size),
-                compressors=compressors,
-                fill_value=fill,
-            )
+    root = open_group(path, "w")
+    root.attrs.update(attributes)
+    for name, dtype, fill in _ARRAYS:
+        root.create_array(
+            name,
+            shape=(rows, len(bands), size, size),
+            dtype=dtype,
+            chunks=(chunk, len(bands), size, size),
+            shards=(shard, len(bands), size, size),
+            compressors=compressors,
+            fill_value=fill,
+        )
     return CutoutStore(path, tuple(bands), pixel_scale, rows, size, shard)
 
 
@@ -135,18 +134,16 @@ def write(store: CutoutStore, shards: Iterable[Stamps]) -> None:
     ProductMismatch
         If a shard has not the number of cutouts that its place has, or there are too few.
     """
-    with writing(store.path):
-        root = open_group(store.path, "r+")
-        arrays = {name: _array(root, name) for name, _, _ in _ARRAYS}
+    root = open_group(store.path, "r+")
+    arrays = {name: _array(root, name) for name, _, _ in _ARRAYS}
     count = 0
     for index, stamps in enumerate(shards):
         first, last = store.span(index)
         if index >= store.shards or len(stamps.image) != last - first:
             raise ProductMismatch(f"{store.path}: shard {index} has {len(stamps.image)} cutouts, not {last - first}.")
-        with writing(store.path):
-            arrays["image"][first:last] = stamps.image
-            arrays["ivar"][first:last] = stamps.ivar
-            arrays["mask"][first:last] = stamps.mask
+        arrays["image"][first:last] = stamps.image
+        arrays["ivar"][first:last] = stamps.ivar
+        arrays["mask"][first:last] = stamps.mask
         count += last - first
     if count != store.rows:
         raise ProductMismatch(f"{store.path}: {count} cutouts written of {store.rows}.")

@@ -43,7 +43,7 @@ class ObjectLock:
     def text(self) -> str | None:
         """What the object says, less the count of beats."""
         try:
-            data, info = objects.read_start(self._path.bucket, self._path.key, 64 << 10)
+            data, info = objects.read_part(self._path.bucket, self._path.key, 0)
         except FileNotFoundError:
             self._etag = None
             return None

@@ -32,7 +32,7 @@ class ObjectFile(io.RawIOBase):
         self._path = path
         self._at = 0
         self._start = 0
-        self._window, self.info = objects.read_start(path.bucket, path.key, first)
+        self._window, self.info = objects.read_part(path.bucket, path.key, 0, first)
 
     def readable(self) -> bool:
         """It is."""

@@ -65,10 +65,6 @@ _READ_FROM_ENVIRONMENT = (
 )
 
 
-ERRORS = (exceptions.BaseError,)
-"""What the client itself raises; `told_as_oserror` makes errors of the system of them."""
-
-
 class StoreUnavailable(OSError):
     """An object store gave no answer, or errors only, for as long as it was asked again."""
 
@@ -89,27 +85,29 @@ def read(bucket: str, key: str) -> bytes:
     ------
     FileNotFoundError, PermissionError, StoreUnavailable
     """
+    return read_part(bucket, key, 0)[0]
 
-    return read_start(bucket, key, None)[0]
 
+def read_part(bucket: str, key: str, start: int, stop: int | None = None) -> tuple[bytes, ObjectInfo]:
+    """Bytes `start:stop` of an object, as a slice has them, and what it is; one request.
 
-def read_start(bucket: str, key: str, length: int | None) -> tuple[bytes, ObjectInfo]:
-    """The first bytes of an object, fewer where it ends before, None for all; and what it is. One request."""
+    `stop` None is the end; a negative `start`, with which it must be None, counts from there.
+    """
+    # Asked for a range, a store tells the size of the whole, so that a short answer is seen as one.
+    wanted: Any = {"suffix": -start} if start < 0 else {"offset": start} if stop is None else (start, stop)
 
-    def start() -> tuple[bytes, ObjectInfo]:
-        # Asked for a range, a store tells the size of the whole, so that a short answer is seen as one.
-        wanted: Any = {"offset": 0} if length is None else (0, length)
+    def part() -> tuple[bytes, ObjectInfo]:
         answer = obstore.get(store_of(bucket), key, options={"range": wanted})
         data, info = bytes(answer.bytes()), _info(answer.meta)
-        full = info.size if length is None else min(length, info.size)
+        full = len(range(info.size)[start:stop])
         if len(data) != full:
             raise _short(bucket, key, len(data), full)
         return data, info
 
     try:
-        return insist(start, bucket, key)
+        return insist(part, bucket, key)
     except StoreUnavailable as error:
-        if "416" in str(error):  # no range of an empty object can be had
+        if "416" in str(error):  # a range of nothing can't be had
             return b"", head(bucket, key)
         raise
 
@@ -298,7 +296,7 @@ def told_as_oserror(bucket: str, key: str) -> Iterator[None]:
         raise OSError(errno.ESTALE, "changed while it was read", where) from error
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
         raise PermissionError(errno.EACCES, "the object store refuses access", where) from error
-    except ERRORS as error:
+    except exceptions.BaseError as error:
         raise StoreUnavailable(errno.EIO, _first_line(error), where) from error
 
 
