@@ -334,7 +334,15 @@ def sweep(output: Place, field_id: str, stages: tuple[str, ...]) -> None:
             continue
         for folder in parent.iterdir():
             if generation_place(stage, field_id, folder.name) != live.place:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
+
+
+def remove(folder: Place) -> None:
+    """Remove a folder and all that is below it; what can't be removed is left."""
+    if isinstance(folder, ObjectPath):
+        objects.delete(folder.bucket, [key for key, _ in objects.below(folder.bucket, folder.key)])
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def record_failure(output: Place, field_id: str, stage: str, fingerprint: str, reason: str, *, again: bool) -> None:
