@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 from distributed import Client
+from distributed.comm import CommClosedError
 
 from pipeline.catalogue.diff import TableDifference, difference
 from pipeline.errors import ConfigError, ProductMismatch
@@ -21,12 +23,13 @@ from pipeline.io import products
 from pipeline.io.lease import Lease
 from pipeline.io.tables import read_table
 from workflows.cluster import ClusterConfig, device_kind, device_kinds, executor_for
-from workflows.executors import require_resources
+from workflows.executors import Executor, require_resources
 from workflows.forecast import Forecast, Rates, Slots, actual, forecast, measured_rates
+from workflows.headers import read_headers
 from workflows.plan import Plan, mark_empty
 from workflows.probe import probe
 from workflows.progress import ScanProgress
-from workflows.results import Failure, ScanResult
+from workflows.results import Failure, ScanAborted, ScanResult
 from workflows.scan import Scan
 from workflows.setup import ScanSetup
 from workflows.wanted import stages_of
@@ -144,8 +147,9 @@ def plan_report(
         chosen = setup.plan(local_device(setup)).named(fields)
         workers = 1 if cluster.kind == "serial" else cluster.workers or os.cpu_count() or 1
         return _report(setup, chosen, forecast(setup, chosen, Slots(workers, workers, workers)))
-    with _claimed(setup), executor_for(cluster) as (executor, client):
+    with _claimed(setup), _running(cluster) as (executor, client):
         device = _ready(setup, client)
+        read_headers(setup, executor)
         chosen = setup.plan(device, remember=True).named(fields)
         rates = None if chosen.finished else probe(setup, executor, chosen)
         if rates is not None:
@@ -203,8 +207,9 @@ def run_scan(
     """
     began = time.monotonic()
     with _claimed(setup):
-        with executor_for(cluster) as (executor, client):
+        with _running(cluster) as (executor, client):
             device = _ready(setup, client)
+            read_headers(setup, executor)
             chosen = setup.plan(device, retry_failed=retry_failed, remember=True).named(fields)
             slots = Slots.of(executor)
             expected = forecast(setup, chosen, slots)
@@ -234,7 +239,7 @@ def run_field(
     if first_stage not in stages:
         raise ConfigError(f"no stage {first_stage!r} in this scan; stages: {', '.join(stages)}")
     with _claimed(setup):
-        with executor_for(cluster) as (executor, client):
+        with _running(cluster) as (executor, client):
             device = _ready(setup, client)
             plan = setup.plan(device, retry_failed=True).named([field_id])
             (chosen,) = plan
@@ -333,6 +338,16 @@ def _claimed(setup: ScanSetup) -> Iterator[None]:
     with Lease(setup.output):
         products.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
         yield
+
+
+@contextmanager
+def _running(cluster: ClusterConfig) -> Iterator[tuple[Executor, Client | None]]:
+    """The cluster for as long as it is needed; that it goes away before is said without a trace."""
+    try:
+        with executor_for(cluster) as running:
+            yield running
+    except (CommClosedError, CancelledError) as error:
+        raise ScanAborted(f"the Dask cluster is gone ({error}); run the same command again, it resumes.") from error
 
 
 def _ready(setup: ScanSetup, client: Client | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,7 +82,12 @@ class Wanted:
         return wanted
 
 
-def header_identity(survey_hash: str, field: Field) -> str:
-    """32 hex digits of the files that a field's header is looked for in, and of how the survey is read."""
-    paths = [planes["image"] for planes in field.planes.values()]
-    return fingerprint([survey_hash, field.field_id, [file_identity(os.fspath(path)) for path in paths]])[:32]
+def header_key(survey: Survey) -> str:
+    """A hash of how a survey's headers are found and read."""
+    return fingerprint([survey.provenance(), str(survey.root)])
+
+
+def header_identity(key: str, field: Field) -> str:
+    """32 hex digits of the files that a field's header is looked for in, and of how they are read (`header_key`)."""
+    images = [file_identity(planes["image"]) for planes in field.planes.values()]
+    return fingerprint([key, field.field_id, images])[:32]
