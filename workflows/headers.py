@@ -26,7 +26,7 @@ def read_headers(setup: ScanSetup, executor: Executor) -> None:
     """
     key = header_key(setup.survey)
     known = read_footprints(setup.output)
-    identities = {header_identity(key, field): field for field in setup.survey.fields()}
+    identities = {header_identity(key, setup.survey, field): field for field in setup.survey.fields()}
     unknown = [field for identity, field in identities.items() if identity not in known]
     if executor.workers() < 2 or len(unknown) < 2 * FIELDS_A_TASK:
         return

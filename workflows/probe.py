@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import replace
 
+from pipeline.io.places import remove
 from workflows.executors import Executor
 from workflows.forecast import Rates, Slots, measured_rates
 from workflows.plan import Plan
@@ -40,7 +40,7 @@ def probe(setup: ScanSetup, executor: Executor, plan: Plan) -> Rates | None:
     step = len(left) // number
     chosen = left[step // 2 :: step][:number]
     scratch = setup.output / SCRATCH
-    shutil.rmtree(scratch, ignore_errors=True)
+    remove(scratch)
     job = replace(setup.job(), output=str(scratch))
     began = time.monotonic()
     executor.everywhere(warm_up, job)
@@ -49,6 +49,6 @@ def probe(setup: ScanSetup, executor: Executor, plan: Plan) -> Rates | None:
     try:
         result = Scan(job, executor).run(chosen, every)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove(scratch)
     basis = f"rates of a probe of {result.fields} fields in {result.seconds:,.1f} s"
     return measured_rates(result, warm_up=ready, basis=basis)

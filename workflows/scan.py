@@ -8,10 +8,10 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from pipeline.errors import BadSurveyData, ConfigError, LensscanError, ModelMismatch
 from pipeline.io import products
+from pipeline.io.places import place
 from workflows.executors import Executor, Kind, Outcome, Task
 from workflows.plan import FieldPlan
 from workflows.results import Failure, ScanAborted, ScanResult
@@ -82,7 +82,7 @@ class Scan:
         steps: Steps | None = None,
     ) -> None:
         self._job = job
-        self._output = Path(job.output)
+        self._output = place(job.output)
         self._executor = executor
         self._progress = on_progress
         self._steps = steps or Steps()

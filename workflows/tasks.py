@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BadSurveyData, ConfigError, ModelMismatch, NoCoverage, ProductMismatch
@@ -19,9 +18,10 @@ from pipeline.field import Field, FieldImage
 from pipeline.geometry import FieldGeometry, primary
 from pipeline.io import cutout_store, products
 from pipeline.io.cutout_store import Stamps
+from pipeline.io.places import Place, file_identity, place
 from pipeline.models.ensemble import Ensemble, load_ensemble
 from pipeline.notes import listening
-from pipeline.provenance import STAGES, file_identity, fingerprint
+from pipeline.provenance import STAGES, fingerprint
 from pipeline.scan.cutouts import cut, stamp_pixels
 from pipeline.scan.detect import Detections, detect
 from pipeline.scan.mapped import Planes, map_candidates, shards_with_candidates
@@ -104,7 +104,7 @@ def cut_field(
                 # What was odd before may well be why.
                 raise BadSurveyData(" ".join([str(error), *(f"Noted before: {text}" for text in heard)])) from error
     manifest = _live(job, field.field_id, "cutouts")
-    store = cutout_store.open_store(Path(job.output) / manifest.place)
+    store = cutout_store.open_store(place(job.output) / manifest.place)
     generation, shards = "", tuple(range(store.shards))
     if "score" in redo:
         generation, shards = _score_generation(job, field.field_id, wanted["score"], redo, shards)
@@ -114,7 +114,7 @@ def cut_field(
 def score_shard(job: Job, field_id: str, index: int, generation: str) -> ScoreResult:
     """Answers of every member for one shard, written as a part of the field's scores."""
     began = time.monotonic()
-    output = Path(job.output)
+    output = place(job.output)
     manifest = _live(job, field_id, "cutouts")
     folder = output / manifest.place
     store = cutout_store.open_store(folder)
@@ -156,7 +156,7 @@ def finish_field(
         If detections, cutouts and scores are not equally many.
     """
     began = time.monotonic()
-    output = Path(job.output)
+    output = place(job.output)
     name = field.field_id
     ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
     geometry = _geometry(job, field)
@@ -197,7 +197,7 @@ def finish_field(
     return FinishResult(len(objid), tuple(writer.wrote), time.monotonic() - began, writer.bytes)
 
 
-def _mapped(job: Job, scored: ScoredRows, ensemble: Ensemble, cutouts: Path, geometry: FieldGeometry) -> ScoredRows:
+def _mapped(job: Job, scored: ScoredRows, ensemble: Ensemble, cutouts: Place, geometry: FieldGeometry) -> ScoredRows:
     """The rows with the maps of the candidates, where the ensemble draws any; one shard of cutouts at a time."""
     if ensemble.mapper is None or not scored.is_candidate.any():
         return scored
@@ -233,7 +233,7 @@ def _cut_stages(
 
     Gives the stages written and their size in bytes.
     """
-    output, config = Path(job.output), job.config
+    output, config = place(job.output), job.config
     survey = _survey(job.survey, job.survey_key)
     field_image = survey.open(field, config.bands)
     writer = Publisher(output, field.field_id, wanted, provenance)
@@ -271,7 +271,7 @@ def _taken(heard: list[str]) -> list[str]:
 
 def _detect(job: Job, survey: Survey, field: Field, field_image: FieldImage, masks: FieldMasks) -> Detections:
     """Detections that keep the ids of the field's previous generation."""
-    output, config = Path(job.output), job.config
+    output, config = place(job.output), job.config
     before = products.live_manifest(output, field.field_id, "detect")
     previous = field_tables.read_detections(output / before.place, config.bands) if before is not None else None
     external = survey.detections(field, field_image) if config.detect.method == "catalogue" else None
@@ -279,7 +279,7 @@ def _detect(job: Job, survey: Survey, field: Field, field_image: FieldImage, mas
 
 
 def _write_cutouts(
-    folder: Path, config: ScanConfig, field_image: FieldImage, masks: FieldMasks, detections: Detections
+    folder: Place, config: ScanConfig, field_image: FieldImage, masks: FieldMasks, detections: Detections
 ) -> None:
     store = cutout_store.create(
         folder,
@@ -308,7 +308,7 @@ def _publish_empty(
 ) -> tuple[list[str], int]:
     """A field without coverage: every cutting stage done, with zero rows, and why."""
     config = job.config
-    writer = Publisher(Path(job.output), field.field_id, wanted, provenance, empty=True)
+    writer = Publisher(place(job.output), field.field_id, wanted, provenance, empty=True)
     writer.begin("masks")
     writer.publish("masks", rows=0, notes=notes)
     field_tables.write_detections(writer.begin("detect"), field_tables.no_detections(config.bands))
@@ -338,13 +338,13 @@ def _score_generation(
 
     A resumed scan goes on with the parts that are there. A rerun of work that is published starts afresh.
     """
-    output = Path(job.output)
+    output = place(job.output)
     live = products.live_manifest(output, field_id, "score")
     if live is not None and live.fingerprint == fingerprint:
         return products.new_generation(output, "score", field_id, fingerprint), shards
     generation = fingerprint[:16]
-    folder = output / products.generation_place("score", field_id, generation)
-    return generation, tuple(index for index in shards if not (folder / field_tables.part_name(index)).exists())
+    there = products.sizes(output / products.generation_place("score", field_id, generation)) or {}
+    return generation, tuple(index for index in shards if field_tables.part_name(index) not in there)
 
 
 def _conserve(field_id: str, detections: int, cutouts: int, scores: int) -> None:
@@ -356,7 +356,7 @@ def _conserve(field_id: str, detections: int, cutouts: int, scores: int) -> None
 
 
 def _live(job: Job, field_id: str, stage: str) -> products.Manifest:
-    manifest = products.live_manifest(Path(job.output), field_id, stage)
+    manifest = products.live_manifest(place(job.output), field_id, stage)
     if manifest is None:
         raise ProductMismatch(f"field {field_id}: {stage} is not there; rerun the field from {stage}.")
     return manifest
