@@ -31,25 +31,9 @@ from pipeline.scan.score import ask_members
 from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey, open_survey
 from workflows import field_tables
+from workflows.job import Job
 from workflows.publisher import Publisher
 from workflows.wanted import pixel_files
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every task of a scan is told: where its output is and which files configure it.
-
-    The keys are hashes of what the files said when the scan was planned: a worker that lives on from an earlier scan
-    must not take what it remembers for what is there. `maps`: the ensemble draws some, which needs its device.
-    """
-
-    output: str
-    config: ScanConfig
-    survey: str
-    survey_key: str
-    ensemble: str | None
-    ensemble_key: str
-    maps: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,7 +147,7 @@ def finish_field(
     cutouts = _live(job, name, "cutouts")
     stamps = field_tables.read_stamps(output / cutouts.place)
     detections = field_tables.read_detections(output / _live(job, name, "detect").place, job.config.bands)
-    writer = Publisher(output, name, wanted, provenance, empty=cutouts.empty)
+    writer = Publisher(job, name, wanted, provenance, empty=cutouts.empty)
     if "score" in redo:
         objid, _ = field_tables.read_score_parts(writer.go_on("score", generation), ensemble.names)
         _conserve(name, len(detections), len(stamps.objid), len(objid))
@@ -193,7 +177,7 @@ def finish_field(
         "candidates": int(scored.is_candidate.sum()),
     }
     writer.publish("candidates", rows=len(objid), counts=counts)
-    products.sweep(output, name, STAGES)
+    writer.sweep(STAGES)
     return FinishResult(len(objid), tuple(writer.wrote), time.monotonic() - began, writer.bytes)
 
 
@@ -236,7 +220,7 @@ def _cut_stages(
     output, config = place(job.output), job.config
     survey = _survey(job.survey, job.survey_key)
     field_image = survey.open(field, config.bands)
-    writer = Publisher(output, field.field_id, wanted, provenance)
+    writer = Publisher(job, field.field_id, wanted, provenance)
     if "masks" in redo:
         survey.check_masks(field_image)
         masks = find(field_image, config.masks, config.memory)
@@ -258,7 +242,7 @@ def _cut_stages(
         counts = {"detections": len(detections), "cutouts": len(detections)}
         writer.publish("cutouts", rows=len(detections), counts=counts, notes=_taken(heard))
     if job.ensemble is None:
-        products.sweep(output, field.field_id, STAGES[:3])
+        writer.sweep(STAGES[:3])
     return writer.wrote, writer.bytes
 
 
@@ -308,7 +292,7 @@ def _publish_empty(
 ) -> tuple[list[str], int]:
     """A field without coverage: every cutting stage done, with zero rows, and why."""
     config = job.config
-    writer = Publisher(place(job.output), field.field_id, wanted, provenance, empty=True)
+    writer = Publisher(job, field.field_id, wanted, provenance, empty=True)
     writer.begin("masks")
     writer.publish("masks", rows=0, notes=notes)
     field_tables.write_detections(writer.begin("detect"), field_tables.no_detections(config.bands))
