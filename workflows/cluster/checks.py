@@ -1,0 +1,168 @@
+"""What is wrong with a cluster's workers, told before any work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from distributed import Client
+
+from pipeline.errors import ConfigError
+from pipeline.scan.cutouts import stamp_pixels
+from pipeline.scan_config import ScanConfig
+from workflows.plan import FieldPlan
+
+_FIELD_BYTES = 40
+"""What the stages before scoring hold of a field's pixel and band at most, bytes (`pipeline.scan.masks`)."""
+_STAMP_BYTES = 12
+"""Image, ivar and mask of a stamp's pixel and band."""
+_PROCESS_MB = 500.0
+"""A worker with torch and the astronomy libraries loaded, before it holds any data, MB."""
+
+
+def check_same_code(client: Client) -> None:
+    """Check that every worker imports the same `pipeline` and `workflows` and the same versions as this process.
+
+    Both names are generic: a user's own folder can shadow them on a worker.
+
+    Raises
+    ------
+    ConfigError
+        Naming the workers that differ, and what they import.
+    """
+    try:
+        client.get_versions(check=True, packages=["numpy", "torch", "zarr", "sep", "astropy", "pyarrow"])
+    except ValueError as error:
+        raise ConfigError(f"the cluster's software differs from this process's: {error}") from error
+    digest = _digest_by_value()
+    mine, _ = digest()
+    theirs = client.run(digest, on_error="return")
+    other = {worker: answer for worker, answer in theirs.items() if isinstance(answer, Exception) or answer[0] != mine}
+    if other:
+        told = "; ".join(f"{worker}: {_imported(answer)}" for worker, answer in sorted(other.items())[:4])
+        raise ConfigError(
+            f"{len(other)} of {len(theirs)} workers import other code as `pipeline` and `workflows` than this process "
+            f"({told}); install the same lensscan there, and start workers outside folders of those names."
+        )
+
+
+def _imported(answer: Any) -> str:
+    return repr(answer) if isinstance(answer, Exception) else " and ".join(str(place) for place in answer[1])
+
+
+def _digest_by_value() -> Callable[[], tuple[str, list[str]]]:
+    """A function that says what `pipeline` and `workflows` are where it runs.
+
+    It is local on purpose, so that it travels by value: a worker with other packages of those names couldn't import it.
+    """
+
+    def digest_of_packages() -> tuple[str, list[str]]:
+        """The sha256 of every Python file of both packages, and the packages' folders."""
+        from hashlib import sha256
+        from importlib.util import find_spec
+        from pathlib import Path
+
+        digest, places = sha256(), []
+        for package in ("pipeline", "workflows"):
+            spec = find_spec(package)
+            folders = list(spec.submodule_search_locations or []) if spec is not None else []
+            places.append(folders[0] if folders else f"no {package}")
+            for root in map(Path, folders):
+                for path in sorted(root.rglob("*.py")):
+                    digest.update(path.relative_to(root).as_posix().encode())
+                    digest.update(path.read_bytes())
+        return digest.hexdigest(), places
+
+    return digest_of_packages
+
+
+def workers_with(client: Client, resource: str) -> list[str]:
+    """Addresses of the workers that offer a resource, sorted."""
+    return sorted(address for address, worker in _workers(client).items() if worker["resources"].get(resource, 0) >= 1)
+
+
+def device_kinds(client: Client | None, wanted: str) -> set[str]:
+    """The kinds of device ("cpu", or the GPU's name) that tasks will score on; asks the workers that offer `score`.
+
+    Raises
+    ------
+    ConfigError
+        If no worker scores, or a GPU is asked for and some worker that scores has none.
+    """
+    if client is None:
+        return {device_kind(wanted)}
+    scoring = workers_with(client, "score")
+    if not scoring:
+        raise ConfigError('no worker of the cluster offers score; start workers with --resources "score=1".')
+    kinds: Mapping[str, Any] = client.run(device_kind, wanted, workers=scoring, on_error="return")
+    failed = {worker: kind for worker, kind in kinds.items() if isinstance(kind, Exception)}
+    if failed:
+        worker, error = min(failed.items())
+        raise ConfigError(f"{len(failed)} of {len(kinds)} workers that score cannot: {worker}: {error}") from error
+    return set(kinds.values())
+
+
+def device_kind(wanted: str) -> str:
+    """The kind of device this process would score on: "cpu", or the GPU's name.
+
+    Raises
+    ------
+    ConfigError
+        If a GPU is asked for and there is none.
+    """
+    import torch
+
+    present = torch.cuda.is_available()
+    if wanted == "cuda" and not present:
+        raise ConfigError('score.device = "cuda", but no GPU is visible here; use "auto" or "cpu".')
+    return str(torch.cuda.get_device_name()) if present and wanted != "cpu" else "cpu"
+
+
+def require_memory(client: Client, config: ScanConfig, plans: Sequence[FieldPlan]) -> None:
+    """Check that every worker may hold what a task needs: a block of a field and one shard of cutouts.
+
+    Raises
+    ------
+    ConfigError
+        Naming the worker with least, what is needed and what can be lowered.
+    """
+    limits = {address: worker["memory_limit"] / 1e6 for address, worker in _workers(client).items()}
+    limited = {address: limit for address, limit in limits.items() if limit > 0}
+    if not limited:
+        return
+    worker, least = min(limited.items(), key=lambda item: item[1])
+    block, shard = task_memory(config, plans)
+    needed = _PROCESS_MB + block + shard
+    if least < needed:
+        raise ConfigError(
+            f"{worker} may use {least:,.0f} MB, but a task needs about {needed:,.0f} MB: {_PROCESS_MB:,.0f} for the "
+            f"process, {block:,.0f} for a block of a field (memory) and {shard:,.0f} for a shard of cutouts "
+            f"(cutouts.shard). Lower those in the scan's config, or give fewer workers more memory each."
+        )
+
+
+def task_memory(config: ScanConfig, plans: Sequence[FieldPlan]) -> tuple[float, float]:
+    """What a block of a field and a shard of its cutouts take at most, MB.
+
+    A small field is one block, and its shards hold no more objects than it has at the config's assumed density.
+    """
+    block = shard = 0.0
+    bands = len(config.bands)
+    for plan in plans:
+        if plan.geometry is None or plan.finished:
+            continue
+        pixels = float(plan.geometry.shape[0]) * plan.geometry.shape[1]
+        scale = plan.geometry.pixel_scale
+        if config.detect.method == "grid":
+            objects = pixels * (scale / config.detect.grid_step) ** 2
+        else:
+            objects = pixels * (scale / 60.0) ** 2 * config.forecast.density
+        stamp = _STAMP_BYTES * bands * stamp_pixels(config.cutouts, scale) ** 2
+        block = max(block, min(config.memory, _FIELD_BYTES * bands * pixels / 1e6))
+        shard = max(shard, min(float(config.cutouts.shard), objects) * stamp / 1e6)
+    return block, shard
+
+
+def _workers(client: Client) -> dict[str, dict[str, Any]]:
+    workers: dict[str, dict[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
+    return workers
