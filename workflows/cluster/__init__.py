@@ -13,7 +13,7 @@ import dask
 from distributed import Client
 
 from workflows.cluster.address import joined
-from workflows.cluster.checks import check_same_code, device_kind, device_kinds, require_memory
+from workflows.cluster.checks import check_same_code, device_kind, device_kinds, require_gpus, require_memory
 from workflows.cluster.config import ClusterConfig, cluster_config
 from workflows.cluster.environment import WORKER_ENVIRONMENT
 from workflows.cluster.kubernetes import kubernetes_cluster
@@ -50,6 +50,8 @@ def executor_for(config: ClusterConfig) -> Iterator[tuple[Executor, Client | Non
     with _client(config) as client:
         if config.kind not in ("local", "gpus"):
             check_same_code(client)
+        if config.asks_for_gpus:
+            require_gpus(client)
         yield DaskExecutor(client), client
 
 

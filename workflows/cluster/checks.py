@@ -10,6 +10,7 @@ from distributed import Client
 from pipeline.errors import ConfigError
 from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
+from workflows.cluster.machine import visible_gpus
 from workflows.plan import FieldPlan
 
 _FIELD_BYTES = 40
@@ -100,6 +101,24 @@ def device_kinds(client: Client | None, wanted: str) -> set[str]:
         worker, error = min(failed.items())
         raise ConfigError(f"{len(failed)} of {len(kinds)} workers that score cannot: {worker}: {error}") from error
     return set(kinds.values())
+
+
+def require_gpus(client: Client) -> None:
+    """Check that workers that were started to score on GPUs see one each.
+
+    Raises
+    ------
+    ConfigError
+        Naming those that see none.
+    """
+    seen: Mapping[str, Any] = client.run(visible_gpus, workers=workers_with(client, "score"), on_error="return")
+    blind = sorted(worker for worker, gpus in seen.items() if isinstance(gpus, Exception) or not gpus)
+    if blind:
+        raise ConfigError(
+            f"{len(blind)} of {len(seen)} workers that were asked for with a GPU see no GPU ({blind[0]}); look at the "
+            f"GPU group (gres and partition of a job, resource and image of a pod) and at torch there, which must be a "
+            f"CUDA build; without the group gpu, the workers of cpu score."
+        )
 
 
 def device_kind(wanted: str) -> str:

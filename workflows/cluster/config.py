@@ -154,6 +154,8 @@ class KubernetesConfig(StrictModel):
         Where the pods find files; nothing of `s3://` needs one.
     secrets : tuple of str
         Kubernetes secrets that become environment variables, such as an object store's credentials.
+    scheduler_memory : float, MB
+        Of the scheduler's pod.
     idle : float, s
         An idle cluster is deleted after this long, should this process be killed before it could.
     """
@@ -165,6 +167,7 @@ class KubernetesConfig(StrictModel):
     namespace: str | None = None
     volumes: tuple[VolumeConfig, ...] = ()
     secrets: tuple[str, ...] = ()
+    scheduler_memory: Megabytes = Field("2000 Mbyte", validate_default=True)
     idle: Seconds = Field("1 h", validate_default=True)
 
 
@@ -217,6 +220,11 @@ class ClusterConfig(StrictModel):
         if self.kind == "address" and str(self.address).startswith("tls://") != (self.tls is not None):
             raise ValueError("an address with tls:// needs the section tls (ca_file, cert, key), and only that has one")
         return self
+
+    @property
+    def asks_for_gpus(self) -> bool:
+        """Whether jobs or pods with GPUs are started."""
+        return any(group is not None and group.gpu is not None for group in (self.slurm, self.kubernetes))
 
     @property
     def processes(self) -> int:

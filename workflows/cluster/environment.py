@@ -17,6 +17,20 @@ WORKER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 
+JOB_ENVIRONMENT = {
+    **WORKER_ENVIRONMENT,
+    # `python -m` looks into the working directory first, and a user's folder `pipeline` there would be ours.
+    "PYTHONSAFEPATH": "1",
+}
+"""For workers that a command starts, in jobs and in pods."""
+
+SCHEDULER_ENVIRONMENT = {
+    # A task whose worker died is given back to the scan, which alone can tell poison from its neighbours.
+    "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
+}
+"""For a scheduler that a command starts; one in this process is told by Dask's configuration."""
+
 NANNY_MB = 200.0
 """What the process that watches a worker takes beside it, MB: jobs and pods ask for that much more."""
 
