@@ -34,7 +34,9 @@ def joined(config: ClusterConfig) -> Iterator[Client]:
         try:
             client.wait_for_workers(1, timeout=config.wait)
         except TimeoutError as error:
-            raise ConfigError(f"the cluster at {address} had no worker within {config.wait:g} s; start some.") from error
+            raise ConfigError(
+                f"the cluster at {address} had no worker within {config.wait:g} s; start some."
+            ) from error
         yield client
 
 
@@ -61,5 +63,9 @@ def security(tls: TlsConfig) -> Security:
         raise ConfigError(
             f"tls.cert {cert} and tls.key {key} are no PEM certificate with the key that belongs to it ({error})."
         ) from error
-    roles = {f"tls_{role}_{part}": path for role in ("client", "worker", "scheduler") for part, path in (("cert", cert), ("key", key))}
+    roles = {
+        f"tls_{role}_{part}": path
+        for role in ("client", "worker", "scheduler")
+        for part, path in (("cert", cert), ("key", key))
+    }
     return Security(require_encryption=True, tls_ca_file=authority, **roles)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,10 +34,11 @@ def kubernetes_cluster(config: ClusterConfig) -> Iterator[Client]:
         If the extra or the operator is not installed, Kubernetes can't be reached, or no worker comes in time.
     """
     settings = _settings(config)
-    create, reasons = _operator()
+    create, look, reasons = _operator()
     name = f"{settings.name}-{uuid.uuid4().hex[:6]}"
     group = gpu_worker_group(settings, name)
     try:
+        look(settings.namespace)
         cluster = create(
             custom_cluster_spec=dask_cluster(settings, name),
             namespace=settings.namespace,
@@ -171,12 +172,14 @@ def _resources(cores: int, memory: float, devices: Mapping[str, str] | None = No
 
 def _settings(config: ClusterConfig) -> KubernetesConfig:
     if config.kubernetes is None:
-        raise ConfigError('kind = "kubernetes" needs the section kubernetes; configs/clusters/kubernetes.toml shows one.')
+        raise ConfigError(
+            'kind = "kubernetes" needs the section kubernetes; configs/clusters/kubernetes.toml shows one.'
+        )
     return config.kubernetes
 
 
-def _operator() -> tuple[Any, tuple[type[BaseException], ...]]:
-    """The class that talks to the operator, and what it raises when it can't."""
+def _operator() -> tuple[Any, Callable[[str | None], None], tuple[type[BaseException], ...]]:
+    """The class that talks to the operator, a look at whether it can, and what both raise when they can't."""
     try:
         import httpx
         import kr8s
@@ -186,14 +189,11 @@ def _operator() -> tuple[Any, tuple[type[BaseException], ...]]:
         raise ConfigError(
             f'kind = "kubernetes" needs dask-kubernetes ({error}); install it with pip install "lensscan[clusters]".'
         ) from error
-    told = (kr8s.ServerError, kr8s.APITimeoutError, kr8s.ConnectionClosedError, kr8s.NotFoundError)
-    return KubeCluster, (
-        *told,
-        httpx.HTTPError,
-        SchedulerStartupError,
-        ValidationError,
-        RuntimeError,
-        TimeoutError,
-        ValueError,
-        OSError,
-    )
+
+    def look(namespace: str | None) -> None:
+        # Before there is a KubeCluster, which would try to delete itself at this process's end, with a traceback.
+        list(kr8s.get("daskclusters.kubernetes.dask.org", namespace=namespace))
+
+    reasons = (kr8s.ServerError, kr8s.APITimeoutError, kr8s.ConnectionClosedError, kr8s.NotFoundError, httpx.HTTPError)
+    others = (SchedulerStartupError, ValidationError, RuntimeError, TimeoutError, ValueError, OSError)
+    return KubeCluster, look, (*reasons, *others)
