@@ -20,7 +20,7 @@ from pipeline.errors import ConfigError, ProductMismatch
 from pipeline.io import products
 from pipeline.io.lease import Lease
 from pipeline.io.tables import read_table
-from workflows.cluster import ClusterConfig, device_kind, device_kinds, executor_for
+from workflows.cluster import ClusterConfig, device_kind, device_kinds, executor_for, require_memory
 from workflows.executors import require_resources
 from workflows.forecast import Forecast, forecast
 from workflows.plan import FieldPlan, mark_empty, stages_of
@@ -118,8 +118,7 @@ def plan_report(setup: ScanSetup, cluster: ClusterConfig, fields: Sequence[str] 
     states = {
         stage: dict(Counter(row["state"] for row in rows if row["stage"] == stage)) for stage in stages_of(setup.config)
     }
-    workers = 1 if cluster.kind == "serial" else cluster.workers or os.cpu_count() or 1
-    return PlanReport(states, rows, forecast(setup, chosen, workers))
+    return PlanReport(states, rows, forecast(setup, chosen, cluster.processes))
 
 
 def local_device(setup: ScanSetup) -> str:
@@ -170,6 +169,8 @@ def run_scan(
             device = _device(setup, client)
             plan = setup.plan(device, retry_failed=retry_failed)
             chosen = plan.named(fields)
+            if client is not None:
+                require_memory(client, setup.config, chosen)
             expected = forecast(setup, chosen, executor.workers())
             dashboard = client.dashboard_link if client is not None else None
             if all(field.finished for field in chosen):
@@ -199,9 +200,13 @@ def run_field(
         raise ConfigError(f"no stage {first_stage!r} in this scan; stages: {', '.join(stages)}")
     with _claimed(setup):
         with executor_for(cluster) as (executor, client):
+            if client is not None:
+                require_resources(client, {"cut", "score"} if setup.ensemble is not None else {"cut"})
             device = _device(setup, client)
             plan = setup.plan(device, retry_failed=True)
             (chosen,) = plan.named([field_id])
+            if client is not None:
+                require_memory(client, setup.config, (chosen,))
             before = _candidates(setup, field_id)
             due = {stage.stage for stage in chosen.stages if stage.state not in ("done", "empty")}
             redo = tuple(stage for stage in stages if stage in due or stages.index(stage) >= stages.index(first_stage))

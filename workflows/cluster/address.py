@@ -63,9 +63,6 @@ def security(tls: TlsConfig) -> Security:
         raise ConfigError(
             f"tls.cert {cert} and tls.key {key} are no PEM certificate with the key that belongs to it ({error})."
         ) from error
-    roles = {
-        f"tls_{role}_{part}": path
-        for role in ("client", "worker", "scheduler")
-        for part, path in (("cert", cert), ("key", key))
-    }
-    return Security(require_encryption=True, tls_ca_file=authority, **roles)
+    roles = ("client", "worker", "scheduler")
+    certificates = {f"tls_{role}_cert": cert for role in roles} | {f"tls_{role}_key": key for role in roles}
+    return Security(require_encryption=True, tls_ca_file=authority, **certificates)

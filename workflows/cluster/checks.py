@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import dask
 from distributed import Client
 
 from pipeline.errors import ConfigError
@@ -138,25 +139,32 @@ def device_kind(wanted: str) -> str:
 
 
 def require_memory(client: Client, config: ScanConfig, plans: Sequence[FieldPlan]) -> None:
-    """Check that every worker may hold what a task needs: a block of a field and one shard of cutouts.
+    """Check that every worker may hold what a task needs: a block of a field, if it cuts, and one shard of cutouts.
+
+    Dask gives a worker above a share of its limit (`distributed.worker.memory.pause`) nothing more to do, and memory
+    that a worker has freed stays with it, so that share is what counts.
 
     Raises
     ------
     ConfigError
-        Naming the worker with least, what is needed and what can be lowered.
+        Naming the worker that lacks most, what is needed and what can be lowered.
     """
-    limits = {address: worker["memory_limit"] / 1e6 for address, worker in _workers(client).items()}
-    limited = {address: limit for address, limit in limits.items() if limit > 0}
-    if not limited:
-        return
-    worker, least = min(limited.items(), key=lambda item: item[1])
+    share = float(dask.config.get("distributed.worker.memory.pause") or 1.0)
     block, shard = task_memory(config, plans)
-    needed = _PROCESS_MB + block + shard
-    if least < needed:
+    lacking = []
+    for address, worker in _workers(client).items():
+        allowed = worker["memory_limit"] / 1e6
+        cut = block if worker["resources"].get("cut") else 0.0
+        needed = (_PROCESS_MB + cut + shard) / share
+        if 0 < allowed < needed:
+            lacking.append((needed - allowed, address, allowed, needed, cut))
+    if lacking:
+        _, address, allowed, needed, cut = max(lacking)
         raise ConfigError(
-            f"{worker} may use {least:,.0f} MB, but a task needs about {needed:,.0f} MB: {_PROCESS_MB:,.0f} for the "
-            f"process, {block:,.0f} for a block of a field (memory) and {shard:,.0f} for a shard of cutouts "
-            f"(cutouts.shard). Lower those in the scan's config, or give fewer workers more memory each."
+            f"worker {address} may use {allowed:,.0f} MB, but needs about {needed:,.0f} MB, of which Dask lets it fill "
+            f"{share:.0%}: {_PROCESS_MB:,.0f} for the process, {cut:,.0f} for a block of a field (memory) and "
+            f"{shard:,.0f} for a shard of cutouts (cutouts.shard). Lower those in the scan's config, or give fewer "
+            f"workers more memory each."
         )
 
 

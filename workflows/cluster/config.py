@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -126,7 +127,7 @@ class PodGroup(StrictModel):
     workers: int = Field(ge=1)
     memory: Megabytes
     image: str | None = None
-    node_selector: dict[str, str] = {}
+    node_selector: Mapping[str, str] = Field(default_factory=dict)
 
 
 class GpuPodGroup(PodGroup):

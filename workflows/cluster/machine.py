@@ -51,8 +51,8 @@ def gpus_cluster(config: ClusterConfig) -> Iterator[SpecCluster]:
     if not chosen or not all(0 <= number < len(visible) for number in chosen):
         wanted = "" if config.devices is None else f" {list(config.devices)}"
         raise ConfigError(
-            f'kind = "gpus" finds no GPU{wanted}: torch sees {len(visible)} here. Check the driver, CUDA_VISIBLE_DEVICES '
-            f'and that torch is a CUDA build, or scan on the cores with kind = "local".'
+            f'kind = "gpus" finds no GPU{wanted}: torch sees {len(visible)} here. Check driver, CUDA_VISIBLE_DEVICES'
+            f' and that torch is a CUDA build, or scan on the cores with kind = "local".'
         )
     prepare_children()
     cores = config.workers or max(1, (os.cpu_count() or 1) - len(chosen))

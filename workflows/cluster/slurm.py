@@ -71,7 +71,7 @@ def slurm_cluster(config: ClusterConfig) -> Iterator[Client]:
         yield client
 
 
-class JobsCluster(SpecCluster):
+class JobsCluster(SpecCluster):  # type: ignore[misc]
     """A cluster of jobs that are submitted anew when they end."""
 
     def __init__(self, **options: Any) -> None:
@@ -255,7 +255,7 @@ def living_jobs() -> set[str]:
 
 def _settings(config: ClusterConfig) -> SlurmConfig:
     if config.slurm is None:
-        raise ConfigError('kind = "slurm" needs the section slurm; configs/clusters/slurm.toml shows one.')
+        raise ConfigError('kind = "slurm" needs a section slurm; see configs/clusters/slurm.toml.')
     return config.slurm
 
 

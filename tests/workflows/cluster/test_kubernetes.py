@@ -103,9 +103,9 @@ def test_a_pod_has_what_its_worker_needs() -> None:
     (container,) = worker["spec"]["containers"]
     environment = {one["name"]: one["value"] for one in container["env"]}
     assert worker["replicas"] == 4
-    assert container["command"] + container["args"][2:] == (
-        ["dask", "worker", "--nthreads", "1", "--memory-limit", "2000MB"]
-        + ["--resources", "cut=1", "--death-timeout", "60"]
+    assert container["command"] == ["dask", "worker"]
+    assert " ".join(container["args"][2:]) == (
+        "--nthreads 1 --memory-limit 2000MB --resources cut=1 --death-timeout 60"
     )
     assert (environment["MALLOC_MMAP_MAX_"], environment["CUDA_VISIBLE_DEVICES"]) == ("0", "")
     assert container["resources"]["limits"] == {"cpu": "1", "memory": "2200M"}
