@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from pipeline.errors import ConfigError
-from workflows.cluster import ClusterConfig, executor_for
+from tests.workflows.cluster.commands import ROOT, dask
+from workflows.cluster import ClusterConfig, device_kinds, executor_for
 from workflows.cluster.checks import require_gpus
-from workflows.cluster.environment import SCHEDULER_ENVIRONMENT, WORKER_ENVIRONMENT
 from workflows.run import run_scan
 from workflows.setup import open_scan
 
-ROOT = Path(__file__).parents[3]
 Edit = Callable[[Path, str, str], None]
-
-
-@contextmanager
-def dask(*workers: str, cwd: Path | None = None, options: tuple[str, ...] = (), protocol: str = "tcp") -> Iterator[str]:
-    """A scheduler and workers started by commands, as somebody else would; gives the address."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    address = f"{protocol}://127.0.0.1:{port}"
-    environment = {**os.environ, **SCHEDULER_ENVIRONMENT, **WORKER_ENVIRONMENT, "PYTHONPATH": str(ROOT)}
-    base = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
-    commands = [[*base, "--no-dashboard", "--protocol", protocol, *options]]
-    for arguments in workers:
-        worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
-        commands.append([*worker, "--no-dashboard", *options, *arguments.split()])
-    processes = [
-        subprocess.Popen(command, env=environment, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for command in commands
-    ]
-    try:
-        yield address
-    finally:
-        for process in processes:
-            # A worker that is asked to end waits for its scheduler first.
-            process.kill()
-            process.wait()
 
 
 def at(address: str) -> ClusterConfig:
@@ -111,7 +80,7 @@ def test_workers_of_another_version_are_told(project: Path, tmp_path: Path) -> N
     assert untouched(project)
 
 
-def test_a_gpu_that_is_not_there_is_told(project: Path, edit: Edit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ConfigError, match=r'kind = "gpus" finds no GPU: torch sees 0 here.*kind = "local"'):
         executor_for(ClusterConfig(kind="gpus")).__enter__()
@@ -121,16 +90,14 @@ def test_a_gpu_that_is_not_there_is_told(project: Path, edit: Edit, monkeypatch:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_scan_that_asks_for_a_gpu_that_its_workers_lack_is_told(project: Path, edit: Edit) -> None:
-    edit(project / "scan.toml", "[score]", '[score]\ndevice = "cuda"')
-    setup = open_scan(str(project / "scan.toml"))
-    with pytest.raises(ConfigError, match=r"1 of 1 workers that score cannot.*no GPU is visible"):
-        run_scan(setup, ClusterConfig(workers=1), quiet=True)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_workers_that_lack_the_gpu_that_is_asked_for_are_told() -> None:
     with executor_for(ClusterConfig(workers=1)) as (_, client):
         assert client is not None
-        with pytest.raises(ConfigError, match="1 of 1 workers that were asked for with a GPU see no GPU"):
+        with pytest.raises(ConfigError, match=r"1 of 1 workers that score cannot.*no GPU is visible"):
+            device_kinds(client, "cuda")
+        with pytest.raises(ConfigError, match=r"1 of 1 workers that were asked for with a GPU see no GPU.*gres"):
             require_gpus(client)
-    assert untouched(project)
 
 
 def test_too_little_memory_for_one_shard_is_told(project: Path, edit: Edit) -> None:
