@@ -177,8 +177,9 @@ def run_scan(
                 result = ScanResult()
             else:
                 result = _drive(setup, executor, chosen, None, quiet, dashboard)
+            workers = executor.workers()
         summary = _summarise(setup, chosen, result, time.monotonic() - began)
-        _record(setup, summary, result, expected, executor.workers(), device)
+        _record(setup, summary, result, expected, workers, device)
     return ScanOutcome(summary, tuple(result.failures), expected)
 
 
@@ -212,9 +213,10 @@ def run_field(
             redo = tuple(stage for stage in stages if stage in due or stages.index(stage) >= stages.index(first_stage))
             expected = forecast(setup, (chosen,), executor.workers())
             result = _drive(setup, executor, (chosen,), {field_id: redo}, quiet, None)
+            workers = executor.workers()
         after = _candidates(setup, field_id)
         summary = _summarise(setup, (chosen,), result, time.monotonic() - began)
-        _record(setup, summary, result, expected, executor.workers(), device)
+        _record(setup, summary, result, expected, workers, device)
     changed = difference(before, after) if after is not None and not result.failures else None
     return FieldOutcome(summary, tuple(result.failures), changed)
 

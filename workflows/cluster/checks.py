@@ -139,7 +139,7 @@ def device_kind(wanted: str) -> str:
 
 
 def require_memory(client: Client, config: ScanConfig, plans: Sequence[FieldPlan]) -> None:
-    """Check that every worker may hold what a task needs: a block of a field, if it cuts, and one shard of cutouts.
+    """Check that every worker may hold what its tasks need: a block of a field, if it cuts, and a shard each.
 
     Dask gives a worker above a share of its limit (`distributed.worker.memory.pause`) nothing more to do, and memory
     that a worker has freed stays with it, so that share is what counts.
@@ -155,16 +155,17 @@ def require_memory(client: Client, config: ScanConfig, plans: Sequence[FieldPlan
     for address, worker in _workers(client).items():
         allowed = worker["memory_limit"] / 1e6
         cut = block if worker["resources"].get("cut") else 0.0
-        needed = (_PROCESS_MB + cut + shard) / share
+        tasks = max(1, min(int(worker["resources"].get("score", 0)), worker["nthreads"]))
+        needed = (_PROCESS_MB + cut + shard * tasks) / share
         if 0 < allowed < needed:
-            lacking.append((needed - allowed, address, allowed, needed, cut))
+            lacking.append((needed - allowed, address, allowed, needed, cut, shard * tasks))
     if lacking:
-        _, address, allowed, needed, cut = max(lacking)
+        _, address, allowed, needed, cut, shards = max(lacking)
         raise ConfigError(
             f"worker {address} may use {allowed:,.0f} MB, but needs about {needed:,.0f} MB, of which Dask lets it fill "
             f"{share:.0%}: {_PROCESS_MB:,.0f} for the process, {cut:,.0f} for a block of a field (memory) and "
-            f"{shard:,.0f} for a shard of cutouts (cutouts.shard). Lower those in the scan's config, or give fewer "
-            f"workers more memory each."
+            f"{shards:,.0f} for a shard of cutouts a task (cutouts.shard). Lower those in the scan's config, or give "
+            f"fewer workers more memory each."
         )
 
 
