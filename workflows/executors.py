@@ -88,6 +88,10 @@ class Executor(Protocol):
         """Wait for one task to end."""
         ...
 
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function once in every process that runs tasks, and wait."""
+        ...
+
 
 def observed(function: Callable[..., Any], **arguments: Any) -> tuple[Any, float]:
     """A function's value, and the largest resident memory in MB that this process has had."""
@@ -122,6 +126,10 @@ class SerialExecutor:
         except Exception as error:  # the edge of a task: what it was goes into the field's record
             return Outcome(task, error=error)
         return Outcome(task, value, peak_mb=peak)
+
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call it here."""
+        function(*arguments)
 
 
 class DaskExecutor:
@@ -194,6 +202,10 @@ class DaskExecutor:
             return Outcome(task, error=error, worker_died=isinstance(error, KilledWorker))
         finally:
             future.release()
+
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call it on every worker; one that is lost meanwhile is passed over."""
+        self._client.run(function, *arguments, on_error="ignore")
 
 
 def require_resources(client: Client, needed: set[str]) -> None:

@@ -40,6 +40,8 @@ class Publisher:
         self._empty = empty
         self._generation: dict[str, str] = {}
         self.wrote: list[str] = []
+        self.bytes = 0
+        """Size of what was published."""
 
     def begin(self, stage: str) -> Path:
         """Make and give the folder of a new generation of a stage."""
@@ -57,7 +59,7 @@ class Publisher:
         self, stage: str, rows: int, counts: Mapping[str, int] | None = None, notes: Sequence[str] = ()
     ) -> None:
         """Make the generation begun live."""
-        products.publish(
+        manifest = products.publish(
             self._output,
             field_id=self._field_id,
             stage=stage,
@@ -70,3 +72,4 @@ class Publisher:
             notes=notes,
         )
         self.wrote.append(stage)
+        self.bytes += sum(manifest.files.values())

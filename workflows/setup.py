@@ -53,7 +53,7 @@ class ScanSetup:
             maps=self.ensemble is not None and self.ensemble.mapper is not None,
         )
 
-    def plan(self, device: str, *, retry_failed: bool = False) -> Plan:
+    def plan(self, device: str, *, retry_failed: bool = False, remember: bool = False) -> Plan:
         """Compare the output with what the scan wants; see `make_plan`."""
         return make_plan(
             self.config,
@@ -63,6 +63,7 @@ class ScanSetup:
             device=device,
             output=self.output,
             retry_failed=retry_failed,
+            remember=remember,
         )
 
 

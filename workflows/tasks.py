@@ -22,7 +22,7 @@ from pipeline.io import cutout_store, products
 from pipeline.io.cutout_store import Stamps
 from pipeline.models.ensemble import Ensemble, load_ensemble
 from pipeline.notes import listening
-from pipeline.provenance import STAGES, fingerprint
+from pipeline.provenance import STAGES, file_identity, fingerprint
 from pipeline.scan.cutouts import cut, stamp_pixels
 from pipeline.scan.detect import Detections, detect
 from pipeline.scan.mapped import Planes, map_candidates, shards_with_candidates
@@ -33,6 +33,7 @@ from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey, open_survey
 from workflows import field_tables
 from workflows.publisher import Publisher
+from workflows.wanted import pixel_files
 
 _DEVICE = Lock()
 """Held by the task that computes: a worker with a GPU has two under way, of which the other reads or writes."""
@@ -57,13 +58,15 @@ class Job:
 
 @dataclass(frozen=True)
 class CutResult:
-    """A field after cutting: its cutouts, the shards still to score, and the stages written."""
+    """A field after cutting: its cutouts, the shards still to score, the stages written, and bytes read and written."""
 
     rows: int
     shards: tuple[int, ...]
     score_generation: str
     wrote: tuple[str, ...]
     seconds: float
+    bytes_in: int = 0
+    bytes_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,16 @@ class ScoreResult:
 
     rows: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class FinishResult:
+    """A field at its end: its rows, the stages written, and how much that was."""
+
+    rows: int
+    wrote: tuple[str, ...]
+    seconds: float
+    bytes_out: int = 0
 
 
 def cut_field(
@@ -83,12 +96,14 @@ def cut_field(
     """
     began = time.monotonic()
     wrote: list[str] = []
+    bytes_in = bytes_out = 0
     if {"masks", "detect", "cutouts"} & set(redo):
+        bytes_in = sum(max(0, int(file_identity(path)[1])) for path in pixel_files(job.config, field))
         with listening() as heard:
             try:
-                wrote = _cut_stages(job, field, wanted, redo, provenance, heard)
+                wrote, bytes_out = _cut_stages(job, field, wanted, redo, provenance, heard)
             except NoCoverage as nothing:
-                wrote = _publish_empty(job, field, wanted, provenance, [*heard, str(nothing)])
+                wrote, bytes_out = _publish_empty(job, field, wanted, provenance, [*heard, str(nothing)])
             except BadSurveyData as error:
                 # What was odd before may well be why.
                 raise BadSurveyData(" ".join([str(error), *(f"Noted before: {text}" for text in heard)])) from error
@@ -97,7 +112,7 @@ def cut_field(
     generation, shards = "", tuple(range(store.shards))
     if "score" in redo:
         generation, shards = _score_generation(job, field.field_id, wanted["score"], redo, shards)
-    return CutResult(manifest.rows, shards, generation, tuple(wrote), time.monotonic() - began)
+    return CutResult(manifest.rows, shards, generation, tuple(wrote), time.monotonic() - began, bytes_in, bytes_out)
 
 
 def score_shard(job: Job, field_id: str, index: int, generation: str) -> ScoreResult:
@@ -133,21 +148,24 @@ def finish_field(
     wanted: Mapping[str, str],
     redo: Sequence[str],
     generation: str,
-    geometry: FieldGeometry,
-    neighbours: Sequence[FieldGeometry],
+    near: Sequence[Field],
     provenance: Mapping[str, Any],
-) -> tuple[str, ...]:
-    """Publish a field's scores and write its catalogue rows; returns the stages written.
+) -> FinishResult:
+    """Publish a field's scores and write its catalogue rows.
+
+    `near` are the fields around it, of which the headers are read: they own some of its objects.
 
     Raises
     ------
     ProductMismatch
         If detections, cutouts and scores are not equally many.
     """
+    began = time.monotonic()
     output = Path(job.output)
     name = field.field_id
     with _DEVICE:
         ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
+    geometry = _geometry(job, field)
     cutouts = _live(job, name, "cutouts")
     stamps = field_tables.read_stamps(output / cutouts.place)
     detections = field_tables.read_detections(output / _live(job, name, "detect").place, job.config.bands)
@@ -163,7 +181,7 @@ def finish_field(
         stamps,
         objid,
         answers,
-        is_primary=primary(geometry, neighbours, detections.ra, detections.dec),
+        is_primary=primary(geometry, [_geometry(job, other) for other in near], detections.ra, detections.dec),
         ensemble=ensemble,
         bands=job.config.bands,
         vet=job.config.vet,
@@ -182,7 +200,7 @@ def finish_field(
     }
     writer.publish("candidates", rows=len(objid), counts=counts)
     products.sweep(output, name, STAGES)
-    return tuple(writer.wrote)
+    return FinishResult(len(objid), tuple(writer.wrote), time.monotonic() - began, writer.bytes)
 
 
 def _mapped(job: Job, scored: ScoredRows, ensemble: Ensemble, cutouts: Path, geometry: FieldGeometry) -> ScoredRows:
@@ -217,8 +235,11 @@ def _cut_stages(
     redo: Sequence[str],
     provenance: Mapping[str, Any],
     heard: list[str],
-) -> list[str]:
-    """Write what is to be redone; each product carries what was `heard` while it was made."""
+) -> tuple[list[str], int]:
+    """Write what is to be redone; each product carries what was `heard` while it was made.
+
+    Gives the stages written and their size in bytes.
+    """
     output, config = Path(job.output), job.config
     survey = _survey(job.survey, job.survey_key)
     field_image = survey.open(field, config.bands)
@@ -245,7 +266,7 @@ def _cut_stages(
         writer.publish("cutouts", rows=len(detections), counts=counts, notes=_taken(heard))
     if job.ensemble is None:
         products.sweep(output, field.field_id, STAGES[:3])
-    return writer.wrote
+    return writer.wrote, writer.bytes
 
 
 def _taken(heard: list[str]) -> list[str]:
@@ -291,7 +312,7 @@ def _write_cutouts(
 
 def _publish_empty(
     job: Job, field: Field, wanted: Mapping[str, str], provenance: Mapping[str, Any], notes: Sequence[str]
-) -> list[str]:
+) -> tuple[list[str], int]:
     """A field without coverage: every cutting stage done, with zero rows, and why."""
     config = job.config
     writer = Publisher(Path(job.output), field.field_id, wanted, provenance, empty=True)
@@ -314,7 +335,7 @@ def _publish_empty(
     cutout_store.write(store, [])
     field_tables.write_stamps(folder, [], store.size)
     writer.publish("cutouts", rows=0)
-    return writer.wrote
+    return writer.wrote, writer.bytes
 
 
 def _score_generation(
@@ -356,6 +377,14 @@ def _fix_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+def warm_up(job: Job) -> None:
+    """Load what every task of this process will need, and make the first, slower, use of it."""
+    _survey(job.survey, job.survey_key)
+    if job.ensemble is not None:
+        _fix_threads(job.config.threads)
+        _ensemble(job.ensemble, job.ensemble_key)
+
+
 def survey_key(survey: Survey) -> str:
     """Hash of what pixels, masks and detections depend on beside the files."""
     return fingerprint([survey.provenance(), survey.catalogue_provenance(), str(survey.root)])
@@ -365,6 +394,10 @@ def ensemble_key(ensemble: Ensemble) -> str:
     """Hash of what scores depend on: networks, weights, calibration and rule."""
     maps = [] if ensemble.mapper is None else [ensemble.mapper.fingerprint()]
     return fingerprint([ensemble.fingerprint(), ensemble.calibration_fingerprint(), *maps])
+
+
+def _geometry(job: Job, field: Field) -> FieldGeometry:
+    return _survey(job.survey, job.survey_key).geometry(field)
 
 
 @lru_cache(maxsize=2)

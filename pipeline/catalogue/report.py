@@ -86,7 +86,7 @@ def gather(
     except QueryError:
         scores, best, purity = None, None, ()
     runs = products.run_records(output)
-    last = runs[-1] if runs else {}
+    last: Mapping[str, Any] = next((record for record in reversed(runs) if record.get("actual")), {})
     return ReportFacts(
         scan_id=str(owner.get("scan_id", "")),
         survey=str(owner.get("survey", "")),
@@ -95,7 +95,7 @@ def gather(
         candidates=tuple(_candidate(row, stamp) for row in best.to_pylist()) if best is not None else (),
         scores=scores,
         forecast=dict(forecast if forecast is not None else last.get("forecast") or {}),
-        actual=dict(last.get("summary") or {}),
+        actual=dict(last.get("actual") or {}),
         provenance=provenances[-1] if provenances else {},
         purity=purity,
         variants=len({json.dumps(provenance, sort_keys=True) for provenance in provenances}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dask
@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError
 from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
 from workflows.cluster.machine import visible_gpus
-from workflows.plan import FieldPlan
+from workflows.plan import Plan
 
 _FIELD_BYTES = 40
 """What the stages before scoring hold of a field's pixel and band at most, bytes (`pipeline.scan.masks`)."""
@@ -138,7 +138,7 @@ def device_kind(wanted: str) -> str:
     return str(torch.cuda.get_device_name()) if present and wanted != "cpu" else "cpu"
 
 
-def require_memory(client: Client, config: ScanConfig, plans: Sequence[FieldPlan]) -> None:
+def require_memory(client: Client | None, config: ScanConfig, plan: Plan) -> None:
     """Check that every worker may hold what its tasks need: a block of a field, if it cuts, and a shard each.
 
     Dask gives a worker above a share of its limit (`distributed.worker.memory.pause`) nothing more to do, and memory
@@ -149,11 +149,13 @@ def require_memory(client: Client, config: ScanConfig, plans: Sequence[FieldPlan
     ConfigError
         Naming the worker that lacks most, what is needed and what can be lowered.
     """
+    if client is None:
+        return
     share = float(dask.config.get("distributed.worker.memory.pause") or 1.0)
-    block, shard = task_memory(config, plans)
+    block, shard = task_memory(config, plan)
     lacking = []
     for address, worker in _workers(client).items():
-        allowed = worker["memory_limit"] / 1e6
+        allowed = (worker["memory_limit"] or 0) / 1e6
         cut = block if worker["resources"].get("cut") else 0.0
         tasks = max(1, min(int(worker["resources"].get("score", 0)), worker["nthreads"]))
         needed = (_PROCESS_MB + cut + shard * tasks) / share
@@ -169,22 +171,22 @@ def require_memory(client: Client, config: ScanConfig, plans: Sequence[FieldPlan
         )
 
 
-def task_memory(config: ScanConfig, plans: Sequence[FieldPlan]) -> tuple[float, float]:
+def task_memory(config: ScanConfig, plan: Plan) -> tuple[float, float]:
     """What a block of a field and a shard of its cutouts take at most, MB.
 
     A small field is one block, and its shards hold no more objects than it has at the config's assumed density.
     """
     block = shard = 0.0
     bands = len(config.bands)
-    for plan in plans:
-        if plan.geometry is None or plan.finished:
+    for field in plan.sketches():
+        if field.footprint is None or field.finished:
             continue
-        pixels = float(plan.geometry.shape[0]) * plan.geometry.shape[1]
-        scale = plan.geometry.pixel_scale
+        scale = field.footprint.pixel_scale
+        pixels = float(field.footprint.shape[0]) * field.footprint.shape[1]
         if config.detect.method == "grid":
             objects = pixels * (scale / config.detect.grid_step) ** 2
         else:
-            objects = pixels * (scale / 60.0) ** 2 * config.forecast.density
+            objects = field.footprint.area * config.forecast.density
         stamp = _STAMP_BYTES * bands * stamp_pixels(config.cutouts, scale) ** 2
         block = max(block, min(config.memory, _FIELD_BYTES * bands * pixels / 1e6))
         shard = max(shard, min(float(config.cutouts.shard), objects) * stamp / 1e6)
