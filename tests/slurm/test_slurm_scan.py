@@ -13,7 +13,7 @@ from distributed import Client
 
 from pipeline.errors import ConfigError
 from pipeline.io import products
-from tests.slurm.conftest import Slurm
+from tests.slurm.node import Slurm
 from workflows.cluster import ClusterConfig, executor_for
 from workflows.cluster.slurm import living_jobs, slurm_cluster
 from workflows.run import run_scan
