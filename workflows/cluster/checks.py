@@ -33,11 +33,11 @@ def check_same_code(client: Client) -> None:
         Naming the workers that differ, and what they import.
     """
     try:
-        client.get_versions(check=True, packages=["numpy", "torch", "zarr", "sep", "astropy", "pyarrow"])
+        client.get_versions(check=True, packages=["numpy", "zarr", "sep", "astropy", "pyarrow"])
     except ValueError as error:
         raise ConfigError(f"the cluster's software differs from this process's: {error}") from error
     digest = _digest_by_value()
-    mine, _ = digest()
+    mine, _, torch = digest()
     theirs = client.run(digest, on_error="return")
     other = {worker: answer for worker, answer in theirs.items() if isinstance(answer, Exception) or answer[0] != mine}
     if other:
@@ -46,21 +46,25 @@ def check_same_code(client: Client) -> None:
             f"{len(other)} of {len(theirs)} workers import other code as `pipeline` and `workflows` than this process "
             f"({told}); install the same lensscan there, and start workers outside folders of those names."
         )
+    versions = {answer[2] for answer in theirs.values()} | {torch}
+    if len(versions) > 1:
+        raise ConfigError(f"this process and its workers have torch {' and '.join(sorted(versions))}; install one.")
 
 
 def _imported(answer: Any) -> str:
     return repr(answer) if isinstance(answer, Exception) else " and ".join(str(place) for place in answer[1])
 
 
-def _digest_by_value() -> Callable[[], tuple[str, list[str]]]:
-    """A function that says what `pipeline` and `workflows` are where it runs.
+def _digest_by_value() -> Callable[[], tuple[str, list[str], str]]:
+    """A function that says what `pipeline` and `workflows` are where it runs, and which torch is there.
 
     It is local on purpose, so that it travels by value: a worker with other packages of those names couldn't import it.
     """
 
-    def digest_of_packages() -> tuple[str, list[str]]:
-        """The sha256 of every Python file of both packages, and the packages' folders."""
+    def digest_of_packages() -> tuple[str, list[str], str]:
+        """The sha256 of every Python file of both packages, the packages' folders, and torch's version."""
         from hashlib import sha256
+        from importlib.metadata import version
         from importlib.util import find_spec
         from pathlib import Path
 
@@ -73,7 +77,8 @@ def _digest_by_value() -> Callable[[], tuple[str, list[str]]]:
                 for path in sorted(root.rglob("*.py")):
                     digest.update(path.relative_to(root).as_posix().encode())
                     digest.update(path.read_bytes())
-        return digest.hexdigest(), places
+        # Builds of a version for a CPU and for a GPU, 2.13.0+cpu and the like, go together.
+        return digest.hexdigest(), places, version("torch").partition("+")[0]
 
     return digest_of_packages
 
