@@ -20,7 +20,7 @@ from pipeline.errors import ConfigError, ProductMismatch
 from pipeline.io import products
 from pipeline.io.lease import Lease
 from pipeline.io.tables import read_table
-from workflows.cluster import ClusterConfig, device_kind, device_kinds, executor_for, require_memory
+from workflows.cluster import ClusterConfig, device_kind, device_kinds, executor_for, refuse_others, require_memory
 from workflows.executors import require_resources
 from workflows.forecast import Forecast, Rates, Slots, actual, forecast, measured_rates
 from workflows.plan import Plan, mark_empty
@@ -348,8 +348,13 @@ def _ready(setup: ScanSetup, client: Client | None) -> str:
     """
     if client is not None:
         require_resources(client, {"cut", "score"} if setup.ensemble is not None else {"cut"})
-    if setup.ensemble is None:
-        return "none"
+    device = "none" if setup.ensemble is None else _device(setup, client)
+    if client is not None:
+        refuse_others(client, setup.config.score.device, device)
+    return device
+
+
+def _device(setup: ScanSetup, client: Client | None) -> str:
     kinds = device_kinds(client, setup.config.score.device)
     if len(kinds) != 1:
         raise ConfigError(f'workers score on different devices ({", ".join(sorted(kinds))}); set score.device = "cpu".')

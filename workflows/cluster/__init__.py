@@ -1,7 +1,7 @@
 """Dask clusters by configuration, with the worker environment that scoring needs.
 
 `config` says what can be asked for; `machine`, `address`, `slurm` and `kubernetes` start or join it; `checks` tell what
-is wrong with it before any work starts.
+is wrong with it before any work starts, and `newcomers` holds workers that come later to the same.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from workflows.cluster.config import ClusterConfig, cluster_config
 from workflows.cluster.environment import WORKER_ENVIRONMENT
 from workflows.cluster.kubernetes import kubernetes_cluster
 from workflows.cluster.machine import gpus_cluster, local_cluster
+from workflows.cluster.newcomers import refuse_others
 from workflows.cluster.slurm import slurm_cluster
 from workflows.executors import DaskExecutor, Executor, SerialExecutor
 
@@ -29,6 +30,7 @@ __all__ = [
     "device_kinds",
     "executor_for",
     "local_cluster",
+    "refuse_others",
     "require_memory",
 ]
 

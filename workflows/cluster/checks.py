@@ -36,7 +36,7 @@ def check_same_code(client: Client) -> None:
         client.get_versions(check=True, packages=["numpy", "zarr", "sep", "astropy", "pyarrow"])
     except ValueError as error:
         raise ConfigError(f"the cluster's software differs from this process's: {error}") from error
-    digest = _digest_by_value()
+    digest = digest_by_value()
     mine, _, torch = digest()
     theirs = client.run(digest, on_error="return")
     other = {worker: answer for worker, answer in theirs.items() if isinstance(answer, Exception) or answer[0] != mine}
@@ -55,7 +55,7 @@ def _imported(answer: Any) -> str:
     return repr(answer) if isinstance(answer, Exception) else " and ".join(str(place) for place in answer[1])
 
 
-def _digest_by_value() -> Callable[[], tuple[str, list[str], str]]:
+def digest_by_value() -> Callable[[], tuple[str, list[str], str]]:
     """A function that says what `pipeline` and `workflows` are where it runs, and which torch is there.
 
     It is local on purpose, so that it travels by value: a worker with other packages of those names couldn't import it.

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from workflows.cluster.environment import SCHEDULER_ENVIRONMENT, WORKER_ENVIRONMENT
@@ -17,25 +17,34 @@ ROOT = Path(__file__).parents[3]
 
 @contextmanager
 def dask(*workers: str, cwd: Path | None = None, options: tuple[str, ...] = (), protocol: str = "tcp") -> Iterator[str]:
-    """A scheduler and workers started by commands, as somebody else would; gives the address."""
+    """A scheduler, with a worker for each text of arguments; gives the address. `options` are of all of them."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     address = f"{protocol}://127.0.0.1:{port}"
-    environment = {**os.environ, **SCHEDULER_ENVIRONMENT, **WORKER_ENVIRONMENT, "PYTHONPATH": str(ROOT)}
-    base = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
-    commands = [[*base, "--no-dashboard", "--protocol", protocol, *options]]
-    for arguments in workers:
-        worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny"]
-        commands.append([*worker, "--no-dashboard", *options, *arguments.split()])
-    processes = [
-        subprocess.Popen(command, env=environment, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for command in commands
-    ]
-    try:
+    scheduler = ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    with ExitStack() as stack:
+        stack.enter_context(_process([*scheduler, "--protocol", protocol, *options], cwd))
+        for arguments in workers:
+            stack.enter_context(worker(address, *options, *arguments.split(), cwd=cwd))
         yield address
-    finally:
-        for process in processes:
+
+
+@contextmanager
+def worker(address: str, *arguments: str, cwd: Path | None = None) -> Iterator[None]:
+    """A worker without a nanny."""
+    command = ["distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", *arguments]
+    with _process(command, cwd):
+        yield
+
+
+@contextmanager
+def _process(command: list[str], cwd: Path | None) -> Iterator[None]:
+    environment = {**os.environ, **SCHEDULER_ENVIRONMENT, **WORKER_ENVIRONMENT, "PYTHONPATH": str(ROOT)}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-m", *command], env=environment, cwd=cwd, **quiet) as process:
+        try:
+            yield
+        finally:
             # A worker that is asked to end waits for its scheduler first.
             process.kill()
-            process.wait()
