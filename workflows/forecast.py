@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.io import products
-from pipeline.provenance import file_identity
+from pipeline.io.places import Place
 from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
 from workflows.executors import Executor
@@ -122,7 +121,7 @@ def forecast(setup: ScanSetup, plan: Plan, slots: Slots, rates: Rates | None = N
         fields=len(todo),
         area_deg2=area / 3600.0,
         objects=objects,
-        bytes_in=_bytes_in(setup.config, cutting),
+        bytes_in=_bytes_in(setup, cutting),
         bytes_out=round(sum(_area(field) for field in cutting) * rates.density * rates.bytes_out),
         memory_mb=rates.memory_mb * slots.workers,
         device_seconds=score_seconds,
@@ -165,7 +164,7 @@ def measured_rates(result: ScanResult, *, warm_up: float, basis: str) -> Rates |
     )
 
 
-def last_rates(output: Path) -> Rates | None:
+def last_rates(output: Place) -> Rates | None:
     """The rates in the newest run record of an output that has any."""
     for record in reversed(products.run_records(output)):
         if record.get("rates"):
@@ -204,10 +203,11 @@ def _area(field: FieldSketch) -> float:
     return field.footprint.area if field.footprint is not None else 0.0
 
 
-def _bytes_in(config: ScanConfig, fields: list[FieldSketch]) -> int:
+def _bytes_in(setup: ScanSetup, fields: list[FieldSketch]) -> int:
     """Size of the input files, from that of fields spread evenly over the survey."""
     if not fields:
         return 0
     sample = fields[:: max(1, len(fields) // _SAMPLE)]
-    sizes = [int(file_identity(path)[1]) for field in sample for path in pixel_files(config, field.field)]
+    files = [path for field in sample for path in pixel_files(setup.config, field.field)]
+    sizes = [int(setup.survey.identity(path)[1]) for path in files]
     return round(sum(max(0, size) for size in sizes) * len(fields) / len(sample))

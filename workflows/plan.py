@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,12 +14,13 @@ from pipeline.field import Field
 from pipeline.geometry import Footprint, Overlaps
 from pipeline.io import products
 from pipeline.io.footprints import read_footprints, write_footprints
+from pipeline.io.places import Place
 from pipeline.models.ensemble import Ensemble
-from pipeline.provenance import fingerprint, software
+from pipeline.provenance import software
 from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey
-from workflows.wanted import Wanted, header_identity, stages_of
+from workflows.wanted import Wanted, header_identity, header_key, stages_of
 
 State = Literal["done", "empty", "stale", "missing", "failed"]
 
@@ -187,7 +187,7 @@ def make_plan(
     ensemble: Ensemble | None,
     *,
     device: str,
-    output: Path,
+    output: Place,
     retry_failed: bool = False,
     remember: bool = False,
 ) -> Plan:
@@ -207,7 +207,7 @@ def make_plan(
     ensemble : Ensemble or None
     device : str
         Kind of device that will score; part of the scores' fingerprint.
-    output : Path
+    output : Path or ObjectPath
     retry_failed : bool
         Plan quarantined fields again although nothing about them has changed.
     remember : bool
@@ -253,7 +253,7 @@ def make_plan(
 def _compare(
     table: _Table,
     number: int,
-    output: Path,
+    output: Place,
     names: Mapping[str, list[str]],
     failure: Mapping[str, str] | None,
     retry_failed: bool,
@@ -275,18 +275,18 @@ def _compare(
 
 
 def _footprints(
-    survey: Survey, fields: Sequence[Field], output: Path, remember: bool
+    survey: Survey, fields: Sequence[Field], output: Place, remember: bool
 ) -> tuple[dict[str, Footprint], dict[str, str]]:
     """Footprints by field, and why there is none; headers are opened where nothing is remembered of the same files."""
     known = read_footprints(output)
-    survey_hash = fingerprint([survey.provenance(), str(survey.root)])
+    key = header_key(survey)
     found: dict[str, Footprint] = {}
     broken: dict[str, str] = {}
     kept: dict[str, Footprint] = {}
     for one in fields:
-        key = header_identity(survey_hash, one)
+        identity = header_identity(key, survey, one)
         try:
-            kept[key] = found[one.field_id] = known.get(key) or survey.geometry(one).footprint()
+            kept[identity] = found[one.field_id] = known.get(identity) or survey.geometry(one).footprint()
         except BadSurveyData as error:
             broken[one.field_id] = str(error)
     if remember and kept.keys() != known.keys():
@@ -300,7 +300,7 @@ def _image_paths(whole: Field) -> Field:
     return replace(whole, planes=images, catalogue=None)
 
 
-def mark_empty(output: Path, plan: FieldPlan) -> FieldPlan:
+def mark_empty(output: Place, plan: FieldPlan) -> FieldPlan:
     """Tell stages that are done because there is nothing in the field from those that are done; opens manifests."""
     stages = []
     for stage in plan.stages:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pipeline.io import products
+from pipeline.io.places import Place, place
+from workflows.job import Job
 
 
 class Publisher:
@@ -14,7 +15,8 @@ class Publisher:
 
     Parameters
     ----------
-    output : Path
+    job : Job
+        Its output gets the products, as long as its lease holds.
     field_id : str
     wanted : mapping
         Stage -> fingerprint.
@@ -26,14 +28,15 @@ class Publisher:
 
     def __init__(
         self,
-        output: Path,
+        job: Job,
         field_id: str,
         wanted: Mapping[str, str],
         provenance: Mapping[str, Any],
         *,
         empty: bool = False,
     ) -> None:
-        self._output = output
+        self._output = place(job.output)
+        self._lease = job.lease
         self._field_id = field_id
         self._wanted = wanted
         self._provenance = provenance
@@ -43,12 +46,12 @@ class Publisher:
         self.bytes = 0
         """Size of what was published."""
 
-    def begin(self, stage: str) -> Path:
+    def begin(self, stage: str) -> Place:
         """Make and give the folder of a new generation of a stage."""
         name = products.new_generation(self._output, stage, self._field_id, self._wanted[stage])
         return self.go_on(stage, name)
 
-    def go_on(self, stage: str, generation: str) -> Path:
+    def go_on(self, stage: str, generation: str) -> Place:
         """Take up a generation that earlier tasks have written to, and give its folder."""
         self._generation[stage] = generation
         folder = self._output / products.generation_place(stage, self._field_id, generation)
@@ -58,7 +61,14 @@ class Publisher:
     def publish(
         self, stage: str, rows: int, counts: Mapping[str, int] | None = None, notes: Sequence[str] = ()
     ) -> None:
-        """Make the generation begun live."""
+        """Make the generation begun live.
+
+        Raises
+        ------
+        LeaseLost
+            If the task works for a process that no longer holds the output.
+        """
+        self._check()
         manifest = products.publish(
             self._output,
             field_id=self._field_id,
@@ -73,3 +83,12 @@ class Publisher:
         )
         self.wrote.append(stage)
         self.bytes += sum(manifest.files.values())
+
+    def sweep(self, stages: tuple[str, ...]) -> None:
+        """Remove what is superseded of the field's products; raises LeaseLost as `publish`."""
+        self._check()
+        products.sweep(self._output, self._field_id, stages)
+
+    def _check(self) -> None:
+        if self._lease is not None:
+            self._lease.check()

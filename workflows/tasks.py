@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -20,9 +19,10 @@ from pipeline.field import Field, FieldImage
 from pipeline.geometry import FieldGeometry, primary
 from pipeline.io import cutout_store, products
 from pipeline.io.cutout_store import Stamps
+from pipeline.io.places import Place, file_identity, place
 from pipeline.models.ensemble import Ensemble, load_ensemble
 from pipeline.notes import listening
-from pipeline.provenance import STAGES, file_identity, fingerprint
+from pipeline.provenance import STAGES, fingerprint
 from pipeline.scan.cutouts import cut, stamp_pixels
 from pipeline.scan.detect import Detections, detect
 from pipeline.scan.mapped import Planes, map_candidates, shards_with_candidates
@@ -32,28 +32,12 @@ from pipeline.scan.score import ask_members
 from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey, open_survey
 from workflows import field_tables
+from workflows.job import Job
 from workflows.publisher import Publisher
 from workflows.wanted import pixel_files
 
 _DEVICE = Lock()
 """Held by the task that computes: a worker with a GPU has two under way, of which the other reads or writes."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every task of a scan is told: where its output is and which files configure it.
-
-    The keys are hashes of what the files said when the scan was planned: a worker that lives on from an earlier scan
-    must not take what it remembers for what is there. `maps`: the ensemble draws some, which needs its device.
-    """
-
-    output: str
-    config: ScanConfig
-    survey: str
-    survey_key: str
-    ensemble: str | None
-    ensemble_key: str
-    maps: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +92,7 @@ def cut_field(
                 # What was odd before may well be why.
                 raise BadSurveyData(" ".join([str(error), *(f"Noted before: {text}" for text in heard)])) from error
     manifest = _live(job, field.field_id, "cutouts")
-    store = cutout_store.open_store(Path(job.output) / manifest.place)
+    store = cutout_store.open_store(place(job.output) / manifest.place)
     generation, shards = "", tuple(range(store.shards))
     if "score" in redo:
         generation, shards = _score_generation(job, field.field_id, wanted["score"], redo, shards)
@@ -118,7 +102,7 @@ def cut_field(
 def score_shard(job: Job, field_id: str, index: int, generation: str) -> ScoreResult:
     """Answers of every member for one shard, written as a part of the field's scores."""
     began = time.monotonic()
-    output = Path(job.output)
+    output = place(job.output)
     manifest = _live(job, field_id, "cutouts")
     folder = output / manifest.place
     store = cutout_store.open_store(folder)
@@ -161,7 +145,7 @@ def finish_field(
         If detections, cutouts and scores are not equally many.
     """
     began = time.monotonic()
-    output = Path(job.output)
+    output = place(job.output)
     name = field.field_id
     with _DEVICE:
         ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
@@ -169,7 +153,7 @@ def finish_field(
     cutouts = _live(job, name, "cutouts")
     stamps = field_tables.read_stamps(output / cutouts.place)
     detections = field_tables.read_detections(output / _live(job, name, "detect").place, job.config.bands)
-    writer = Publisher(output, name, wanted, provenance, empty=cutouts.empty)
+    writer = Publisher(job, name, wanted, provenance, empty=cutouts.empty)
     if "score" in redo:
         objid, _ = field_tables.read_score_parts(writer.go_on("score", generation), ensemble.names)
         _conserve(name, len(detections), len(stamps.objid), len(objid))
@@ -199,11 +183,11 @@ def finish_field(
         "candidates": int(scored.is_candidate.sum()),
     }
     writer.publish("candidates", rows=len(objid), counts=counts)
-    products.sweep(output, name, STAGES)
+    writer.sweep(STAGES)
     return FinishResult(len(objid), tuple(writer.wrote), time.monotonic() - began, writer.bytes)
 
 
-def _mapped(job: Job, scored: ScoredRows, ensemble: Ensemble, cutouts: Path, geometry: FieldGeometry) -> ScoredRows:
+def _mapped(job: Job, scored: ScoredRows, ensemble: Ensemble, cutouts: Place, geometry: FieldGeometry) -> ScoredRows:
     """The rows with the maps of the candidates, where the ensemble draws any; one shard of cutouts at a time."""
     if ensemble.mapper is None or not scored.is_candidate.any():
         return scored
@@ -240,10 +224,10 @@ def _cut_stages(
 
     Gives the stages written and their size in bytes.
     """
-    output, config = Path(job.output), job.config
+    output, config = place(job.output), job.config
     survey = _survey(job.survey, job.survey_key)
     field_image = survey.open(field, config.bands)
-    writer = Publisher(output, field.field_id, wanted, provenance)
+    writer = Publisher(job, field.field_id, wanted, provenance)
     if "masks" in redo:
         survey.check_masks(field_image)
         masks = find(field_image, config.masks, config.memory)
@@ -265,7 +249,7 @@ def _cut_stages(
         counts = {"detections": len(detections), "cutouts": len(detections)}
         writer.publish("cutouts", rows=len(detections), counts=counts, notes=_taken(heard))
     if job.ensemble is None:
-        products.sweep(output, field.field_id, STAGES[:3])
+        writer.sweep(STAGES[:3])
     return writer.wrote, writer.bytes
 
 
@@ -278,7 +262,7 @@ def _taken(heard: list[str]) -> list[str]:
 
 def _detect(job: Job, survey: Survey, field: Field, field_image: FieldImage, masks: FieldMasks) -> Detections:
     """Detections that keep the ids of the field's previous generation."""
-    output, config = Path(job.output), job.config
+    output, config = place(job.output), job.config
     before = products.live_manifest(output, field.field_id, "detect")
     previous = field_tables.read_detections(output / before.place, config.bands) if before is not None else None
     external = survey.detections(field, field_image) if config.detect.method == "catalogue" else None
@@ -286,7 +270,7 @@ def _detect(job: Job, survey: Survey, field: Field, field_image: FieldImage, mas
 
 
 def _write_cutouts(
-    folder: Path, config: ScanConfig, field_image: FieldImage, masks: FieldMasks, detections: Detections
+    folder: Place, config: ScanConfig, field_image: FieldImage, masks: FieldMasks, detections: Detections
 ) -> None:
     store = cutout_store.create(
         folder,
@@ -315,7 +299,7 @@ def _publish_empty(
 ) -> tuple[list[str], int]:
     """A field without coverage: every cutting stage done, with zero rows, and why."""
     config = job.config
-    writer = Publisher(Path(job.output), field.field_id, wanted, provenance, empty=True)
+    writer = Publisher(job, field.field_id, wanted, provenance, empty=True)
     writer.begin("masks")
     writer.publish("masks", rows=0, notes=notes)
     field_tables.write_detections(writer.begin("detect"), field_tables.no_detections(config.bands))
@@ -345,13 +329,13 @@ def _score_generation(
 
     A resumed scan goes on with the parts that are there. A rerun of work that is published starts afresh.
     """
-    output = Path(job.output)
+    output = place(job.output)
     live = products.live_manifest(output, field_id, "score")
     if live is not None and live.fingerprint == fingerprint:
         return products.new_generation(output, "score", field_id, fingerprint), shards
     generation = fingerprint[:16]
-    folder = output / products.generation_place("score", field_id, generation)
-    return generation, tuple(index for index in shards if not (folder / field_tables.part_name(index)).exists())
+    there = products.sizes(output / products.generation_place("score", field_id, generation)) or {}
+    return generation, tuple(index for index in shards if field_tables.part_name(index) not in there)
 
 
 def _conserve(field_id: str, detections: int, cutouts: int, scores: int) -> None:
@@ -363,7 +347,7 @@ def _conserve(field_id: str, detections: int, cutouts: int, scores: int) -> None
 
 
 def _live(job: Job, field_id: str, stage: str) -> products.Manifest:
-    manifest = products.live_manifest(Path(job.output), field_id, stage)
+    manifest = products.live_manifest(place(job.output), field_id, stage)
     if manifest is None:
         raise ProductMismatch(f"field {field_id}: {stage} is not there; rerun the field from {stage}.")
     return manifest

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from pipeline.field import Field
 from pipeline.models.ensemble import Ensemble
-from pipeline.provenance import STAGES, file_identity, fingerprint, stage_fingerprint
+from pipeline.provenance import STAGES, fingerprint, stage_fingerprint
 from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey
 
@@ -65,7 +64,7 @@ class Wanted:
         near : sequence of str
             Tokens of the fields beside it, in order of their ids: they decide which objects it owns.
         """
-        files = [file_identity(path) for path in pixel_files(self._config, field)]
+        files = [self._survey.identity(path) for path in pixel_files(self._config, field)]
         own: dict[str, Any] = {
             "masks": [self._survey_hash, files, [field.survey, field.release, field.field_id]],
             "detect": [],
@@ -74,7 +73,7 @@ class Wanted:
             "candidates": list(near),
         }
         if self._config.detect.method == "catalogue":
-            catalogue = [file_identity(path) for path in self._survey.catalogue_files(field)]
+            catalogue = [self._survey.identity(path) for path in self._survey.catalogue_files(field)]
             own["detect"] = [self._catalogue_hash, catalogue]
         wanted: dict[str, str] = {}
         before = ""
@@ -83,7 +82,12 @@ class Wanted:
         return wanted
 
 
-def header_identity(survey_hash: str, field: Field) -> str:
-    """32 hex digits of the files that a field's header is looked for in, and of how the survey is read."""
-    paths = [planes["image"] for planes in field.planes.values()]
-    return fingerprint([survey_hash, field.field_id, [file_identity(os.fspath(path)) for path in paths]])[:32]
+def header_key(survey: Survey) -> str:
+    """A hash of how a survey's headers are found and read."""
+    return fingerprint([survey.provenance(), str(survey.root)])
+
+
+def header_identity(key: str, survey: Survey, field: Field) -> str:
+    """32 hex digits of the files that a field's header is looked for in, and of how they are read (`header_key`)."""
+    images = [survey.identity(planes["image"]) for planes in field.planes.values()]
+    return fingerprint([key, field.field_id, images])[:32]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from pipeline.errors import ProductMismatch
 from pipeline.geometry import Footprint
+from pipeline.io.places import Place
 from pipeline.io.tables import build_table, read_table, write_table
 from pipeline.schema import FOOTPRINTS
 
 NAME = "footprints.parquet"
 
 
-def read_footprints(output: Path) -> dict[str, Footprint]:
+def read_footprints(output: Place) -> dict[str, Footprint]:
     """Footprints by the identity of their files; none where the table is missing or unreadable."""
     path = output / NAME
     try:
@@ -29,7 +29,7 @@ def read_footprints(output: Path) -> dict[str, Footprint]:
     }
 
 
-def write_footprints(output: Path, footprints: Mapping[str, Footprint]) -> None:
+def write_footprints(output: Place, footprints: Mapping[str, Footprint]) -> None:
     """Replace the table by these, by identity."""
     keys = sorted(footprints)
     values = [footprints[key] for key in keys]
