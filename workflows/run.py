@@ -22,7 +22,7 @@ from pipeline.errors import ConfigError, ProductMismatch
 from pipeline.io import products
 from pipeline.io.lease import Lease, LeaseMark
 from pipeline.io.tables import read_table
-from workflows.cluster import ClusterConfig, device_kind, device_kinds, executor_for
+from workflows.cluster import ClusterConfig, device_kind, device_kinds, executor_for, refuse_others, require_memory
 from workflows.executors import Executor, require_resources
 from workflows.forecast import Forecast, Rates, Slots, actual, forecast, measured_rates
 from workflows.headers import read_headers
@@ -146,12 +146,13 @@ def plan_report(
     """
     if not measure or len(setup.plan(local_device(setup)).named(fields)) < 2:
         chosen = setup.plan(local_device(setup)).named(fields)
-        workers = 1 if cluster.kind == "serial" else cluster.workers or os.cpu_count() or 1
+        workers = cluster.processes
         return _report(setup, chosen, forecast(setup, chosen, Slots(workers, workers, workers)))
     with _claimed(setup) as lease, _running(cluster) as (executor, client):
         device = _ready(setup, client)
         read_headers(setup, executor)
         chosen = setup.plan(device, remember=True).named(fields)
+        require_memory(client, setup.config, chosen)
         rates = None if chosen.finished else probe(setup, executor, chosen, lease)
         if rates is not None:
             _write_record(setup, device, {"kind": "probe", "rates": rates.as_dict()})
@@ -212,6 +213,7 @@ def run_scan(
             device = _ready(setup, client)
             read_headers(setup, executor)
             chosen = setup.plan(device, retry_failed=retry_failed, remember=True).named(fields)
+            require_memory(client, setup.config, chosen)
             slots = Slots.of(executor)
             expected = forecast(setup, chosen, slots)
             dashboard = client.dashboard_link if client is not None else None
@@ -243,6 +245,7 @@ def run_field(
         with _running(cluster) as (executor, client):
             device = _ready(setup, client)
             plan = setup.plan(device, retry_failed=True).named([field_id])
+            require_memory(client, setup.config, plan)
             (chosen,) = plan
             before = _candidates(setup, field_id)
             due = {stage.stage for stage in chosen.stages if stage.state not in ("done", "empty")}
@@ -361,8 +364,13 @@ def _ready(setup: ScanSetup, client: Client | None) -> str:
     """
     if client is not None:
         require_resources(client, {"cut", "score"} if setup.ensemble is not None else {"cut"})
-    if setup.ensemble is None:
-        return "none"
+    device = "none" if setup.ensemble is None else _device(setup, client)
+    if client is not None:
+        refuse_others(client, setup.config.score.device, device)
+    return device
+
+
+def _device(setup: ScanSetup, client: Client | None) -> str:
     kinds = device_kinds(client, setup.config.score.device)
     if len(kinds) != 1:
         raise ConfigError(f'workers score on different devices ({", ".join(sorted(kinds))}); set score.device = "cpu".')

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from pipeline.errors import BadSurveyData, ConfigError, ModelMismatch, NoCoverage, ProductMismatch
@@ -34,6 +35,9 @@ from workflows import field_tables
 from workflows.job import Job
 from workflows.publisher import Publisher
 from workflows.wanted import pixel_files
+
+_DEVICE = Lock()
+"""Held by the task that computes: a worker with a GPU has two under way, of which the other reads or writes."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +107,18 @@ def score_shard(job: Job, field_id: str, index: int, generation: str) -> ScoreRe
     folder = output / manifest.place
     store = cutout_store.open_store(folder)
     stamps = cutout_store.read_shard(store, index)
-    ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
-    _fix_threads(job.config.threads)
-    answers = ask_members(
-        stamps.image,
-        stamps.ivar,
-        stamps.mask,
-        pixel_scale=store.pixel_scale,
-        bands=store.bands,
-        ensemble=ensemble,
-        config=job.config.score,
-    )
+    with _DEVICE:
+        ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
+        _fix_threads(job.config.threads)
+        answers = ask_members(
+            stamps.image,
+            stamps.ivar,
+            stamps.mask,
+            pixel_scale=store.pixel_scale,
+            bands=store.bands,
+            ensemble=ensemble,
+            config=job.config.score,
+        )
     first, last = store.span(index)
     objid = field_tables.read_stamps(folder).objid[first:last]
     target = output / products.generation_place("score", field_id, generation)
@@ -142,7 +147,8 @@ def finish_field(
     began = time.monotonic()
     output = place(job.output)
     name = field.field_id
-    ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
+    with _DEVICE:
+        ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
     geometry = _geometry(job, field)
     cutouts = _live(job, name, "cutouts")
     stamps = field_tables.read_stamps(output / cutouts.place)
@@ -186,23 +192,24 @@ def _mapped(job: Job, scored: ScoredRows, ensemble: Ensemble, cutouts: Place, ge
     if ensemble.mapper is None or not scored.is_candidate.any():
         return scored
     store = cutout_store.open_store(cutouts)
-    _fix_threads(job.config.threads)
 
     def shards() -> Iterator[tuple[int, Planes]]:
         for index in shards_with_candidates(scored):
             stamps = cutout_store.read_shard(store, index)
             yield store.span(index)[0], (stamps.image, stamps.ivar, stamps.mask)
 
-    return map_candidates(
-        scored,
-        shards(),
-        ensemble=ensemble,
-        bands=store.bands,
-        pixel_scale=store.pixel_scale,
-        size=store.size,
-        wcs=geometry.wcs,
-        config=job.config,
-    )
+    with _DEVICE:
+        _fix_threads(job.config.threads)
+        return map_candidates(
+            scored,
+            shards(),
+            ensemble=ensemble,
+            bands=store.bands,
+            pixel_scale=store.pixel_scale,
+            size=store.size,
+            wcs=geometry.wcs,
+            config=job.config,
+        )
 
 
 def _cut_stages(
