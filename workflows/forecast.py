@@ -208,6 +208,6 @@ def _bytes_in(setup: ScanSetup, fields: list[FieldSketch]) -> int:
     if not fields:
         return 0
     sample = fields[:: max(1, len(fields) // _SAMPLE)]
-    paths = [path for field in sample for path in pixel_files(setup.config, field.field)]
-    sizes = [int(setup.survey.identity(path)[1]) for path in paths]
+    files = [path for field in sample for path in pixel_files(setup.config, field.field)]
+    sizes = [int(setup.survey.identity(path)[1]) for path in files]
     return round(sum(max(0, size) for size in sizes) * len(fields) / len(sample))

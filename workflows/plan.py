@@ -16,11 +16,11 @@ from pipeline.io import products
 from pipeline.io.footprints import read_footprints, write_footprints
 from pipeline.io.places import Place
 from pipeline.models.ensemble import Ensemble
-from pipeline.provenance import fingerprint, software
+from pipeline.provenance import software
 from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey
-from workflows.wanted import Wanted, header_identity, stages_of
+from workflows.wanted import Wanted, header_identity, header_key, stages_of
 
 State = Literal["done", "empty", "stale", "missing", "failed"]
 
@@ -279,14 +279,14 @@ def _footprints(
 ) -> tuple[dict[str, Footprint], dict[str, str]]:
     """Footprints by field, and why there is none; headers are opened where nothing is remembered of the same files."""
     known = read_footprints(output)
-    survey_hash = fingerprint([survey.provenance(), str(survey.root)])
+    key = header_key(survey)
     found: dict[str, Footprint] = {}
     broken: dict[str, str] = {}
     kept: dict[str, Footprint] = {}
     for one in fields:
-        key = header_identity(survey, survey_hash, one)
+        identity = header_identity(key, survey, one)
         try:
-            kept[key] = found[one.field_id] = known.get(key) or survey.geometry(one).footprint()
+            kept[identity] = found[one.field_id] = known.get(identity) or survey.geometry(one).footprint()
         except BadSurveyData as error:
             broken[one.field_id] = str(error)
     if remember and kept.keys() != known.keys():

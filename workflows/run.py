@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,19 +15,22 @@ from typing import Any
 
 import pyarrow as pa
 from distributed import Client
+from distributed.comm import CommClosedError
 
 from pipeline.catalogue.diff import TableDifference, difference
 from pipeline.errors import ConfigError, ProductMismatch
 from pipeline.io import products
-from pipeline.io.lease import Lease
+from pipeline.io.lease import Lease, LeaseMark
 from pipeline.io.tables import read_table
-from workflows.cluster import ClusterConfig, device_kind, device_kinds, executor_for
-from workflows.executors import require_resources
+from workflows.cluster import ClusterConfig, device_kind, device_kinds, executor_for, refuse_others, require_memory
+from workflows.executors import Executor, require_resources
 from workflows.forecast import Forecast, Rates, Slots, actual, forecast, measured_rates
+from workflows.headers import read_headers
+from workflows.job import Job
 from workflows.plan import Plan, mark_empty
 from workflows.probe import probe
 from workflows.progress import ScanProgress
-from workflows.results import Failure, ScanResult
+from workflows.results import Failure, ScanAborted, ScanResult
 from workflows.scan import Scan
 from workflows.setup import ScanSetup
 from workflows.wanted import stages_of
@@ -142,12 +146,14 @@ def plan_report(
     """
     if not measure or len(setup.plan(local_device(setup)).named(fields)) < 2:
         chosen = setup.plan(local_device(setup)).named(fields)
-        workers = 1 if cluster.kind == "serial" else cluster.workers or os.cpu_count() or 1
+        workers = cluster.processes
         return _report(setup, chosen, forecast(setup, chosen, Slots(workers, workers, workers)))
-    with _claimed(setup), executor_for(cluster) as (executor, client):
+    with _claimed(setup) as lease, _running(cluster) as (executor, client):
         device = _ready(setup, client)
+        read_headers(setup, executor)
         chosen = setup.plan(device, remember=True).named(fields)
-        rates = None if chosen.finished else probe(setup, executor, chosen)
+        require_memory(client, setup.config, chosen)
+        rates = None if chosen.finished else probe(setup, executor, chosen, lease)
         if rates is not None:
             _write_record(setup, device, {"kind": "probe", "rates": rates.as_dict()})
         return _report(setup, chosen, forecast(setup, chosen, Slots.of(executor), rates))
@@ -202,15 +208,17 @@ def run_scan(
         If the disk is full or the cluster is gone.
     """
     began = time.monotonic()
-    with _claimed(setup):
-        with executor_for(cluster) as (executor, client):
+    with _claimed(setup) as lease:
+        with _running(cluster) as (executor, client):
             device = _ready(setup, client)
+            read_headers(setup, executor)
             chosen = setup.plan(device, retry_failed=retry_failed, remember=True).named(fields)
+            require_memory(client, setup.config, chosen)
             slots = Slots.of(executor)
             expected = forecast(setup, chosen, slots)
             dashboard = client.dashboard_link if client is not None else None
             todo = chosen.where(lambda field: not field.finished)
-            result = _drive(setup, executor, todo, None, quiet, dashboard) if todo else ScanResult()
+            result = _drive(setup.job(lease), executor, todo, None, quiet, dashboard) if todo else ScanResult()
         summary = _summarise(setup, chosen, result, time.monotonic() - began)
         took = actual(result, slots)
         _record(setup, summary, result, expected, took, device)
@@ -233,17 +241,18 @@ def run_field(
     stages = stages_of(setup.config)
     if first_stage not in stages:
         raise ConfigError(f"no stage {first_stage!r} in this scan; stages: {', '.join(stages)}")
-    with _claimed(setup):
-        with executor_for(cluster) as (executor, client):
+    with _claimed(setup) as lease:
+        with _running(cluster) as (executor, client):
             device = _ready(setup, client)
             plan = setup.plan(device, retry_failed=True).named([field_id])
+            require_memory(client, setup.config, plan)
             (chosen,) = plan
             before = _candidates(setup, field_id)
             due = {stage.stage for stage in chosen.stages if stage.state not in ("done", "empty")}
             redo = tuple(stage for stage in stages if stage in due or stages.index(stage) >= stages.index(first_stage))
             slots = Slots.of(executor)
             expected = forecast(setup, plan, slots)
-            result = _drive(setup, executor, plan, {field_id: redo}, quiet, None)
+            result = _drive(setup.job(lease), executor, plan, {field_id: redo}, quiet, None)
         after = _candidates(setup, field_id)
         summary = _summarise(setup, plan, result, time.monotonic() - began)
         _record(setup, summary, result, expected, actual(result, slots), device)
@@ -269,7 +278,7 @@ def run_candidates(setup: ScanSetup, *, quiet: bool = False) -> CandidatesOutcom
         If no field has scores of these members under this config, or the output is another scan's.
     """
     began = time.monotonic()
-    with _claimed(setup):
+    with _claimed(setup) as lease:
         device = local_device(setup)
         plan = setup.plan(device)
         before = set(stages_of(setup.config)[:-1])
@@ -282,7 +291,7 @@ def run_candidates(setup: ScanSetup, *, quiet: bool = False) -> CandidatesOutcom
         with executor_for(ClusterConfig(kind="serial")) as (executor, _):
             slots = Slots.of(executor)
             expected = forecast(setup, ready, slots)
-            result = _drive(setup, executor, ready, None, quiet, None)
+            result = _drive(setup.job(lease), executor, ready, None, quiet, None)
         summary = _summarise(setup, ready, result, time.monotonic() - began)
         _record(setup, summary, result, expected, actual(result, slots), device)
     taken = {one.field.field_id for one in ready.sketches()}
@@ -314,7 +323,7 @@ def status(setup: ScanSetup) -> list[dict[str, str | None]]:
 
 
 def _drive(
-    setup: ScanSetup,
+    job: Job,
     executor: Any,
     chosen: Plan,
     redo: dict[str, tuple[str, ...]] | None,
@@ -322,17 +331,27 @@ def _drive(
     dashboard: str | None,
 ) -> ScanResult:
     if quiet:
-        return Scan(setup.job(), executor).run(chosen, redo)
+        return Scan(job, executor).run(chosen, redo)
     with ScanProgress(len(chosen), dashboard) as progress:
-        return Scan(setup.job(), executor, on_progress=progress.advance).run(chosen, redo)
+        return Scan(job, executor, on_progress=progress.advance).run(chosen, redo)
 
 
 @contextmanager
-def _claimed(setup: ScanSetup) -> Iterator[None]:
+def _claimed(setup: ScanSetup) -> Iterator[LeaseMark]:
     """Hold the output: its own and nobody else's."""
-    with Lease(setup.output):
+    with Lease(setup.output) as lease:
         products.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
-        yield
+        yield lease.mark
+
+
+@contextmanager
+def _running(cluster: ClusterConfig) -> Iterator[tuple[Executor, Client | None]]:
+    """The cluster for as long as it is needed; that it goes away before is said without a trace."""
+    try:
+        with executor_for(cluster) as running:
+            yield running
+    except (CommClosedError, CancelledError) as error:
+        raise ScanAborted(f"the Dask cluster is gone ({error}); run the same command again, it resumes.") from error
 
 
 def _ready(setup: ScanSetup, client: Client | None) -> str:
@@ -345,8 +364,13 @@ def _ready(setup: ScanSetup, client: Client | None) -> str:
     """
     if client is not None:
         require_resources(client, {"cut", "score"} if setup.ensemble is not None else {"cut"})
-    if setup.ensemble is None:
-        return "none"
+    device = "none" if setup.ensemble is None else _device(setup, client)
+    if client is not None:
+        refuse_others(client, setup.config.score.device, device)
+    return device
+
+
+def _device(setup: ScanSetup, client: Client | None) -> str:
     kinds = device_kinds(client, setup.config.score.device)
     if len(kinds) != 1:
         raise ConfigError(f'workers score on different devices ({", ".join(sorted(kinds))}); set score.device = "cpu".')

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from pipeline.errors import BadSurveyData, ConfigError, ModelMismatch, NoCoverage, ProductMismatch
@@ -31,25 +32,12 @@ from pipeline.scan.score import ask_members
 from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey, open_survey
 from workflows import field_tables
+from workflows.job import Job
 from workflows.publisher import Publisher
 from workflows.wanted import pixel_files
 
-
-@dataclass(frozen=True)
-class Job:
-    """What every task of a scan is told: where its output is and which files configure it.
-
-    The keys are hashes of what the files said when the scan was planned: a worker that lives on from an earlier scan
-    must not take what it remembers for what is there. `maps`: the ensemble draws some, which needs its device.
-    """
-
-    output: str
-    config: ScanConfig
-    survey: str
-    survey_key: str
-    ensemble: str | None
-    ensemble_key: str
-    maps: bool = False
+_DEVICE = Lock()
+"""Held by the task that computes: a worker with a GPU has two under way, of which the other reads or writes."""
 
 
 @dataclass(frozen=True)
@@ -119,17 +107,18 @@ def score_shard(job: Job, field_id: str, index: int, generation: str) -> ScoreRe
     folder = output / manifest.place
     store = cutout_store.open_store(folder)
     stamps = cutout_store.read_shard(store, index)
-    ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
-    _fix_threads(job.config.threads)
-    answers = ask_members(
-        stamps.image,
-        stamps.ivar,
-        stamps.mask,
-        pixel_scale=store.pixel_scale,
-        bands=store.bands,
-        ensemble=ensemble,
-        config=job.config.score,
-    )
+    with _DEVICE:
+        ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
+        _fix_threads(job.config.threads)
+        answers = ask_members(
+            stamps.image,
+            stamps.ivar,
+            stamps.mask,
+            pixel_scale=store.pixel_scale,
+            bands=store.bands,
+            ensemble=ensemble,
+            config=job.config.score,
+        )
     first, last = store.span(index)
     objid = field_tables.read_stamps(folder).objid[first:last]
     target = output / products.generation_place("score", field_id, generation)
@@ -158,12 +147,13 @@ def finish_field(
     began = time.monotonic()
     output = place(job.output)
     name = field.field_id
-    ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
+    with _DEVICE:
+        ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
     geometry = _geometry(job, field)
     cutouts = _live(job, name, "cutouts")
     stamps = field_tables.read_stamps(output / cutouts.place)
     detections = field_tables.read_detections(output / _live(job, name, "detect").place, job.config.bands)
-    writer = Publisher(output, name, wanted, provenance, empty=cutouts.empty)
+    writer = Publisher(job, name, wanted, provenance, empty=cutouts.empty)
     if "score" in redo:
         objid, _ = field_tables.read_score_parts(writer.go_on("score", generation), ensemble.names)
         _conserve(name, len(detections), len(stamps.objid), len(objid))
@@ -193,7 +183,7 @@ def finish_field(
         "candidates": int(scored.is_candidate.sum()),
     }
     writer.publish("candidates", rows=len(objid), counts=counts)
-    products.sweep(output, name, STAGES)
+    writer.sweep(STAGES)
     return FinishResult(len(objid), tuple(writer.wrote), time.monotonic() - began, writer.bytes)
 
 
@@ -202,23 +192,24 @@ def _mapped(job: Job, scored: ScoredRows, ensemble: Ensemble, cutouts: Place, ge
     if ensemble.mapper is None or not scored.is_candidate.any():
         return scored
     store = cutout_store.open_store(cutouts)
-    _fix_threads(job.config.threads)
 
     def shards() -> Iterator[tuple[int, Planes]]:
         for index in shards_with_candidates(scored):
             stamps = cutout_store.read_shard(store, index)
             yield store.span(index)[0], (stamps.image, stamps.ivar, stamps.mask)
 
-    return map_candidates(
-        scored,
-        shards(),
-        ensemble=ensemble,
-        bands=store.bands,
-        pixel_scale=store.pixel_scale,
-        size=store.size,
-        wcs=geometry.wcs,
-        config=job.config,
-    )
+    with _DEVICE:
+        _fix_threads(job.config.threads)
+        return map_candidates(
+            scored,
+            shards(),
+            ensemble=ensemble,
+            bands=store.bands,
+            pixel_scale=store.pixel_scale,
+            size=store.size,
+            wcs=geometry.wcs,
+            config=job.config,
+        )
 
 
 def _cut_stages(
@@ -236,7 +227,7 @@ def _cut_stages(
     output, config = place(job.output), job.config
     survey = _survey(job.survey, job.survey_key)
     field_image = survey.open(field, config.bands)
-    writer = Publisher(output, field.field_id, wanted, provenance)
+    writer = Publisher(job, field.field_id, wanted, provenance)
     if "masks" in redo:
         survey.check_masks(field_image)
         masks = find(field_image, config.masks, config.memory)
@@ -258,7 +249,7 @@ def _cut_stages(
         counts = {"detections": len(detections), "cutouts": len(detections)}
         writer.publish("cutouts", rows=len(detections), counts=counts, notes=_taken(heard))
     if job.ensemble is None:
-        products.sweep(output, field.field_id, STAGES[:3])
+        writer.sweep(STAGES[:3])
     return writer.wrote, writer.bytes
 
 
@@ -308,7 +299,7 @@ def _publish_empty(
 ) -> tuple[list[str], int]:
     """A field without coverage: every cutting stage done, with zero rows, and why."""
     config = job.config
-    writer = Publisher(place(job.output), field.field_id, wanted, provenance, empty=True)
+    writer = Publisher(job, field.field_id, wanted, provenance, empty=True)
     writer.begin("masks")
     writer.publish("masks", rows=0, notes=notes)
     field_tables.write_detections(writer.begin("detect"), field_tables.no_detections(config.bands))

@@ -82,7 +82,12 @@ class Wanted:
         return wanted
 
 
-def header_identity(survey: Survey, survey_hash: str, field: Field) -> str:
-    """32 hex digits of the files that a field's header is looked for in, and of how the survey is read."""
-    paths = [planes["image"] for planes in field.planes.values()]
-    return fingerprint([survey_hash, field.field_id, [survey.identity(path) for path in paths]])[:32]
+def header_key(survey: Survey) -> str:
+    """A hash of how a survey's headers are found and read."""
+    return fingerprint([survey.provenance(), str(survey.root)])
+
+
+def header_identity(key: str, survey: Survey, field: Field) -> str:
+    """32 hex digits of the files that a field's header is looked for in, and of how they are read (`header_key`)."""
+    images = [survey.identity(planes["image"]) for planes in field.planes.values()]
+    return fingerprint([key, field.field_id, images])[:32]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -57,6 +58,14 @@ def file_identity(path: str) -> list[str | int]:
 def identity_of(path: str, info: objects.ObjectInfo | None) -> list[str | int]:
     """The identity of an object from what a store says of it; None for one that is not there."""
     return [path, -1, 0] if info is None else [path, info.size, info.etag]
+
+
+def remove(folder: Place) -> None:
+    """Remove a folder with all that is below it, as far as that is possible; none there is no error."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        objects.delete(folder.bucket, [key for key, _ in objects.below(folder.bucket, folder.key)])
 
 
 def each(call: Callable[[Item], Answer], items: Sequence[Item], where: Place) -> list[Answer]:

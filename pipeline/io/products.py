@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +29,7 @@ from urllib.parse import quote, unquote
 from pipeline.errors import ProductMismatch
 from pipeline.io import objects
 from pipeline.io.object_path import ObjectPath
-from pipeline.io.places import Place, each
+from pipeline.io.places import Place, each, remove
 
 FORMAT = 1
 """Version of this layout; another one in an output is refused."""
@@ -335,14 +334,6 @@ def sweep(output: Place, field_id: str, stages: tuple[str, ...]) -> None:
         for folder in parent.iterdir():
             if generation_place(stage, field_id, folder.name) != live.place:
                 remove(folder)
-
-
-def remove(folder: Place) -> None:
-    """Remove a folder and all that is below it; what can't be removed is left."""
-    if isinstance(folder, ObjectPath):
-        objects.delete(folder.bucket, [key for key, _ in objects.below(folder.bucket, folder.key)])
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def record_failure(output: Place, field_id: str, stage: str, fingerprint: str, reason: str, *, again: bool) -> None:

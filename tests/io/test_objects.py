@@ -319,7 +319,7 @@ def test_of_many_that_start_at_once_one_holds_the_lease(output: Path | ObjectPat
         start.wait()
         try:
             with Lease(output) as mine:
-                held.append(mine.token)
+                held.append(mine.mark.token)
                 done.wait(20)
         except ProductMismatch as error:
             refused.append(str(error))
@@ -338,7 +338,7 @@ def test_of_many_that_start_at_once_one_holds_the_lease(output: Path | ObjectPat
 def test_the_holder_of_a_lease_is_told_by_its_token(output: Path | ObjectPath) -> None:
     assert present_token(output) is None
     with Lease(output) as mine:
-        assert present_token(output) == mine.token
+        assert present_token(output) == mine.mark.token
     assert present_token(output) is None
 
 
@@ -373,8 +373,8 @@ def test_a_lease_in_a_store_is_broken_when_its_heart_stopped(bucket: str, monkey
         lost._stop.set()
         time.sleep(3.6)
         with Lease(output) as heir:
-            assert present_token(output) == heir.token
+            assert present_token(output) == heir.mark.token
             lost.__exit__(None, None, None)
-            assert present_token(output) == heir.token, "who lost a lease does not remove its heir's"
+            assert present_token(output) == heir.mark.token, "who lost a lease does not remove its heir's"
     assert present_token(output) is None
     assert not (output / NAME).exists()
