@@ -347,7 +347,7 @@ def test_the_lease_of_a_dead_process_is_broken_by_one(output: Path | ObjectPath)
     products.write_json(output / NAME, dead)
     assert present_token(output) == "theirs"
     with Lease(output) as mine:
-        assert present_token(output) == mine.token
+        assert present_token(output) == mine.mark.token
         with pytest.raises(ProductMismatch, match="is being written by"):
             Lease(output).__enter__()
     assert present_token(output) is None
