@@ -14,6 +14,7 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any
 
+from pipeline.config import find as config_file
 from pipeline.errors import BadSurveyData, ConfigError, ModelMismatch, NoCoverage, ProductMismatch
 from pipeline.field import Field, FieldImage
 from pipeline.geometry import FieldGeometry, primary
@@ -386,7 +387,7 @@ def _geometry(job: Job, field: Field) -> FieldGeometry:
 
 @lru_cache(maxsize=2)
 def _survey(path: str, key: str) -> Survey:
-    survey = open_survey(path)
+    survey = open_survey(config_file(path, "surveys"))
     if survey_key(survey) != key:
         raise ConfigError(f"{path}: changed while the scan runs, or differs on this worker; run the scan again.")
     return survey
@@ -394,7 +395,7 @@ def _survey(path: str, key: str) -> Survey:
 
 @lru_cache(maxsize=2)
 def _ensemble(path: str, key: str) -> Ensemble:
-    ensemble = load_ensemble(path)
+    ensemble = load_ensemble(config_file(path, "ensembles"))
     if ensemble_key(ensemble) != key:
         raise ModelMismatch(f"{path}: its packages changed while the scan runs, or differ on this worker; run again.")
     return ensemble
