@@ -126,7 +126,7 @@ def find_ghosts(
     for circle in found:
         x, y = (circle.x + 0.5) * side - 0.5, (circle.y + 0.5) * side - 0.5
         for band, picture in enumerate(bands):
-            if _judged(picture, circle).step >= _OWN * config.ghost_level:
+            if _judged(picture, [circle])[0].step >= _OWN * config.ghost_level:
                 sure = circle.radius * side * pixel_scale >= config.ghost_sure
                 flag = PixelFlag.GHOST if sure else PixelFlag.HALO
                 hole = max(_hole(picture, circle) * side - margin, 0.0)
@@ -238,10 +238,9 @@ def _proposed(picture: Float32, radii: Float64) -> list[Circle]:
 def _sharpened(picture: Float32, proposed: Sequence[Circle], level: float) -> list[Circle]:
     """Proposed circles moved to where their step is largest, those that are edges of even light there."""
     circles = _moved(picture, _moved(picture, proposed, 1.0, level), 0.5, level)
-    judged = (_judged(picture, circle) for circle in circles)
     return [
         circle
-        for circle in judged
+        for circle in _judged(picture, circles)
         if circle.step >= level and circle.agreeing >= _AGREEING and _is_even(picture, circle)
     ]
 
@@ -252,7 +251,7 @@ def _settled(pictures: Sequence[Float32], circle: Circle, level: float) -> Circl
         circle = replace(circle, x=2 * circle.x + 0.5, y=2 * circle.y + 0.5, radius=2 * circle.radius)
         (circle,) = _moved(picture, _moved(picture, [circle], 1.0, level), 0.5, level)
     # Once more where it came to lie: the edge of a galaxy's disc looks sharp in coarse bins.
-    circle = replace(_judged(pictures[0], circle), agreeing=circle.agreeing)
+    circle = replace(_judged(pictures[0], [circle])[0], agreeing=circle.agreeing)
     return circle if circle.step >= level and _is_even(pictures[0], circle) else None
 
 
@@ -280,15 +279,28 @@ _INNER = np.full(len(_MOVES), -1.25), np.full(len(_MOVES), -0.25)
 _OUTER = -_INNER[1], -_INNER[0]
 
 
-def _judged(picture: Float32, circle: Circle) -> Circle:
-    """The circle with its step and the sectors that have it."""
-    step, agreeing = _steps(picture, np.array([[circle.x, circle.y, circle.radius]]))
-    return replace(circle, step=float(step[0]), agreeing=float(agreeing[0]))
+def _judged(picture: Float32, circles: Sequence[Circle]) -> list[Circle]:
+    """Circles with their step and the sectors that have it."""
+    places = np.array([(circle.x, circle.y, circle.radius) for circle in circles]).reshape(-1, 3)
+    step, agreeing = np.zeros(len(places)), np.zeros(len(places))
+    # Rings of one number of samples together, so that none depends on what else is judged.
+    samples = np.ceil(_step_width(places))
+    for number in np.unique(samples):
+        alike = samples == number
+        step[alike], agreeing[alike] = _steps(picture, places[alike])
+    return [
+        replace(circle, step=float(step[i]), agreeing=float(agreeing[i])) for i, circle in enumerate(circles)
+    ]
+
+
+def _step_width(circles: Float64) -> Float64:
+    """Width of the rings on either side of circles that their step is measured in, bins."""
+    return np.maximum(1.5, 0.15 * circles[:, 2])
 
 
 def _steps(picture: Float32, circles: Float64) -> tuple[Float64, Float64]:
     """Median step over the sectors of circles, and the share of the sectors with half of it; 0 for too short an arc."""
-    width = np.maximum(1.5, 0.15 * circles[:, 2])
+    width = _step_width(circles)
     inside, outside = (
         _sectors(picture, circles, low, low + width) for low in (-0.75 - width, np.full_like(width, 0.75))
     )
