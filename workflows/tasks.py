@@ -24,6 +24,7 @@ from pipeline.notes import listening
 from pipeline.provenance import STAGES, fingerprint
 from pipeline.scan.cutouts import cut, stamp_pixels
 from pipeline.scan.detect import Detections, detect
+from pipeline.scan.held import held
 from pipeline.scan.mapped import Planes, map_candidates, shards_with_candidates
 from pipeline.scan.masks import FieldMasks, find
 from pipeline.scan.rows import Origin, ScoredRows, score_rows
@@ -214,11 +215,11 @@ def _cut_stages(
     """Write what is to be redone; each product carries what was `heard` while it was made."""
     output, config = Path(job.output), job.config
     survey = _survey(job.survey, job.survey_key)
-    field_image = survey.open(field, config.bands)
+    field_image, memory = held(survey.open(field, config.bands), config.memory)
     writer = Publisher(output, field.field_id, wanted, provenance)
     if "masks" in redo:
         survey.check_masks(field_image)
-        masks = find(field_image, config.masks, config.memory)
+        masks = find(field_image, config.masks, memory)
         folder = writer.begin("masks")
         field_tables.write_masks(folder, masks)
         writer.publish("masks", rows=0, notes=_taken(heard))
