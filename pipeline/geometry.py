@@ -6,7 +6,8 @@ converted here and nowhere else. Sky positions are ICRS degrees.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,10 +41,46 @@ class FieldGeometry:
         return pixel_scale(self.wcs)
 
     def token(self) -> str:
-        """A text that changes if and only if shape or WCS do; goes into fingerprints."""
+        """32 hex digits that change if and only if shape or WCS do; they go into fingerprints."""
         header = self.wcs.to_header(relax=True)
-        cards = sorted(f"{card.keyword}={card.value!r}" for card in header.cards if card.keyword != "DATE-OBS")
-        return f"{self.shape};" + ";".join(cards)
+        cards = sorted(str(card) for card in header.cards if card.keyword != "DATE-OBS")
+        return hashlib.sha256("\n".join([str(self.shape), *cards]).encode()).hexdigest()[:32]
+
+    def footprint(self) -> Footprint:
+        """What a plan keeps of this."""
+        centre, radius = bounding_circle(self)
+        x, y, z = map(float, centre)
+        return Footprint(self.field_id, self.shape, self.pixel_scale, (x, y, z), radius, self.token())
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """A field's geometry in a few numbers, where its WCS would take kilobytes.
+
+    Attributes
+    ----------
+    field_id : str
+    shape : (ny, nx)
+    pixel_scale : float, arcsec
+    centre : (x, y, z)
+        Unit vector to the middle of the field.
+    radius : float, rad
+        Of a circle about the centre that holds the whole field.
+    token : str
+        See `FieldGeometry.token`.
+    """
+
+    field_id: str
+    shape: tuple[int, int]
+    pixel_scale: float
+    centre: tuple[float, float, float]
+    radius: float
+    token: str
+
+    @property
+    def area(self) -> float:
+        """arcmin²."""
+        return self.shape[0] * self.shape[1] * (self.pixel_scale / 60.0) ** 2
 
 
 def pixel_scale(wcs: WCS) -> float:
@@ -138,23 +175,28 @@ def bounding_circle(geometry: FieldGeometry) -> tuple[Float64, float]:
     return centre, float(2 * np.arcsin(min(1.0, chord / 2)))
 
 
-def overlaps(geometries: Sequence[FieldGeometry]) -> Mapping[str, tuple[str, ...]]:
-    """For every field, the ids of the fields whose bounding circles meet its own, sorted.
+class Overlaps:
+    """Which fields lie beside which, by their bounding circles.
 
     A superset of the true overlaps, which is all that `primary` needs.
     """
-    if not geometries:
-        return {}
-    circles = [bounding_circle(geometry) for geometry in geometries]
-    centres = np.array([centre for centre, _ in circles])
-    radii = np.array([radius for _, radius in circles])
-    tree = cKDTree(centres)
-    result: dict[str, tuple[str, ...]] = {}
-    for index, geometry in enumerate(geometries):
-        reach = 2 * np.sin(min(np.pi, radii[index] + radii.max()) / 2)
-        near = [other for other in tree.query_ball_point(centres[index], reach) if other != index]
-        chords = np.linalg.norm(centres[near] - centres[index], axis=1) if near else np.empty(0)
+
+    def __init__(self, footprints: Sequence[Footprint]) -> None:
+        self._ids = [footprint.field_id for footprint in footprints]
+        self._index = {name: index for index, name in enumerate(self._ids)}
+        self._centres = np.array([footprint.centre for footprint in footprints]).reshape(-1, 3)
+        self._radii = np.array([footprint.radius for footprint in footprints])
+        self._widest = float(self._radii.max(initial=0.0))
+        self._tree = cKDTree(self._centres) if footprints else None
+
+    def around(self, field_id: str) -> tuple[str, ...]:
+        """The ids of the fields whose circles meet a field's own, sorted; raises KeyError for a field not given."""
+        index = self._index[field_id]
+        if self._tree is None:
+            return ()
+        centre, radius = self._centres[index], self._radii[index]
+        reach = 2 * np.sin(min(np.pi, radius + self._widest) / 2)
+        near = [other for other in self._tree.query_ball_point(centre, reach) if other != index]
+        chords = np.linalg.norm(self._centres[near] - centre, axis=1)
         angles = 2 * np.arcsin(np.clip(chords / 2, 0, 1))
-        meet = [near[k] for k in np.flatnonzero(angles <= radii[index] + radii[near])]
-        result[geometry.field_id] = tuple(sorted(geometries[other].field_id for other in meet))
-    return result
+        return tuple(sorted(self._ids[near[k]] for k in np.flatnonzero(angles <= radius + self._radii[near])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from functools import cache
@@ -53,7 +54,7 @@ def file_identity(path: str) -> list[str | int]:
     A file that is not there has size -1: whoever opens it says so, and its return is a change.
     """
     try:
-        status = Path(path).stat()
+        status = os.stat(path)
     except FileNotFoundError:
         return [path, -1, 0]
     return [path, status.st_size, status.st_mtime_ns]

@@ -77,6 +77,18 @@ STAMPS = (
 )
 """What vetting needs of a stamp's pixels; `npix_<flag>` (int32, largest over the bands) columns are added."""
 
+FOOTPRINTS = (
+    Column("identity", pa.string(), "", "meta.id", "hash of the files that the header was looked for in"),
+    Column("field_id", pa.string(), "", "meta.id;obs.field", "the survey's sky unit"),
+    Column("ny", pa.int32(), "pix", "pos.cartesian.y;instr.det", "rows of the field's grid"),
+    Column("nx", pa.int32(), "pix", "pos.cartesian.x;instr.det", "columns of the field's grid"),
+    Column("pixel_scale", pa.float64(), "arcsec/pix", "instr.scale", "square root of a pixel's area"),
+    *(Column(axis, pa.float64(), "", f"pos.cartesian.{axis}", "unit vector to the field's middle") for axis in "xyz"),
+    Column("radius", pa.float64(), "rad", "pos.angDistance", "of a circle that holds the field"),
+    Column("token", pa.string(), "", "meta.id", "hash of shape and WCS"),
+)
+"""What a plan remembers of headers, so that the next one opens none."""
+
 SCORE_PART = (
     Column("objid", pa.int64(), "", "meta.id;meta.main", "of the detection"),
     Column("row", pa.int32(), "", "meta.record", "row of the cutout in the field's cutout arrays"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,3 +22,31 @@ def real_data() -> Path:
     if not REAL or not Path(REAL).is_dir():
         pytest.skip("LENSSCAN_DATA is unset: no real survey data")
     return Path(REAL)
+
+
+@pytest.fixture(scope="session")
+def store_url() -> Iterator[str]:
+    """An S3 store on this machine."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(store_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a new bucket of that store, which the environment names."""
+    from tests.object_store import client
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    client(store_url).create_bucket(Bucket=name)
+    return name

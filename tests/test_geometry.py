@@ -7,7 +7,7 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.geometry import FieldGeometry, depth, overlaps, primary, separation, to_pixel, to_sky
+from pipeline.geometry import FieldGeometry, Overlaps, depth, primary, separation, to_pixel, to_sky, unit_vectors
 
 
 def geometry(
@@ -89,14 +89,23 @@ def test_equal_depth_goes_to_the_lower_id() -> None:
 
 def test_overlaps_hold_every_true_overlap() -> None:
     fields = [geometry(f"{i:02d}", 10 + i * 50 / 3600, 0.0) for i in range(8)]
-    found = overlaps(fields)
+    overlaps = Overlaps([field.footprint() for field in fields])
     for index, field in enumerate(fields):
         for other_index, other in enumerate(fields):
             if abs(index - other_index) == 1:
-                assert other.field_id in found[field.field_id]
-    assert "07" not in found["00"]
-    assert overlaps([]) == {}
-    assert overlaps(fields[:1]) == {"00": ()}
+                assert other.field_id in overlaps.around(field.field_id)
+    assert "07" not in overlaps.around("00")
+    assert Overlaps([fields[0].footprint()]).around("00") == ()
+    with pytest.raises(KeyError):
+        Overlaps([]).around("00")
+
+
+def test_a_footprint_holds_the_whole_field_and_knows_its_area() -> None:
+    field = geometry("a", 10.0, -70.0, turn=30.0)
+    footprint = field.footprint()
+    corners = unit_vectors(*to_sky(field.wcs, [-0.5, 199.5, -0.5, 199.5], [-0.5, -0.5, 199.5, 199.5]))
+    assert (np.arccos(np.clip(corners @ np.array(footprint.centre), -1, 1)) <= footprint.radius * (1 + 1e-6)).all()
+    assert footprint.area == pytest.approx(200 * 200 * (field.pixel_scale / 60) ** 2)
 
 
 def test_token_changes_with_shape_and_wcs_only() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Group
 
+    from pipeline.io.places import Place
+
 SHOWN = 40
 """Rows that a table on the screen has at most; every other format has all."""
 
@@ -24,7 +26,7 @@ _FIRST = ("objid", "field_id", "ra", "dec", "score", "vet_flags")
 
 
 def query(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A scan's output folder, or Parquet exported from one.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A scan's output folder, or Parquet exported from one.")],
     where: Annotated[
         str | None, typer.Argument(metavar="WHERE", help='One SQL expression, as in "score > 0.9 AND mag_i < 21".')
     ] = None,
@@ -49,19 +51,23 @@ def query(
         str | None,
         typer.Option("--format", help="table, csv, json, parquet, votable or fits."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", help="File to write, instead of standard output.")] = None,
+    output: Annotated[str | None, typer.Option("--output", help="File to write, instead of standard output.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Query the candidates of a scan, best score first; needs neither torch nor Dask."""
     from pipeline.catalogue.query import query as run
     from pipeline.io.exports import FORMATS, json_rows
+    from pipeline.io.places import place
     from pipeline.io.products import atomic_write
+    from pipeline.io.storage_check import check
 
     with reporting(as_json):
         wanted = _format(form, output, as_json)
         names = [name.strip() for name in columns.split(",") if name.strip()] if columns is not None else None
+        scanned = place(path)
+        check(scanned)
         table = run(
-            path,
+            scanned,
             where,
             cone=cone,
             field=field or None,
@@ -75,7 +81,7 @@ def query(
             moc=moc,
         )
         if output is not None:
-            atomic_write(output, FORMATS[wanted](table))
+            atomic_write(place(output), FORMATS[wanted](table))
             show(as_json, {"rows": len(table), "output": str(output)}, lambda: f"{len(table):,} rows: {output}")
         elif as_json:
             show(True, {"rows": len(table), "columns": table.column_names, "candidates": json_rows(table)}, str)
@@ -87,25 +93,27 @@ def query(
 
 
 def report(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A scan's output folder.")],
-    output: Annotated[Path, typer.Option("--output", help="HTML file to write.")] = Path("report.html"),
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A scan's output folder.")],
+    output: Annotated[str, typer.Option("--output", help="HTML file to write.")] = "report.html",
     top: Annotated[int, typer.Option("--top", help="Candidates shown with their stamps.")] = 48,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Write one HTML page of a scan: counts, best candidates, scores, failures, provenance."""
     with reporting(as_json):
-        written = scan_report(path, output, top=top)
+        from pipeline.io.places import place
+
+        written = scan_report(place(path), place(output), top=top)
         show(as_json, {"report": str(written)}, lambda: f"report: {written}")
 
 
-def scan_report(output: Path, target: Path, *, forecast: Mapping[str, Any] | None = None, top: int = 48) -> Path:
+def scan_report(output: Place, target: Place, *, forecast: Mapping[str, Any] | None = None, top: int = 48) -> Place:
     """Write the report of a scan with stamps from its own cutouts.
 
     Parameters
     ----------
-    output : Path
+    output : Path or ObjectPath
         The scan's output folder.
-    target : Path
+    target : Path or ObjectPath
         The HTML file.
     forecast : mapping, optional
         What was forecast before the scan ran; else what its last run record says.
@@ -119,7 +127,9 @@ def scan_report(output: Path, target: Path, *, forecast: Mapping[str, Any] | Non
     """
     from pipeline.catalogue.report import write_report
     from pipeline.catalogue.stamps import scan_stamps
+    from pipeline.io.storage_check import check
 
+    check(output)
     return write_report(output, target, stamp=scan_stamps(output), forecast=forecast, top=top)
 
 
@@ -160,7 +170,7 @@ def _cell(name: str, value: Any) -> str:
     return str(value)
 
 
-def _format(form: str | None, output: Path | None, as_json: bool) -> str:
+def _format(form: str | None, output: str | None, as_json: bool) -> str:
     """Name of the format asked for, by name or by the file's suffix."""
     from pipeline.io.exports import FORMATS, SUFFIXES
 
@@ -168,7 +178,7 @@ def _format(form: str | None, output: Path | None, as_json: bool) -> str:
     if form is not None and form not in names:
         raise ConfigError(f"--format {form}: choose from {', '.join(names)}.")
     if output is not None:
-        chosen = form or SUFFIXES.get(output.suffix.lower())
+        chosen = form or SUFFIXES.get(PurePosixPath(output).suffix.lower())
         if chosen is None or chosen == "table":
             raise ConfigError(f"--output {output}: give --format or a suffix of {', '.join(SUFFIXES)}.")
         return chosen

@@ -63,16 +63,21 @@ def demo(
 
 @app.command()
 def plan(
-    config: Config, out: Out = None, fields: Fields = None, cluster: Cluster = None, as_json: Json = False
+    config: Config,
+    out: Out = None,
+    fields: Fields = None,
+    cluster: Cluster = None,
+    no_probe: Annotated[bool, typer.Option("--no-probe", help="Start and measure nothing.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Show what a scan would do, with a forecast; runs nothing."""
+    """Show what a scan would do, with a forecast measured on a few fields; changes no product."""
     from workflows.cluster import cluster_config
     from workflows.run import plan_report
     from workflows.setup import open_scan
     from workflows.texts import plan_text
 
     with reporting(as_json):
-        result = plan_report(open_scan(config, out), cluster_config(cluster), _names(fields))
+        result = plan_report(open_scan(config, out), cluster_config(cluster), _names(fields), measure=not no_probe)
         show(as_json, result.as_dict(), lambda: plan_text(result))
 
 
@@ -94,7 +99,7 @@ def scan(
     with reporting(as_json):
         setup = open_scan(config, out)
         outcome = run_scan(setup, cluster_config(cluster), fields=_names(fields), retry_failed=retry_failed)
-        show(as_json, outcome.summary.as_dict(), lambda: scan_text(outcome, config, out))
+        show(as_json, outcome.as_dict(), lambda: scan_text(outcome, config, out))
         exit_if(bool(outcome.failures))
 
 

@@ -6,12 +6,14 @@ import resource
 import sys
 import time
 import uuid
+from asyncio import CancelledError
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from distributed import Client, Future, as_completed
+from distributed.protocol import pickle
 from distributed.scheduler import KilledWorker
 
 from pipeline.errors import ConfigError
@@ -88,12 +90,24 @@ class Executor(Protocol):
         """Wait for one task to end."""
         ...
 
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call a function once in every process that runs tasks, and wait."""
+        ...
 
-def observed(function: Callable[..., Any], **arguments: Any) -> tuple[Any, float]:
+
+def observed(function: Callable[..., Any], arguments: Mapping[str, Any]) -> tuple[Any, float]:
     """A function's value, and the largest resident memory in MB that this process has had."""
     value = function(**arguments)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return value, peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def unpacked(packed: bytes) -> tuple[Any, float]:
+    """What `observed` gives for a pickled function and its arguments.
+
+    Pickled apart, because a scheduler unpickles what it is sent: it would load torch and every class of the arguments.
+    """
+    return observed(*pickle.loads(packed))
 
 
 class SerialExecutor:
@@ -118,10 +132,14 @@ class SerialExecutor:
         """Run the oldest task."""
         task = self._queue.popleft()
         try:
-            value, peak = observed(task.function, **task.arguments)
+            value, peak = observed(task.function, task.arguments)
         except Exception as error:  # the edge of a task: what it was goes into the field's record
             return Outcome(task, error=error)
         return Outcome(task, value, peak_mb=peak)
+
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call it here."""
+        function(*arguments)
 
 
 class DaskExecutor:
@@ -138,6 +156,7 @@ class DaskExecutor:
         self._run = uuid.uuid4().hex[:6]
         self._tasks: dict[str, Task] = {}
         self._done = as_completed([], loop=client.loop)
+        self._ended: deque[Outcome] = deque()
         self._counted = -SLOTS_FOR
         self._slots: dict[str, int] = {}
         self._workers = 1
@@ -167,9 +186,8 @@ class DaskExecutor:
     def submit(self, task: Task) -> None:
         """Send a task to the cluster."""
         future = self._client.submit(
-            observed,
-            task.function,
-            **task.arguments,
+            unpacked,
+            pickle.dumps((task.function, task.arguments)),
             key=f"{task.key}#{task.attempt}-{self._run}",
             pure=False,
             resources=dict.fromkeys(task.resources, 1),
@@ -181,19 +199,34 @@ class DaskExecutor:
 
     def next_outcome(self) -> Outcome:
         """Wait for any task."""
-        future: Future = next(self._done)
-        task = self._tasks.pop(str(future.key))
+        while not self._ended:
+            self._collect(self._done.next_batch(block=True))
+        return self._ended.popleft()
+
+    def _collect(self, futures: Sequence[Future]) -> None:
+        """Ask once for the values of all that have ended by now; asking one by one takes longer than the tasks."""
+        finished = [future for future in futures if future.status == "finished"]
+        lost = ConnectionError("the cluster cancelled the task")
         try:
-            if future.cancelled():
-                return Outcome(task, error=ConnectionError("the cluster cancelled the task"), worker_died=True)
-            error = future.exception()
-            if error is None:
-                value, peak = future.result()
-                return Outcome(task, value, peak_mb=peak)
-            error = error.with_traceback(future.traceback())
-            return Outcome(task, error=error, worker_died=isinstance(error, KilledWorker))
-        finally:
+            values = dict(zip((future.key for future in finished), self._client.gather(finished), strict=True))
+        except (CancelledError, OSError):
+            values = {}
+        for future in futures:
+            task = self._tasks.pop(str(future.key))
+            if future.key in values:
+                value, peak = values[future.key]
+                self._ended.append(Outcome(task, value, peak_mb=peak))
+            elif future.cancelled() or future.status == "finished":
+                self._ended.append(Outcome(task, error=lost, worker_died=True))
+            else:
+                error = future.exception()
+                error = error.with_traceback(future.traceback())
+                self._ended.append(Outcome(task, error=error, worker_died=isinstance(error, KilledWorker)))
             future.release()
+
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call it on every worker; one that is lost meanwhile is passed over."""
+        self._client.run(function, *arguments, on_error="ignore")
 
 
 def require_resources(client: Client, needed: set[str]) -> None:

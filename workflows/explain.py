@@ -57,16 +57,14 @@ class ExplainResult:
 
 
 def explain(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A scan's output folder.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A scan's output folder.")],
     objid: Annotated[str, typer.Argument(metavar="OBJID", help="A candidate's objid, or any other detection's.")],
     field: Annotated[str | None, typer.Option("--field", help="Its field, where several have the objid.")] = None,
     scan: Annotated[str | None, typer.Option("--scan", metavar="SCAN.toml", help="The config of the scan.")] = None,
     ensemble: Annotated[
         str | None, typer.Option("--ensemble", help="An ensemble, a path or a shipped name, instead of the scan's.")
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="PNG to write; explain-OBJID.png if left out.")
-    ] = None,
+    output: Annotated[str | None, typer.Option("--output", help="PNG to write; explain-OBJID.png if left out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Draw one row of a scan: stamp, bands, flags, and where the ensemble looked."""
@@ -76,19 +74,19 @@ def explain(
 
 
 def explain_row(
-    path: Path,
+    path: str | Path,
     objid: str,
     *,
     field: str | None = None,
     scan: str | None = None,
     ensemble: str | None = None,
-    output: Path | None = None,
+    output: str | Path | None = None,
 ) -> ExplainResult:
     """Read a row of a scan, ask its ensemble where it looked, and write the picture.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         A scan's output folder.
     objid : str
         A decimal number.
@@ -97,7 +95,7 @@ def explain_row(
         The scan's config, of which the ensemble is used.
     ensemble : str, optional
         Path or name of one; without either, the ensemble that the scan's products name.
-    output : Path, optional
+    output : str or Path, optional
         The PNG.
 
     Raises
@@ -111,15 +109,19 @@ def explain_row(
     """
     from pipeline.catalogue.explain import ensemble_of, explained, saliency_facts
     from pipeline.catalogue.explain_picture import explain_png
+    from pipeline.io.places import place
     from pipeline.io.products import atomic_write
+    from pipeline.io.storage_check import check
 
-    target = output if output is not None else Path(f"explain-{objid}.png")
+    scanned = place(path)
+    check(scanned)
+    target = place(output if output is not None else f"explain-{objid}.png")
     if target.suffix.lower() != ".png":
         raise ConfigError(f"--output {target}: the picture is a PNG; give it the suffix .png.")
     if scan is not None and ensemble is not None:
         raise ConfigError("--scan and --ensemble both name an ensemble; give one of them.")
-    facts = explained(path, _number(objid), field)
-    named, digests = ensemble_of(path, str(facts.row["field_id"]))
+    facts = explained(scanned, _number(objid), field)
+    named, digests = ensemble_of(scanned, str(facts.row["field_id"]))
     loaded = _ensemble(scan, ensemble, named, facts.scan_id)
     loaded.check(facts.stamp.bands, pixel_scale=facts.stamp.pixel_scale, size_pix=facts.stamp.image.shape[-1])
     saliency = _saliency(facts.stamp, loaded)

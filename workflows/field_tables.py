@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,7 @@ import pyarrow as pa
 
 from pipeline.errors import ProductMismatch
 from pipeline.io import mask_store
+from pipeline.io.places import Place, each
 from pipeline.io.tables import build_table, read_table, write_table
 from pipeline.models.ensemble import Ensemble
 from pipeline.scan.background import Mesh
@@ -37,7 +37,7 @@ SCORES_FILE = "scores.parquet"
 CANDIDATES_FILE = "candidates.parquet"
 
 
-def write_masks(folder: Path, masks: FieldMasks) -> None:
+def write_masks(folder: Place, masks: FieldMasks) -> None:
     """Write what `find` knows of a field."""
     stored = mask_store.StoredMasks(
         bands=masks.bands,
@@ -49,7 +49,7 @@ def write_masks(folder: Path, masks: FieldMasks) -> None:
     mask_store.write_masks(folder, stored)
 
 
-def read_masks(folder: Path) -> FieldMasks:
+def read_masks(folder: Place) -> FieldMasks:
     """Read it back; raises ProductMismatch."""
     stored = mask_store.read_masks(folder)
     return FieldMasks(
@@ -67,7 +67,7 @@ def no_detections(bands: tuple[str, ...]) -> Detections:
     return Detections(ids, np.empty(0, object), floats, floats, floats, floats, mags, ids, bands)
 
 
-def write_detections(folder: Path, detections: Detections) -> None:
+def write_detections(folder: Place, detections: Detections) -> None:
     """Write a field's detections."""
     values = {
         "objid": detections.objid,
@@ -82,7 +82,7 @@ def write_detections(folder: Path, detections: Detections) -> None:
     write_table(folder / DETECTIONS_FILE, build_table(detections_columns(detections.bands), values))
 
 
-def read_detections(folder: Path, bands: tuple[str, ...]) -> Detections:
+def read_detections(folder: Place, bands: tuple[str, ...]) -> Detections:
     """Read them back, with the magnitudes of `bands` (NaN where there is none); raises ProductMismatch."""
     table = read_table(folder / DETECTIONS_FILE)
     mags = np.full((len(table), len(bands)), np.nan, np.float32)
@@ -109,7 +109,7 @@ def stamps_columns() -> tuple[Column, ...]:
     return (*STAMPS, *(flag_count_column(name) for name in flag_names()))
 
 
-def write_stamps(folder: Path, shards: Sequence[tuple[npt.NDArray[np.int64], StampStats]], size: int) -> None:
+def write_stamps(folder: Place, shards: Sequence[tuple[npt.NDArray[np.int64], StampStats]], size: int) -> None:
     """Write what vetting needs of a field's stamps, shard by shard in order."""
     stats = joined([part for _, part in shards])
     objid = np.concatenate([ids for ids, _ in shards] or [np.empty(0, np.int64)])
@@ -126,7 +126,7 @@ def write_stamps(folder: Path, shards: Sequence[tuple[npt.NDArray[np.int64], Sta
     write_table(folder / STAMPS_FILE, build_table(stamps_columns(), values))
 
 
-def read_stamps(folder: Path) -> StampTable:
+def read_stamps(folder: Place) -> StampTable:
     """Read it back; raises ProductMismatch."""
     table = read_table(folder / STAMPS_FILE)
     stats = StampStats(
@@ -152,7 +152,7 @@ def part_columns(members: Sequence[str], familiar: Sequence[str] = ()) -> tuple[
 
 
 def write_score_part(
-    folder: Path,
+    folder: Place,
     index: int,
     objid: npt.NDArray[np.int64],
     first_row: int,
@@ -169,7 +169,7 @@ def write_score_part(
     write_table(folder / part_name(index), build_table(part_columns(members, familiar), values))
 
 
-def read_score_parts(folder: Path, members: Sequence[str]) -> tuple[npt.NDArray[np.int64], MemberAnswers]:
+def read_score_parts(folder: Place, members: Sequence[str]) -> tuple[npt.NDArray[np.int64], MemberAnswers]:
     """Every part of a field in order of rows: objid (n,) and the members' answers, NaN where null.
 
     Raises
@@ -177,7 +177,8 @@ def read_score_parts(folder: Path, members: Sequence[str]) -> tuple[npt.NDArray[
     ProductMismatch
         If a part can't be read or lacks a member's logits.
     """
-    tables = [read_table(path) for path in sorted(folder.glob("part-*.parquet"))]
+    paths: list[Place] = sorted(folder.glob("part-*.parquet"), key=str)
+    tables = each(read_table, paths, folder)
     if not tables:
         return np.empty(0, np.int64), joined_answers((), len(members))
     table = pa.concat_tables(tables)
@@ -192,7 +193,7 @@ def read_score_parts(folder: Path, members: Sequence[str]) -> tuple[npt.NDArray[
     return table["objid"].to_numpy(), MemberAnswers(np.stack(logits, axis=1), np.stack(distances, axis=1))
 
 
-def write_scored(folder: Path, scored: ScoredRows, config: ScanConfig, ensemble: Ensemble) -> None:
+def write_scored(folder: Place, scored: ScoredRows, config: ScanConfig, ensemble: Ensemble) -> None:
     """Write a field's scores, every row of them, and its candidates."""
     table = scored_table(scored, config.bands, ensemble.names)
     write_table(folder / SCORES_FILE, table)

@@ -1,24 +1,84 @@
-"""What a scan would read, write and take, from its own earlier fields or from configured densities and rates."""
+"""What a scan would read, write and take: work that is left, times rates that a probe or an earlier run measured."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.io import products
-from pipeline.provenance import file_identity
+from pipeline.io.places import Place
 from pipeline.scan.cutouts import stamp_pixels
-from pipeline.scan_config import ForecastConfig
-from workflows.plan import FieldPlan, pixel_files, stages_of
+from pipeline.scan_config import ScanConfig
+from workflows.executors import Executor
+from workflows.plan import FieldSketch, Plan
+from workflows.results import ScanResult
 from workflows.setup import ScanSetup
+from workflows.wanted import pixel_files, stages_of
+
+_SAMPLE = 200
+"""Fields whose input files are looked at for their size."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What the sky holds and what a worker does, `basis` says by whose measure.
+
+    Attributes
+    ----------
+    density : float, arcmin^-2
+        Detections.
+    cut : float, s arcmin^2
+        Worker seconds of a square arcminute from its files to its cutouts.
+    score, finish : float, s
+        Worker seconds of an object to its scores, and to its rows in the catalogue.
+    bytes_out : float
+        Size of the products of an object.
+    memory_mb : float
+        Largest resident memory of a worker.
+    warm_up : float, s
+        Until a fresh worker has loaded what it needs.
+    """
+
+    density: float
+    cut: float
+    score: float
+    finish: float
+    bytes_out: float
+    memory_mb: float
+    warm_up: float
+    basis: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The rates as plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many tasks run at the same time: of each kind, and of both where the same workers do both."""
+
+    cut: int
+    score: int
+    workers: int
+
+    @property
+    def shared(self) -> bool:
+        """Whether cutting and scoring share the workers."""
+        return self.cut + self.score > self.workers
+
+    @classmethod
+    def of(cls, executor: Executor) -> Slots:
+        """As the workers that are there declare."""
+        slots = executor.slots()
+        return cls(slots.get("cut", 0), slots.get("score", 0), executor.workers())
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Expected size of the work that is left; `basis` says what the numbers rest on.
+    """Size of the work that is left, or of the work that was done; `basis` says what the numbers rest on.
 
-    Bytes are uncompressed; `seconds` is wall time with `workers` processes.
+    `seconds` is wall time from the first task to the last, `device_seconds` worker seconds of scoring, `memory_mb` that
+    of all workers.
     """
 
     fields: int
@@ -37,71 +97,117 @@ class Forecast:
         return asdict(self)
 
 
-def forecast(setup: ScanSetup, plans: tuple[FieldPlan, ...], workers: int) -> Forecast:
-    """Forecast what bringing `plans` to their end takes.
+def forecast(setup: ScanSetup, plan: Plan, slots: Slots, rates: Rates | None = None) -> Forecast:
+    """Forecast what bringing fields to their end takes.
 
-    The density of detections is measured on the fields of this output that are done, and the rates are those of
-    its last run; where there are none, `ForecastConfig` stands in.
+    Parameters
+    ----------
+    setup : ScanSetup
+    plan : Plan
+    slots : Slots
+    rates : Rates, optional
+        What a probe has just measured; else those of the newest record of this output, else `ForecastConfig` stands in.
     """
-    density, rates, basis = _measured(setup.output, plans, setup.config.forecast)
-    todo = [plan for plan in plans if not plan.finished and not plan.blocked and plan.geometry is not None]
-    area = sum(_area_arcmin2(plan) for plan in todo)
-    objects = round(area * density)
-    bands = len(setup.config.bands)
-    scale = todo[0].geometry.pixel_scale if todo and todo[0].geometry is not None else 1.0
-    stamp_bytes = 12 * bands * stamp_pixels(setup.config.cutouts, scale) ** 2
-    cut_rate, score_rate = rates
-    cutting = any(stage.state != "done" for plan in todo for stage in plan.stages[:3])
-    scoring = "score" in stages_of(setup.config)
-    device_seconds = objects / score_rate if scoring else 0.0
-    total = (objects / cut_rate if cutting else 0.0) + device_seconds
+    rates = rates or last_rates(setup.output) or assumed_rates(setup.config, plan)
+    todo = [field for field in plan.sketches() if not field.finished and not field.blocked and field.footprint]
+    cutting = [field for field in todo if _cuts(field)]
+    scoring = [field for field in todo if field.states.get("score") not in (None, "done", "empty")]
+    area = sum(_area(field) for field in todo)
+    cut_seconds = sum(_area(field) for field in cutting) * rates.cut
+    score_seconds = sum(_area(field) for field in scoring) * rates.density * rates.score
+    finish_seconds = area * rates.density * rates.finish if "candidates" in stages_of(setup.config) else 0.0
+    objects = round(area * rates.density)
     return Forecast(
         fields=len(todo),
         area_deg2=area / 3600.0,
         objects=objects,
-        bytes_in=sum(
-            max(0, int(file_identity(path)[1])) for plan in todo for path in pixel_files(setup.config, plan.field)
-        ),
-        bytes_out=objects * stamp_bytes if cutting else 0,
-        memory_mb=setup.config.memory * workers,
-        device_seconds=device_seconds,
-        seconds=total / max(1, workers),
-        workers=workers,
+        bytes_in=_bytes_in(setup, cutting),
+        bytes_out=round(sum(_area(field) for field in cutting) * rates.density * rates.bytes_out),
+        memory_mb=rates.memory_mb * slots.workers,
+        device_seconds=score_seconds,
+        seconds=_wall(cut_seconds, score_seconds, finish_seconds, slots) + (rates.warm_up if todo else 0.0),
+        workers=slots.workers,
+        basis=f"{rates.density:.1f} detections/arcmin2; {rates.basis}",
+    )
+
+
+def actual(result: ScanResult, slots: Slots) -> Forecast:
+    """What a run took, in the forecast's terms."""
+    return Forecast(
+        fields=result.fields,
+        area_deg2=result.cut.area / 3600.0,
+        objects=max(result.cut.objects, result.scored.objects, result.finished.objects),
+        bytes_in=result.bytes_in,
+        bytes_out=result.bytes_out,
+        memory_mb=result.peak_mb * slots.workers,
+        device_seconds=result.scored.seconds,
+        seconds=result.seconds,
+        workers=slots.workers,
+        basis="measured",
+    )
+
+
+def measured_rates(result: ScanResult, *, warm_up: float, basis: str) -> Rates | None:
+    """The rates of a run, or None if it cut nothing."""
+    cut, scored, finished = result.cut, result.scored, result.finished
+    if not cut.area or not cut.objects:
+        return None
+    return Rates(
+        density=cut.objects / cut.area,
+        cut=cut.seconds / cut.area,
+        score=scored.seconds / scored.objects if scored.objects else 0.0,
+        finish=finished.seconds / finished.objects if finished.objects else 0.0,
+        bytes_out=result.bytes_out / cut.objects,
+        memory_mb=result.peak_mb,
+        warm_up=warm_up,
         basis=basis,
     )
 
 
-def _area_arcmin2(plan: FieldPlan) -> float:
-    geometry = plan.geometry
-    if geometry is None:
-        return 0.0
-    ny, nx = geometry.shape
-    return nx * ny * (geometry.pixel_scale / 60.0) ** 2
-
-
-def _measured(
-    output: Path, plans: tuple[FieldPlan, ...], assumed: ForecastConfig
-) -> tuple[float, tuple[float, float], str]:
-    area, count = 0.0, 0
-    for plan in plans:
-        done = next((stage for stage in plan.stages if stage.stage == "cutouts"), None)
-        if done is None or done.state not in ("done", "empty", "stale"):
-            continue
-        manifest = products.live_manifest(output, plan.field.field_id, "cutouts")
-        if manifest is not None:
-            area += _area_arcmin2(plan)
-            count += manifest.rows
-    density = count / area if area else assumed.density
-    run = _last_rates(output)
-    basis = f"{density:.1f} detections/arcmin2 " + ("measured on finished fields" if area else "assumed")
-    basis += "; rates of the last run" if run else "; assumed rates"
-    return density, run or (assumed.cut_rate, assumed.score_rate), basis
-
-
-def _last_rates(output: Path) -> tuple[float, float] | None:
-    """Objects a second and worker (cutting, scoring) of the newest run record that measured both."""
+def last_rates(output: Place) -> Rates | None:
+    """The rates in the newest run record of an output that has any."""
     for record in reversed(products.run_records(output)):
-        cut, score = record.get("cut_rate"), record.get("score_rate")
-        if cut and score:
-            return float(cut), float(score)
+        if record.get("rates"):
+            return Rates(**record["rates"])
     return None
+
+
+def assumed_rates(config: ScanConfig, plan: Plan) -> Rates:
+    """What `ForecastConfig` says, with cutouts as they are in memory."""
+    assumed = config.forecast
+    scale = next((field.footprint.pixel_scale for field in plan.sketches() if field.footprint), 1.0)
+    return Rates(
+        density=assumed.density,
+        cut=assumed.density / assumed.cut_rate,
+        score=1.0 / assumed.score_rate,
+        finish=0.0,
+        bytes_out=12.0 * len(config.bands) * stamp_pixels(config.cutouts, scale) ** 2,
+        memory_mb=config.memory,
+        warm_up=0.0,
+        basis="all of it assumed",
+    )
+
+
+def _wall(cut: float, score: float, finish: float, slots: Slots) -> float:
+    """Wall time of worker seconds: of all together where workers share, else of whoever is the slower."""
+    if slots.shared:
+        return (cut + score + finish) / max(1, slots.workers)
+    return max((cut + finish) / max(1, slots.cut), score / max(1, slots.score))
+
+
+def _cuts(field: FieldSketch) -> bool:
+    return any(field.states[stage] not in ("done", "empty") for stage in ("masks", "detect", "cutouts"))
+
+
+def _area(field: FieldSketch) -> float:
+    return field.footprint.area if field.footprint is not None else 0.0
+
+
+def _bytes_in(setup: ScanSetup, fields: list[FieldSketch]) -> int:
+    """Size of the input files, from that of fields spread evenly over the survey."""
+    if not fields:
+        return 0
+    sample = fields[:: max(1, len(fields) // _SAMPLE)]
+    files = [path for field in sample for path in pixel_files(setup.config, field.field)]
+    sizes = [int(setup.survey.identity(path)[1]) for path in files]
+    return round(sum(max(0, size) for size in sizes) * len(fields) / len(sample))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pipeline.io import products
+from pipeline.io.places import Place
 
 
 class Publisher:
@@ -14,7 +14,7 @@ class Publisher:
 
     Parameters
     ----------
-    output : Path
+    output : Path or ObjectPath
     field_id : str
     wanted : mapping
         Stage -> fingerprint.
@@ -26,7 +26,7 @@ class Publisher:
 
     def __init__(
         self,
-        output: Path,
+        output: Place,
         field_id: str,
         wanted: Mapping[str, str],
         provenance: Mapping[str, Any],
@@ -40,13 +40,15 @@ class Publisher:
         self._empty = empty
         self._generation: dict[str, str] = {}
         self.wrote: list[str] = []
+        self.bytes = 0
+        """Size of what was published."""
 
-    def begin(self, stage: str) -> Path:
+    def begin(self, stage: str) -> Place:
         """Make and give the folder of a new generation of a stage."""
         name = products.new_generation(self._output, stage, self._field_id, self._wanted[stage])
         return self.go_on(stage, name)
 
-    def go_on(self, stage: str, generation: str) -> Path:
+    def go_on(self, stage: str, generation: str) -> Place:
         """Take up a generation that earlier tasks have written to, and give its folder."""
         self._generation[stage] = generation
         folder = self._output / products.generation_place(stage, self._field_id, generation)
@@ -57,7 +59,7 @@ class Publisher:
         self, stage: str, rows: int, counts: Mapping[str, int] | None = None, notes: Sequence[str] = ()
     ) -> None:
         """Make the generation begun live."""
-        products.publish(
+        manifest = products.publish(
             self._output,
             field_id=self._field_id,
             stage=stage,
@@ -70,3 +72,4 @@ class Publisher:
             notes=notes,
         )
         self.wrote.append(stage)
+        self.bytes += sum(manifest.files.values())

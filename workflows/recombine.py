@@ -14,6 +14,7 @@ from pipeline.catalogue.purity import PurityRow, expected_purity
 from pipeline.config import find
 from pipeline.errors import ModelMismatch, ProductMismatch
 from pipeline.io import products
+from pipeline.io.places import Place
 from pipeline.io.tables import read_table
 from pipeline.models.ensemble import Ensemble
 from pipeline.scan_config import load_scan
@@ -104,7 +105,7 @@ def scan_output(reference: str) -> Path:
     return Path(load_scan(find(reference, "scans"))[0].output).expanduser()
 
 
-def scan_logits(output: Path, ensemble: Ensemble) -> npt.NDArray[np.float32]:
+def scan_logits(output: Place, ensemble: Ensemble) -> npt.NDArray[np.float32]:
     """Logits (n, members) of every detection of a scan that is scored; NaN where not scorable.
 
     Raises
@@ -133,7 +134,7 @@ def scan_logits(output: Path, ensemble: Ensemble) -> npt.NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def _primary_scores(output: Path) -> Iterator[npt.NDArray[np.float32]]:
+def _primary_scores(output: Place) -> Iterator[npt.NDArray[np.float32]]:
     for path in products.live_files(output, "candidates", field_tables.SCORES_FILE).values():
         table = read_table(path)
         yield table.filter(table["is_primary"])["score"].to_numpy()

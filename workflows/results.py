@@ -22,21 +22,19 @@ class Failure:
 
 
 @dataclass
-class Rate:
-    """Objects and the worker seconds that they took."""
+class Work:
+    """What tasks of one kind have been through: objects, the sky that they lie on, and worker seconds."""
 
     objects: int = 0
+    area: float = 0.0
+    """arcmin²; nought for tasks on single shards."""
     seconds: float = 0.0
 
-    def add(self, objects: int, seconds: float) -> None:
+    def add(self, objects: int, seconds: float, area: float = 0.0) -> None:
         """Count a task."""
         self.objects += objects
         self.seconds += seconds
-
-    @property
-    def per_second(self) -> float | None:
-        """Objects a worker second; None before anything was measured."""
-        return self.objects / self.seconds if self.seconds else None
+        self.area += area
 
 
 @dataclass
@@ -48,10 +46,14 @@ class ScanResult:
     ran : int
         Products written.
     failures : list of Failure
+    fields : int
+        Fields brought to their end.
     retries : int
         Tasks sent again after an error of the system or the death of a worker.
-    cut, scored, finished : Rate
-        Objects of fields cut, scored and catalogued in this call, with the worker seconds that they took.
+    cut, scored, finished : Work
+        What was cut, scored and catalogued in this call.
+    bytes_in, bytes_out : int
+        Size of the input files of fields that were cut, and of the products written.
     peak_mb : float
         Largest resident memory of a worker.
     seconds : float
@@ -60,9 +62,12 @@ class ScanResult:
 
     ran: int = 0
     failures: list[Failure] = field(default_factory=list)
+    fields: int = 0
     retries: int = 0
-    cut: Rate = field(default_factory=Rate)
-    scored: Rate = field(default_factory=Rate)
-    finished: Rate = field(default_factory=Rate)
+    cut: Work = field(default_factory=Work)
+    scored: Work = field(default_factory=Work)
+    finished: Work = field(default_factory=Work)
+    bytes_in: int = 0
+    bytes_out: int = 0
     peak_mb: float = 0.0
     seconds: float = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 from distributed import Client
+from distributed.comm import CommClosedError
 
 from pipeline.catalogue.diff import TableDifference, difference
 from pipeline.errors import ConfigError, ProductMismatch
@@ -21,13 +23,16 @@ from pipeline.io import products
 from pipeline.io.lease import Lease
 from pipeline.io.tables import read_table
 from workflows.cluster import ClusterConfig, device_kind, device_kinds, executor_for
-from workflows.executors import require_resources
-from workflows.forecast import Forecast, forecast
-from workflows.plan import FieldPlan, mark_empty, stages_of
+from workflows.executors import Executor, require_resources
+from workflows.forecast import Forecast, Rates, Slots, actual, forecast, measured_rates
+from workflows.headers import read_headers
+from workflows.plan import Plan, mark_empty
+from workflows.probe import probe
 from workflows.progress import ScanProgress
-from workflows.results import Failure, ScanResult
+from workflows.results import Failure, ScanAborted, ScanResult
 from workflows.scan import Scan
 from workflows.setup import ScanSetup
+from workflows.wanted import stages_of
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,16 @@ class Summary:
 
 @dataclass(frozen=True)
 class ScanOutcome:
-    """A summary with the fields that failed and the forecast made before."""
+    """A summary with the fields that failed, the forecast made before, and what it came to."""
 
     summary: Summary
     failures: tuple[Failure, ...]
     forecast: Forecast
+    actual: Forecast
+
+    def as_dict(self) -> dict[str, Any]:
+        """The summary with `forecast` and `actual`, for JSON."""
+        return {**self.summary.as_dict(), "forecast": self.forecast.as_dict(), "actual": self.actual.as_dict()}
 
 
 @dataclass(frozen=True)
@@ -93,33 +103,66 @@ class PlanReport:
     ----------
     states : mapping
         Stage -> state -> number of fields.
-    products : tuple of dict
-        One a field and stage: `field, stage, fingerprint, state`.
+    plan : Plan
     forecast : Forecast
     """
 
     states: dict[str, dict[str, int]]
-    products: tuple[dict[str, str], ...]
+    plan: Plan
     forecast: Forecast
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as plain values, for JSON."""
-        return {"stages": self.states, "products": list(self.products), "forecast": self.forecast.as_dict()}
+        """The report as plain values, for JSON; `products` has one for each field and stage."""
+        rows = [
+            {"field": plan.field.field_id, "stage": one.stage, "fingerprint": one.fingerprint, "state": one.state}
+            for plan in self.plan
+            for one in plan.stages
+        ]
+        return {"stages": self.states, "products": rows, "forecast": self.forecast.as_dict()}
 
 
-def plan_report(setup: ScanSetup, cluster: ClusterConfig, fields: Sequence[str] | None = None) -> PlanReport:
-    """Compare the output with what the scan wants; starts no cluster and writes nothing."""
-    chosen = setup.plan(local_device(setup)).named(fields)
-    rows = tuple(
-        {"field": plan.field.field_id, "stage": one.stage, "fingerprint": one.fingerprint, "state": one.state}
-        for plan in chosen
-        for one in plan.stages
-    )
-    states = {
-        stage: dict(Counter(row["state"] for row in rows if row["stage"] == stage)) for stage in stages_of(setup.config)
-    }
-    workers = 1 if cluster.kind == "serial" else cluster.workers or os.cpu_count() or 1
-    return PlanReport(states, rows, forecast(setup, chosen, workers))
+def plan_report(
+    setup: ScanSetup, cluster: ClusterConfig, fields: Sequence[str] | None = None, *, measure: bool = True
+) -> PlanReport:
+    """Compare the output with what the scan wants, and forecast the rest.
+
+    Parameters
+    ----------
+    setup : ScanSetup
+    cluster : ClusterConfig
+    fields : sequence of str, optional
+        Only these.
+    measure : bool
+        Start or join the cluster and scan a few fields for the rates; they leave nothing but a record in the output.
+        Otherwise nothing is started or written, and rates are those of the last record, or assumed.
+
+    Raises
+    ------
+    ProductMismatch
+        If the probe can't have the output, because another scan owns it or writes it.
+    ConfigError
+        As `run_scan`.
+    """
+    if not measure or len(setup.plan(local_device(setup)).named(fields)) < 2:
+        chosen = setup.plan(local_device(setup)).named(fields)
+        workers = 1 if cluster.kind == "serial" else cluster.workers or os.cpu_count() or 1
+        return _report(setup, chosen, forecast(setup, chosen, Slots(workers, workers, workers)))
+    with _claimed(setup), _running(cluster) as (executor, client):
+        device = _ready(setup, client)
+        read_headers(setup, executor)
+        chosen = setup.plan(device, remember=True).named(fields)
+        rates = None if chosen.finished else probe(setup, executor, chosen)
+        if rates is not None:
+            _write_record(setup, device, {"kind": "probe", "rates": rates.as_dict()})
+        return _report(setup, chosen, forecast(setup, chosen, Slots.of(executor), rates))
+
+
+def _report(setup: ScanSetup, chosen: Plan, expected: Forecast) -> PlanReport:
+    counts = {stage: Counter[str]() for stage in stages_of(setup.config)}
+    for sketch in chosen.sketches():
+        for stage, state in sketch.states.items():
+            counts[stage][state] += 1
+    return PlanReport({stage: dict(count) for stage, count in counts.items()}, chosen, expected)
 
 
 def local_device(setup: ScanSetup) -> str:
@@ -164,21 +207,19 @@ def run_scan(
     """
     began = time.monotonic()
     with _claimed(setup):
-        with executor_for(cluster) as (executor, client):
-            if client is not None:
-                require_resources(client, {"cut", "score"} if setup.ensemble is not None else {"cut"})
-            device = _device(setup, client)
-            plan = setup.plan(device, retry_failed=retry_failed)
-            chosen = plan.named(fields)
-            expected = forecast(setup, chosen, executor.workers())
+        with _running(cluster) as (executor, client):
+            device = _ready(setup, client)
+            read_headers(setup, executor)
+            chosen = setup.plan(device, retry_failed=retry_failed, remember=True).named(fields)
+            slots = Slots.of(executor)
+            expected = forecast(setup, chosen, slots)
             dashboard = client.dashboard_link if client is not None else None
-            if all(field.finished for field in chosen):
-                result = ScanResult()
-            else:
-                result = _drive(setup, executor, chosen, None, quiet, dashboard)
+            todo = chosen.where(lambda field: not field.finished)
+            result = _drive(setup, executor, todo, None, quiet, dashboard) if todo else ScanResult()
         summary = _summarise(setup, chosen, result, time.monotonic() - began)
-        _record(setup, summary, result, expected, executor.workers(), device)
-    return ScanOutcome(summary, tuple(result.failures), expected)
+        took = actual(result, slots)
+        _record(setup, summary, result, expected, took, device)
+    return ScanOutcome(summary, tuple(result.failures), expected, took)
 
 
 def run_field(
@@ -198,18 +239,19 @@ def run_field(
     if first_stage not in stages:
         raise ConfigError(f"no stage {first_stage!r} in this scan; stages: {', '.join(stages)}")
     with _claimed(setup):
-        with executor_for(cluster) as (executor, client):
-            device = _device(setup, client)
-            plan = setup.plan(device, retry_failed=True)
-            (chosen,) = plan.named([field_id])
+        with _running(cluster) as (executor, client):
+            device = _ready(setup, client)
+            plan = setup.plan(device, retry_failed=True).named([field_id])
+            (chosen,) = plan
             before = _candidates(setup, field_id)
             due = {stage.stage for stage in chosen.stages if stage.state not in ("done", "empty")}
             redo = tuple(stage for stage in stages if stage in due or stages.index(stage) >= stages.index(first_stage))
-            expected = forecast(setup, (chosen,), executor.workers())
-            result = _drive(setup, executor, (chosen,), {field_id: redo}, quiet, None)
+            slots = Slots.of(executor)
+            expected = forecast(setup, plan, slots)
+            result = _drive(setup, executor, plan, {field_id: redo}, quiet, None)
         after = _candidates(setup, field_id)
-        summary = _summarise(setup, (chosen,), result, time.monotonic() - began)
-        _record(setup, summary, result, expected, executor.workers(), device)
+        summary = _summarise(setup, plan, result, time.monotonic() - began)
+        _record(setup, summary, result, expected, actual(result, slots), device)
     changed = difference(before, after) if after is not None and not result.failures else None
     return FieldOutcome(summary, tuple(result.failures), changed)
 
@@ -236,20 +278,20 @@ def run_candidates(setup: ScanSetup, *, quiet: bool = False) -> CandidatesOutcom
         device = local_device(setup)
         plan = setup.plan(device)
         before = set(stages_of(setup.config)[:-1])
-        ready = tuple(
-            one for one in plan.fields if all(stage.state == "done" for stage in one.stages if stage.stage in before)
-        )
+        ready = plan.where(lambda field: all(field.states[stage] == "done" for stage in before))
         if setup.ensemble is None or not ready:
             raise ProductMismatch(
                 f"{setup.output}: no field has up-to-date logits of the members of this ensemble, in its order; "
                 f"`lensscan plan` says what is stale, `lensscan scan` with this ensemble makes them."
             )
         with executor_for(ClusterConfig(kind="serial")) as (executor, _):
-            expected = forecast(setup, ready, executor.workers())
+            slots = Slots.of(executor)
+            expected = forecast(setup, ready, slots)
             result = _drive(setup, executor, ready, None, quiet, None)
         summary = _summarise(setup, ready, result, time.monotonic() - began)
-        _record(setup, summary, result, expected, 1, device)
-    waiting = tuple(one.field.field_id for one in plan.fields if one not in ready)
+        _record(setup, summary, result, expected, actual(result, slots), device)
+    taken = {one.field.field_id for one in ready.sketches()}
+    waiting = tuple(one.field.field_id for one in plan.sketches() if one.field.field_id not in taken)
     return CandidatesOutcome(summary, tuple(result.failures), waiting)
 
 
@@ -260,7 +302,7 @@ def status(setup: ScanSetup) -> list[dict[str, str | None]]:
     each).
     """
     rows: list[dict[str, str | None]] = []
-    for field in setup.plan(local_device(setup)).fields:
+    for field in setup.plan(local_device(setup)):
         marked = mark_empty(setup.output, field)
         noted = products.notes_of(setup.output, field.field.field_id, stages_of(setup.config))
         rows += [
@@ -279,7 +321,7 @@ def status(setup: ScanSetup) -> list[dict[str, str | None]]:
 def _drive(
     setup: ScanSetup,
     executor: Any,
-    chosen: Sequence[FieldPlan],
+    chosen: Plan,
     redo: dict[str, tuple[str, ...]] | None,
     quiet: bool,
     dashboard: str | None,
@@ -298,14 +340,26 @@ def _claimed(setup: ScanSetup) -> Iterator[None]:
         yield
 
 
-def _device(setup: ScanSetup, client: Client | None) -> str:
-    """The one kind of device that scores.
+@contextmanager
+def _running(cluster: ClusterConfig) -> Iterator[tuple[Executor, Client | None]]:
+    """The cluster for as long as it is needed; that it goes away before is said without a trace."""
+    try:
+        with executor_for(cluster) as running:
+            yield running
+    except (CommClosedError, CancelledError) as error:
+        raise ScanAborted(f"the Dask cluster is gone ({error}); run the same command again, it resumes.") from error
+
+
+def _ready(setup: ScanSetup, client: Client | None) -> str:
+    """Check that the cluster can do what the scan needs, and give the one kind of device that scores.
 
     Raises
     ------
     ConfigError
-        If the workers differ: their scores would, too.
+        If no worker offers a resource, or if the workers' devices differ: their scores would, too.
     """
+    if client is not None:
+        require_resources(client, {"cut", "score"} if setup.ensemble is not None else {"cut"})
     if setup.ensemble is None:
         return "none"
     kinds = device_kinds(client, setup.config.score.device)
@@ -321,13 +375,13 @@ def _candidates(setup: ScanSetup, field_id: str) -> pa.Table | None:
     return read_table(setup.output / manifest.place / "candidates.parquet")
 
 
-def _summarise(setup: ScanSetup, chosen: Sequence[FieldPlan], result: ScanResult, seconds: float) -> Summary:
+def _summarise(setup: ScanSetup, chosen: Plan, result: ScanResult, seconds: float) -> Summary:
     """Add up the manifests of the chosen fields."""
     failed = {failure.field_id for failure in result.failures}
     last = stages_of(setup.config)[-1]
     totals: Counter[str] = Counter()
     notes: list[str] = []
-    for plan in chosen:
+    for plan in chosen.sketches():
         name = plan.field.field_id
         if name in failed:
             totals["failed"] += 1
@@ -356,26 +410,25 @@ def _summarise(setup: ScanSetup, chosen: Sequence[FieldPlan], result: ScanResult
 
 
 def _record(
-    setup: ScanSetup, summary: Summary, result: ScanResult, expected: Forecast, workers: int, device: str
+    setup: ScanSetup, summary: Summary, result: ScanResult, expected: Forecast, took: Forecast, device: str
 ) -> None:
     """Keep times, host, tracebacks and the forecast beside the products, never in them."""
     if result.ran == 0 and not result.failures:
         return
+    rates: Rates | None = measured_rates(result, warm_up=0.0, basis=f"rates of a run over {result.fields} fields")
+    values = {
+        "kind": "scan",
+        "summary": summary.as_dict(),
+        "forecast": expected.as_dict(),
+        "actual": took.as_dict(),
+        "rates": rates.as_dict() if rates is not None else None,
+        "retries": result.retries,
+        "failures": [asdict(failure) for failure in result.failures],
+    }
+    _write_record(setup, device, values)
+
+
+def _write_record(setup: ScanSetup, device: str, values: dict[str, Any]) -> None:
     now = datetime.now(UTC)
-    products.write_run_record(
-        setup.output,
-        f"{now:%Y%m%dT%H%M%S}-{os.getpid()}",
-        {
-            "ended": now.isoformat(timespec="seconds"),
-            "host": socket.gethostname(),
-            "device": device,
-            "summary": summary.as_dict(),
-            "forecast": expected.as_dict(),
-            "retries": result.retries,
-            "cut_rate": result.cut.per_second,
-            "score_rate": result.scored.per_second,
-            "peak_mb": round(result.peak_mb),
-            "workers": workers,
-            "failures": [asdict(failure) for failure in result.failures],
-        },
-    )
+    about = {"ended": now.isoformat(timespec="seconds"), "host": socket.gethostname(), "device": device}
+    products.write_run_record(setup.output, f"{now:%Y%m%dT%H%M%S%f}-{os.getpid()}", {**about, **values})

@@ -8,16 +8,15 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 from pipeline.errors import BadSurveyData, ConfigError, LensscanError, ModelMismatch
 from pipeline.io import products
+from pipeline.io.places import place
 from workflows.executors import Executor, Kind, Outcome, Task
 from workflows.plan import FieldPlan
 from workflows.results import Failure, ScanAborted, ScanResult
 from workflows.suspicion import ALONE, Suspicion
-from workflows.tasks import CutResult, Job, cut_field, finish_field, score_shard
+from workflows.tasks import CutResult, FinishResult, Job, ScoreResult, cut_field, finish_field, score_shard
 
 ATTEMPTS = 3
 """How often a task that met an error of the system is tried."""
@@ -42,8 +41,8 @@ class Steps:
     """What the tasks call; arguments and results are those of `workflows.tasks`. Benchmarks put others in."""
 
     cut: Callable[..., CutResult] = cut_field
-    score: Callable[..., Any] = score_shard
-    finish: Callable[..., tuple[str, ...]] = finish_field
+    score: Callable[..., ScoreResult] = score_shard
+    finish: Callable[..., FinishResult] = finish_field
 
 
 @dataclass
@@ -83,7 +82,7 @@ class Scan:
         steps: Steps | None = None,
     ) -> None:
         self._job = job
-        self._output = Path(job.output)
+        self._output = place(job.output)
         self._executor = executor
         self._progress = on_progress
         self._steps = steps or Steps()
@@ -210,13 +209,17 @@ class Scan:
             if run.shards_left == 0:
                 self._finish(run)
         else:
-            self._close(run, outcome.value)
+            self.result.finished.add(outcome.value.rows, outcome.value.seconds)
+            self.result.bytes_out += outcome.value.bytes_out
+            self._close(run, outcome.value.wrote)
 
     def _after_cut(self, run: FieldRun, result: CutResult) -> None:
         self.result.ran += len(result.wrote)
         run.rows = result.rows
         if "cutouts" in result.wrote:
-            self.result.cut.add(result.rows, result.seconds)
+            self.result.cut.add(result.rows, result.seconds, run.plan.area)
+        self.result.bytes_in += result.bytes_in
+        self.result.bytes_out += result.bytes_out
         self._progress("cut", result.rows)
         if self._job.ensemble is None:
             self._close(run, ())
@@ -241,8 +244,7 @@ class Scan:
             "wanted": {stage.stage: stage.fingerprint for stage in run.plan.stages},
             "redo": run.redo,
             "generation": run.generation,
-            "geometry": run.plan.geometry,
-            "neighbours": run.plan.neighbours,
+            "near": run.plan.near,
             "provenance": run.plan.provenance,
         }
         needed = "score" if self._job.maps else "cut"
@@ -252,6 +254,7 @@ class Scan:
 
     def _close(self, run: FieldRun, wrote: tuple[str, ...]) -> None:
         self.result.ran += len(wrote)
+        self.result.fields += 1
         products.clear_failure(self._output, run.field_id)
         del self._runs[run.field_id]
         self._progress("field", 1)

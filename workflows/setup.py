@@ -9,6 +9,8 @@ from typing import Any
 
 from pipeline.config import find
 from pipeline.errors import ConfigError
+from pipeline.io.places import Place, place
+from pipeline.io.storage_check import check
 from pipeline.models.ensemble import Ensemble, load_ensemble
 from pipeline.scan_config import ScanConfig, load_scan
 from pipeline.surveys import Survey, open_survey
@@ -29,7 +31,7 @@ class ScanSetup:
     survey_path, ensemble_path : Path
         Where they came from; workers open the same files.
     ensemble : Ensemble or None
-    output : Path
+    output : Path or ObjectPath
         Absolute.
     """
 
@@ -39,7 +41,7 @@ class ScanSetup:
     survey_path: Path
     ensemble: Ensemble | None
     ensemble_path: Path | None
-    output: Path
+    output: Place
 
     def job(self) -> Job:
         """What every task is told."""
@@ -53,7 +55,7 @@ class ScanSetup:
             maps=self.ensemble is not None and self.ensemble.mapper is not None,
         )
 
-    def plan(self, device: str, *, retry_failed: bool = False) -> Plan:
+    def plan(self, device: str, *, retry_failed: bool = False, remember: bool = False) -> Plan:
         """Compare the output with what the scan wants; see `make_plan`."""
         return make_plan(
             self.config,
@@ -63,6 +65,7 @@ class ScanSetup:
             device=device,
             output=self.output,
             retry_failed=retry_failed,
+            remember=remember,
         )
 
 
@@ -109,7 +112,9 @@ def open_scan(
         opened.check(config.bands)
     if config.detect.method == "catalogue" and survey.catalogue_kind == "none":
         raise ConfigError(f'{path}: detect.method = "catalogue", but survey {survey.name!r} declares no catalogue.')
-    output = Path(config.output).expanduser().absolute()
+    output = place(config.output).expanduser().absolute()
+    for needed in (survey.root, output):
+        check(needed)
     return ScanSetup(config, raw, survey, survey_path.absolute(), opened, ensemble_path, output)
 
 

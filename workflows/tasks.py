@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BadSurveyData, ConfigError, ModelMismatch, NoCoverage, ProductMismatch
@@ -19,6 +18,7 @@ from pipeline.field import Field, FieldImage
 from pipeline.geometry import FieldGeometry, primary
 from pipeline.io import cutout_store, products
 from pipeline.io.cutout_store import Stamps
+from pipeline.io.places import Place, file_identity, place
 from pipeline.models.ensemble import Ensemble, load_ensemble
 from pipeline.notes import listening
 from pipeline.provenance import STAGES, fingerprint
@@ -33,6 +33,7 @@ from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey, open_survey
 from workflows import field_tables
 from workflows.publisher import Publisher
+from workflows.wanted import pixel_files
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,15 @@ class Job:
 
 @dataclass(frozen=True)
 class CutResult:
-    """A field after cutting: its cutouts, the shards still to score, and the stages written."""
+    """A field after cutting: its cutouts, the shards still to score, the stages written, and bytes read and written."""
 
     rows: int
     shards: tuple[int, ...]
     score_generation: str
     wrote: tuple[str, ...]
     seconds: float
+    bytes_in: int = 0
+    bytes_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,16 @@ class ScoreResult:
 
     rows: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class FinishResult:
+    """A field at its end: its rows, the stages written, and how much that was."""
+
+    rows: int
+    wrote: tuple[str, ...]
+    seconds: float
+    bytes_out: int = 0
 
 
 def cut_field(
@@ -80,27 +93,29 @@ def cut_field(
     """
     began = time.monotonic()
     wrote: list[str] = []
+    bytes_in = bytes_out = 0
     if {"masks", "detect", "cutouts"} & set(redo):
+        bytes_in = sum(max(0, int(file_identity(path)[1])) for path in pixel_files(job.config, field))
         with listening() as heard:
             try:
-                wrote = _cut_stages(job, field, wanted, redo, provenance, heard)
+                wrote, bytes_out = _cut_stages(job, field, wanted, redo, provenance, heard)
             except NoCoverage as nothing:
-                wrote = _publish_empty(job, field, wanted, provenance, [*heard, str(nothing)])
+                wrote, bytes_out = _publish_empty(job, field, wanted, provenance, [*heard, str(nothing)])
             except BadSurveyData as error:
                 # What was odd before may well be why.
                 raise BadSurveyData(" ".join([str(error), *(f"Noted before: {text}" for text in heard)])) from error
     manifest = _live(job, field.field_id, "cutouts")
-    store = cutout_store.open_store(Path(job.output) / manifest.place)
+    store = cutout_store.open_store(place(job.output) / manifest.place)
     generation, shards = "", tuple(range(store.shards))
     if "score" in redo:
         generation, shards = _score_generation(job, field.field_id, wanted["score"], redo, shards)
-    return CutResult(manifest.rows, shards, generation, tuple(wrote), time.monotonic() - began)
+    return CutResult(manifest.rows, shards, generation, tuple(wrote), time.monotonic() - began, bytes_in, bytes_out)
 
 
 def score_shard(job: Job, field_id: str, index: int, generation: str) -> ScoreResult:
     """Answers of every member for one shard, written as a part of the field's scores."""
     began = time.monotonic()
-    output = Path(job.output)
+    output = place(job.output)
     manifest = _live(job, field_id, "cutouts")
     folder = output / manifest.place
     store = cutout_store.open_store(folder)
@@ -129,20 +144,23 @@ def finish_field(
     wanted: Mapping[str, str],
     redo: Sequence[str],
     generation: str,
-    geometry: FieldGeometry,
-    neighbours: Sequence[FieldGeometry],
+    near: Sequence[Field],
     provenance: Mapping[str, Any],
-) -> tuple[str, ...]:
-    """Publish a field's scores and write its catalogue rows; returns the stages written.
+) -> FinishResult:
+    """Publish a field's scores and write its catalogue rows.
+
+    `near` are the fields around it, of which the headers are read: they own some of its objects.
 
     Raises
     ------
     ProductMismatch
         If detections, cutouts and scores are not equally many.
     """
-    output = Path(job.output)
+    began = time.monotonic()
+    output = place(job.output)
     name = field.field_id
     ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
+    geometry = _geometry(job, field)
     cutouts = _live(job, name, "cutouts")
     stamps = field_tables.read_stamps(output / cutouts.place)
     detections = field_tables.read_detections(output / _live(job, name, "detect").place, job.config.bands)
@@ -158,7 +176,7 @@ def finish_field(
         stamps,
         objid,
         answers,
-        is_primary=primary(geometry, neighbours, detections.ra, detections.dec),
+        is_primary=primary(geometry, [_geometry(job, other) for other in near], detections.ra, detections.dec),
         ensemble=ensemble,
         bands=job.config.bands,
         vet=job.config.vet,
@@ -177,10 +195,10 @@ def finish_field(
     }
     writer.publish("candidates", rows=len(objid), counts=counts)
     products.sweep(output, name, STAGES)
-    return tuple(writer.wrote)
+    return FinishResult(len(objid), tuple(writer.wrote), time.monotonic() - began, writer.bytes)
 
 
-def _mapped(job: Job, scored: ScoredRows, ensemble: Ensemble, cutouts: Path, geometry: FieldGeometry) -> ScoredRows:
+def _mapped(job: Job, scored: ScoredRows, ensemble: Ensemble, cutouts: Place, geometry: FieldGeometry) -> ScoredRows:
     """The rows with the maps of the candidates, where the ensemble draws any; one shard of cutouts at a time."""
     if ensemble.mapper is None or not scored.is_candidate.any():
         return scored
@@ -211,9 +229,12 @@ def _cut_stages(
     redo: Sequence[str],
     provenance: Mapping[str, Any],
     heard: list[str],
-) -> list[str]:
-    """Write what is to be redone; each product carries what was `heard` while it was made."""
-    output, config = Path(job.output), job.config
+) -> tuple[list[str], int]:
+    """Write what is to be redone; each product carries what was `heard` while it was made.
+
+    Gives the stages written and their size in bytes.
+    """
+    output, config = place(job.output), job.config
     survey = _survey(job.survey, job.survey_key)
     field_image, memory = held(survey.open(field, config.bands), config.memory)
     writer = Publisher(output, field.field_id, wanted, provenance)
@@ -239,7 +260,7 @@ def _cut_stages(
         writer.publish("cutouts", rows=len(detections), counts=counts, notes=_taken(heard))
     if job.ensemble is None:
         products.sweep(output, field.field_id, STAGES[:3])
-    return writer.wrote
+    return writer.wrote, writer.bytes
 
 
 def _taken(heard: list[str]) -> list[str]:
@@ -251,7 +272,7 @@ def _taken(heard: list[str]) -> list[str]:
 
 def _detect(job: Job, survey: Survey, field: Field, field_image: FieldImage, masks: FieldMasks) -> Detections:
     """Detections that keep the ids of the field's previous generation."""
-    output, config = Path(job.output), job.config
+    output, config = place(job.output), job.config
     before = products.live_manifest(output, field.field_id, "detect")
     previous = field_tables.read_detections(output / before.place, config.bands) if before is not None else None
     external = survey.detections(field, field_image) if config.detect.method == "catalogue" else None
@@ -259,7 +280,7 @@ def _detect(job: Job, survey: Survey, field: Field, field_image: FieldImage, mas
 
 
 def _write_cutouts(
-    folder: Path, config: ScanConfig, field_image: FieldImage, masks: FieldMasks, detections: Detections
+    folder: Place, config: ScanConfig, field_image: FieldImage, masks: FieldMasks, detections: Detections
 ) -> None:
     store = cutout_store.create(
         folder,
@@ -285,10 +306,10 @@ def _write_cutouts(
 
 def _publish_empty(
     job: Job, field: Field, wanted: Mapping[str, str], provenance: Mapping[str, Any], notes: Sequence[str]
-) -> list[str]:
+) -> tuple[list[str], int]:
     """A field without coverage: every cutting stage done, with zero rows, and why."""
     config = job.config
-    writer = Publisher(Path(job.output), field.field_id, wanted, provenance, empty=True)
+    writer = Publisher(place(job.output), field.field_id, wanted, provenance, empty=True)
     writer.begin("masks")
     writer.publish("masks", rows=0, notes=notes)
     field_tables.write_detections(writer.begin("detect"), field_tables.no_detections(config.bands))
@@ -308,7 +329,7 @@ def _publish_empty(
     cutout_store.write(store, [])
     field_tables.write_stamps(folder, [], store.size)
     writer.publish("cutouts", rows=0)
-    return writer.wrote
+    return writer.wrote, writer.bytes
 
 
 def _score_generation(
@@ -318,13 +339,13 @@ def _score_generation(
 
     A resumed scan goes on with the parts that are there. A rerun of work that is published starts afresh.
     """
-    output = Path(job.output)
+    output = place(job.output)
     live = products.live_manifest(output, field_id, "score")
     if live is not None and live.fingerprint == fingerprint:
         return products.new_generation(output, "score", field_id, fingerprint), shards
     generation = fingerprint[:16]
-    folder = output / products.generation_place("score", field_id, generation)
-    return generation, tuple(index for index in shards if not (folder / field_tables.part_name(index)).exists())
+    there = products.sizes(output / products.generation_place("score", field_id, generation)) or {}
+    return generation, tuple(index for index in shards if field_tables.part_name(index) not in there)
 
 
 def _conserve(field_id: str, detections: int, cutouts: int, scores: int) -> None:
@@ -336,7 +357,7 @@ def _conserve(field_id: str, detections: int, cutouts: int, scores: int) -> None
 
 
 def _live(job: Job, field_id: str, stage: str) -> products.Manifest:
-    manifest = products.live_manifest(Path(job.output), field_id, stage)
+    manifest = products.live_manifest(place(job.output), field_id, stage)
     if manifest is None:
         raise ProductMismatch(f"field {field_id}: {stage} is not there; rerun the field from {stage}.")
     return manifest
@@ -350,6 +371,14 @@ def _fix_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+def warm_up(job: Job) -> None:
+    """Load what every task of this process will need, and make the first, slower, use of it."""
+    _survey(job.survey, job.survey_key)
+    if job.ensemble is not None:
+        _fix_threads(job.config.threads)
+        _ensemble(job.ensemble, job.ensemble_key)
+
+
 def survey_key(survey: Survey) -> str:
     """Hash of what pixels, masks and detections depend on beside the files."""
     return fingerprint([survey.provenance(), survey.catalogue_provenance(), str(survey.root)])
@@ -359,6 +388,10 @@ def ensemble_key(ensemble: Ensemble) -> str:
     """Hash of what scores depend on: networks, weights, calibration and rule."""
     maps = [] if ensemble.mapper is None else [ensemble.mapper.fingerprint()]
     return fingerprint([ensemble.fingerprint(), ensemble.calibration_fingerprint(), *maps])
+
+
+def _geometry(job: Job, field: Field) -> FieldGeometry:
+    return _survey(job.survey, job.survey_key).geometry(field)
 
 
 @lru_cache(maxsize=2)

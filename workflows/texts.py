@@ -33,10 +33,7 @@ def scan_text(outcome: ScanOutcome, config: str, out: str | None) -> str:
     if outcome.summary.ran == 0 and not outcome.failures:
         lines.insert(0, "Nothing to do: every field named is done.")
     elif outcome.summary.ran:
-        lines.append(
-            f"forecast {outcome.forecast.objects:,} objects in {outcome.forecast.seconds:,.0f} s; "
-            f"actual {outcome.summary.detections:,} in {outcome.summary.seconds:,.0f} s"
-        )
+        lines += _beside_lines(outcome.forecast, outcome.actual)
     return "\n".join(lines + _failure_lines(outcome.failures, config, out))
 
 
@@ -85,6 +82,19 @@ def _failure_lines(failures: Sequence[Failure], config: str, out: str | None) ->
         lines.append(f"failed: {failure.field_id} at {failure.stage}: {failure.reason}")
         lines.append(f"    rerun: lensscan field {shlex.quote(config)} {shlex.quote(failure.field_id)}{tail}")
     return lines
+
+
+def _beside_lines(expected: Forecast, took: Forecast) -> list[str]:
+    rows = [
+        ("objects", f"{expected.objects:,}", f"{took.objects:,}"),
+        ("read, MB", f"{expected.bytes_in / 1e6:,.0f}", f"{took.bytes_in / 1e6:,.0f}"),
+        ("written, MB", f"{expected.bytes_out / 1e6:,.0f}", f"{took.bytes_out / 1e6:,.0f}"),
+        ("memory, MB", f"{expected.memory_mb:,.0f}", f"{took.memory_mb:,.0f}"),
+        ("scoring, worker s", f"{expected.device_seconds:,.0f}", f"{took.device_seconds:,.0f}"),
+        ("wall, s", f"{expected.seconds:,.0f}", f"{took.seconds:,.0f}"),
+    ]
+    lines = [f"{'':18}{'forecast':>12}{'actual':>12}   ({expected.basis})"]
+    return lines + [f"{name:18}{before:>12}{after:>12}" for name, before, after in rows]
 
 
 def _forecast_lines(forecast: Forecast) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from pipeline.errors import ProductMismatch, QueryError
 from pipeline.flags import FATAL, FATAL_MASK, FOUND_SHIFT, PixelFlag, VetFlag, decode
 from pipeline.io import products
 from pipeline.io.exports import json_rows
+from pipeline.io.places import Place
 from pipeline.io.tables import read_table
 
 Float32 = npt.NDArray[np.float32]
@@ -69,12 +69,12 @@ class Explained:
     axes: Float64 | None
 
 
-def explained(output: Path, objid: int, field: str | None = None) -> Explained:
+def explained(output: Place, objid: int, field: str | None = None) -> Explained:
     """Read one detection's row and stamp from a scan's output.
 
     Parameters
     ----------
-    output : Path
+    output : Path or ObjectPath
         A scan's output folder; candidates and all other scored detections are looked through.
     objid : int
     field : str, optional
@@ -109,7 +109,7 @@ def explained(output: Path, objid: int, field: str | None = None) -> Explained:
     )
 
 
-def ensemble_of(output: Path, field_id: str) -> tuple[str | None, dict[str, str]]:
+def ensemble_of(output: Place, field_id: str) -> tuple[str | None, dict[str, str]]:
     """The ensemble that scored a field, as its scan's config calls it, and the sha256 of each member's weights."""
     manifest = products.live_manifest(output, field_id, "candidates")
     provenance = manifest.provenance if manifest is not None else {}
@@ -164,7 +164,7 @@ def saliency_facts(saliency: Float32, stamp: Stamp, axes: Float64 | None) -> dic
     return {"peak": peak, "peak_angle": angle, "on_fatal": float(known[bad].sum()) / total}
 
 
-def _row(output: Path, objid: int, field: str | None) -> dict[str, Any]:
+def _row(output: Place, objid: int, field: str | None) -> dict[str, Any]:
     if not -_LARGEST <= objid < _LARGEST:
         raise QueryError(f"objid {objid} is no 64-bit number; `lensscan query {output}` lists the candidates'.")
     table: pa.Table = query(output, f"objid = {objid}", field=field, all=True)
@@ -178,7 +178,7 @@ def _row(output: Path, objid: int, field: str | None) -> dict[str, Any]:
     return json_rows(query(output, f"objid = {objid}", field=fields, all=True))[0]
 
 
-def _check_cutouts(output: Path, field_id: str) -> None:
+def _check_cutouts(output: Place, field_id: str) -> None:
     """Refuse cutouts of which files are gone: what Zarr does not find it takes for empty."""
     manifest = products.live_manifest(output, field_id, "cutouts")
     lacking = (
@@ -193,7 +193,7 @@ def _check_cutouts(output: Path, field_id: str) -> None:
         )
 
 
-def _axes(output: Path, field_id: str, objid: int) -> Float64 | None:
+def _axes(output: Place, field_id: str, objid: int) -> Float64 | None:
     """North and east in pixels, by what the detections around have for places and positions.
 
     A linear fit of (x, y) to tangent-plane offsets in degrees; the cutouts have the field's grid and no WCS of

@@ -23,10 +23,12 @@ from pipeline.catalogue.sources import Source, open_source
 from pipeline.catalogue.where import RELATION, check_condition, check_statement
 from pipeline.errors import QueryError
 from pipeline.flags import VetFlag
+from pipeline.io.object_path import ObjectPath
+from pipeline.io.places import place
 
 
 def query(
-    path: str | Path,
+    path: str | Path | ObjectPath,
     where: str | None = None,
     *,
     cone: tuple[float, float, float] | None = None,
@@ -44,7 +46,7 @@ def query(
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or ObjectPath
         A scan's output folder, or Parquet exported from one (a file, or a folder of files).
     where : str, optional
         One SQL expression over the columns, such as ``score > 0.9 AND mag_i < 21``;
@@ -85,7 +87,7 @@ def query(
     region = _region(cone, moc)
 
     def answer() -> pa.Table:
-        source = open_source(Path(path), fields, every_score=all)
+        source = open_source(place(path), fields, every_score=all)
         conditions = _conditions(source, min_score, without, with_flags, primary)
         return _answer(source, where, conditions, region, top, columns)
 

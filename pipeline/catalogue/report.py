@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from pipeline.catalogue.stamps import StampSource
 from pipeline.errors import QueryError
 from pipeline.flags import VetFlag, decode
 from pipeline.io import products
+from pipeline.io.places import Place
 from pipeline.provenance import STAGES
 
 DECADES = 7
@@ -30,20 +30,20 @@ BINS_A_DECADE = 5
 
 
 def write_report(
-    output: Path,
-    target: Path,
+    output: Place,
+    target: Place,
     *,
     stamp: StampSource | None = None,
     forecast: Mapping[str, Any] | None = None,
     top: int = 48,
-) -> Path:
+) -> Place:
     """Write the page of a scan, in one file that needs nothing else.
 
     Parameters
     ----------
-    output : Path
+    output : Path or ObjectPath
         The scan's output folder; a scan that is half done or has no ensemble gets a page, too.
-    target : Path
+    target : Path or ObjectPath
         The HTML file; replaced whole.
     stamp : callable, optional
         (field_id, objid, row) -> the stamp to show, or None; see `pipeline.catalogue.stamps.scan_stamps`.
@@ -54,7 +54,7 @@ def write_report(
 
     Returns
     -------
-    Path
+    Path or ObjectPath
         `target`.
 
     Raises
@@ -68,7 +68,7 @@ def write_report(
 
 
 def gather(
-    output: Path, *, stamp: StampSource | None = None, forecast: Mapping[str, Any] | None = None, top: int = 48
+    output: Place, *, stamp: StampSource | None = None, forecast: Mapping[str, Any] | None = None, top: int = 48
 ) -> ReportFacts:
     """Read what the page says from manifests, tables and the last run record; parameters as `write_report`."""
     owner = products.identity(output)
@@ -86,7 +86,7 @@ def gather(
     except QueryError:
         scores, best, purity = None, None, ()
     runs = products.run_records(output)
-    last = runs[-1] if runs else {}
+    last: Mapping[str, Any] = next((record for record in reversed(runs) if record.get("actual")), {})
     return ReportFacts(
         scan_id=str(owner.get("scan_id", "")),
         survey=str(owner.get("survey", "")),
@@ -95,7 +95,7 @@ def gather(
         candidates=tuple(_candidate(row, stamp) for row in best.to_pylist()) if best is not None else (),
         scores=scores,
         forecast=dict(forecast if forecast is not None else last.get("forecast") or {}),
-        actual=dict(last.get("summary") or {}),
+        actual=dict(last.get("actual") or {}),
         provenance=provenances[-1] if provenances else {},
         purity=purity,
         variants=len({json.dumps(provenance, sort_keys=True) for provenance in provenances}),
@@ -103,7 +103,7 @@ def gather(
 
 
 def _field(
-    output: Path, field_id: str, stages: Mapping[str, list[str]], failure: Mapping[str, str] | None
+    output: Place, field_id: str, stages: Mapping[str, list[str]], failure: Mapping[str, str] | None
 ) -> tuple[FieldFacts, dict[str, Any]]:
     """A field, and what its last product rests on but for its own files."""
     states = tuple(
@@ -120,7 +120,7 @@ def _field(
     return FieldFacts(field_id, states, manifest is not None and manifest.empty, counts, reason, notes), provenance
 
 
-def _histogram(output: Path) -> ScoreHistogram:
+def _histogram(output: Place) -> ScoreHistogram:
     """Count scores batch by batch, never holding a whole catalogue."""
     edges = np.linspace(-DECADES, 0, DECADES * BINS_A_DECADE + 1)
     scored, unflagged, candidates = (np.zeros(len(edges) - 1, np.int64) for _ in range(3))
@@ -135,7 +135,7 @@ def _histogram(output: Path) -> ScoreHistogram:
     return ScoreHistogram(edges, scored, candidates, unflagged, flags)
 
 
-def _primary_scores(output: Path) -> Iterator[npt.NDArray[Any]]:
+def _primary_scores(output: Place) -> Iterator[npt.NDArray[Any]]:
     for batch in open_source(output, every_score=True).dataset.to_batches(columns=["score", "is_primary"]):
         yield batch.filter(batch.column("is_primary")).column("score").to_numpy(zero_copy_only=False)
 

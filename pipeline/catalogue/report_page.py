@@ -20,13 +20,13 @@ MOST_FIELDS = 300
 
 _COUNTS = ("detections", "cutouts", "scored", "unscorable", "candidates")
 _FORECAST = (
-    ("fields", "fields", "fields"),
-    ("objects", "objects", "detections"),
-    ("wall time, s", "seconds", "seconds"),
-    ("read, MB", "bytes_in", ""),
-    ("write at most, MB", "bytes_out", ""),
-    ("memory, MB", "memory_mb", ""),
-    ("device time, s", "device_seconds", ""),
+    ("fields", "fields"),
+    ("objects", "objects"),
+    ("wall time, s", "seconds"),
+    ("read, MB", "bytes_in"),
+    ("written, MB", "bytes_out"),
+    ("memory, MB", "memory_mb"),
+    ("scoring, worker s", "device_seconds"),
 )
 
 
@@ -227,9 +227,8 @@ def _forecast(forecast: Mapping[str, Any], actual: Mapping[str, Any]) -> str:
     if not forecast and not actual:
         return ""
     rows = ""
-    for name, expected, found in _FORECAST:
-        scale = 1e-6 if expected.startswith("bytes") else 1.0
-        cells = [_amount(forecast.get(expected), scale), _amount(actual.get(found), 1.0) if found else ""]
+    for name, key in _FORECAST:
+        cells = [_amount(values.get(key), 1e-6 if key.startswith("bytes") else 1.0) for values in (forecast, actual)]
         rows += f"<tr><th>{name}</th><td>{cells[0]}</td><td>{cells[1]}</td></tr>"
     basis = f"<p>{escape(str(forecast['basis']))}.</p>" if forecast.get("basis") else ""
     return (

@@ -9,9 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from pyarrow.fs import LocalFileSystem
 
 from pipeline.errors import QueryError
+from pipeline.io.arrow_objects import file_system, name_in
+from pipeline.io.places import Place, each
 from pipeline.io.products import live_files
 
 NEEDED = ("objid", "ra", "dec", "score")
@@ -26,7 +27,7 @@ class Source:
 
     Attributes
     ----------
-    files : tuple of Path
+    files : tuple of Path or ObjectPath
     schema : pyarrow.Schema
         Union of the files' columns by name, with types and metadata as written; a column that some file lacks
         is nullable.
@@ -34,7 +35,7 @@ class Source:
         The same columns with dictionaries as text, opened no further than footers.
     """
 
-    files: tuple[Path, ...]
+    files: tuple[Place, ...]
     schema: pa.Schema
     dataset: ds.Dataset
 
@@ -44,12 +45,12 @@ class Source:
         return list(self.schema.names)
 
 
-def open_source(path: Path, fields: Sequence[str] | None = None, *, every_score: bool = False) -> Source:
+def open_source(path: Place, fields: Sequence[str] | None = None, *, every_score: bool = False) -> Source:
     """Open the live candidates (or scores) of a scan's output, or Parquet files exported from one.
 
     Parameters
     ----------
-    path : Path
+    path : Path or ObjectPath
         A scan's output folder, a Parquet file, or a folder of Parquet files that is no part of a scan's output.
     fields : sequence of str, optional
         Only these; of a scan's output no other field's file is opened.
@@ -113,7 +114,7 @@ def union_schema(schemas: Sequence[pa.Schema], names: Sequence[str]) -> pa.Schem
     )
 
 
-def _live(output: Path, fields: Sequence[str] | None, name: str) -> list[Path]:
+def _live(output: Place, fields: Sequence[str] | None, name: str) -> list[Place]:
     files = live_files(output, STAGE, name)
     if not files:
         raise QueryError(
@@ -128,7 +129,7 @@ def _live(output: Path, fields: Sequence[str] | None, name: str) -> list[Path]:
     return [files[field] for field in dict.fromkeys(fields)]
 
 
-def _exported(path: Path) -> list[Path]:
+def _exported(path: Place) -> list[Place]:
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -136,28 +137,34 @@ def _exported(path: Path) -> list[Path]:
     owner = next((parent for parent in path.resolve().parents if (parent / "scan.json").is_file()), None)
     if owner is not None:
         raise QueryError(f"{path} is a part of a scan's output and may hold what is no longer live; query {owner}.")
-    files = [file for file in sorted(path.rglob("*.parquet")) if not file.name.startswith((".", "_", "data_thumbnail"))]
+    every: list[Place] = sorted(path.rglob("*.parquet"), key=_parts)
+    files = [file for file in every if not file.name.startswith((".", "_", "data_thumbnail"))]
     if not files:
         raise QueryError(f"{path} is neither a scan's output (no scan.json) nor a folder of Parquet files.")
     return files
 
 
-def _dataset(files: Sequence[Path]) -> Source:
-    system, form = LocalFileSystem(), ds.ParquetFileFormat()
-    fragments, schemas = [], []
-    for file in files:
-        fragment = form.make_fragment(str(file), filesystem=system)
+def _dataset(files: Sequence[Place]) -> Source:
+    system, form = file_system(files[0]), ds.ParquetFileFormat()
+
+    def opened(file: Place) -> tuple[ds.Fragment, pa.Schema]:
+        fragment = form.make_fragment(name_in(file), filesystem=system)
         try:
-            schemas.append(fragment.physical_schema)
+            return fragment, fragment.physical_schema
         except pa.ArrowInvalid as error:
             raise QueryError(f"{file} is not a readable Parquet file ({error}).") from error
-        fragments.append(fragment)
+
+    fragments, schemas = zip(*each(opened, files, files[0]), strict=True)
     schema = union_schema(schemas, [str(file) for file in files])
     absent = [name for name in NEEDED if name not in schema.names]
     if absent:
         raise QueryError(f"{files[0]} is no catalogue: it has no column {', '.join(absent)}.")
     text = pa.schema([field.with_type(_text(field.type)) for field in schema])
-    return Source(tuple(files), schema, ds.FileSystemDataset(fragments, text, form, system))
+    return Source(tuple(files), schema, ds.FileSystemDataset(list(fragments), text, form, system))
+
+
+def _parts(file: Place) -> tuple[str, ...]:
+    return Path(str(file)).parts
 
 
 def _text(kind: pa.DataType) -> pa.DataType:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.io import cutout_store, products
+from pipeline.io.places import Place
 from pipeline.io.tables import read_table
 
 
@@ -39,7 +39,7 @@ StampSource = Callable[[str, int, int], Stamp | None]
 """(field_id, objid, row) -> the stamp, or None where there is none to show."""
 
 
-def scan_stamps(output: Path) -> StampSource:
+def scan_stamps(output: Place) -> StampSource:
     """Stamps of a scan's live cutouts.
 
     A row whose place holds another object by now, because its field was cut again and not yet scored, has no stamp.

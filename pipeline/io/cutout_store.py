@@ -6,22 +6,21 @@ writer; two writers in one shard would lose data without a word (zarr-python iss
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 import zarr.codecs
-import zarrs  # noqa: F401  registers the codec pipeline that reads
 
 from pipeline.errors import ProductMismatch
+from pipeline.io.objects import StoreUnavailable
+from pipeline.io.places import Place
+from pipeline.io.zarr_groups import open_group, reading
 
 NAME = "cutouts.zarr"
-_READ_PIPELINE = "zarrs.ZarrsCodecPipeline"
 _ARRAYS: tuple[tuple[str, str, Any], ...] = (
     ("image", "float32", float("nan")),
     ("ivar", "float32", 0.0),
@@ -49,7 +48,7 @@ class Stamps:
 class CutoutStore:
     """What the group of a field says of itself."""
 
-    path: Path
+    path: Place
     bands: tuple[str, ...]
     pixel_scale: float
     rows: int
@@ -67,7 +66,7 @@ class CutoutStore:
 
 
 def create(
-    folder: Path,
+    folder: Place,
     *,
     bands: Sequence[str],
     pixel_scale: float,
@@ -82,7 +81,7 @@ def create(
 
     Parameters
     ----------
-    folder : Path
+    folder : Path or ObjectPath
         Gets `cutouts.zarr`, replacing one that a broken run left.
     bands : sequence of str
     pixel_scale : float, arcsec
@@ -97,24 +96,23 @@ def create(
         band -> FWHM in arcsec, for the bands whose survey says it.
     """
     path = folder / NAME
-    root = zarr.open_group(str(path), mode="w", zarr_format=3)
-    root.attrs.update(
-        {
-            "bands": list(bands),
-            "pixel_scale": pixel_scale,
-            "units": {"image": "nJy", "ivar": "nJy-2"},
-            "axes": ["cutout", "band", "y", "x"],
-            "size": size,
-            "shard": shard,
-            "rows": rows,
-            "seeing": dict(seeing),
-        }
-    )
+    attributes: dict[str, Any] = {
+        "bands": list(bands),
+        "pixel_scale": pixel_scale,
+        "units": {"image": "nJy", "ivar": "nJy-2"},
+        "axes": ["cutout", "band", "y", "x"],
+        "size": size,
+        "shard": shard,
+        "rows": rows,
+        "seeing": dict(seeing),
+    }
     compressors = {
         "lz4": zarr.codecs.BloscCodec(cname="lz4", clevel=1, shuffle=zarr.codecs.BloscShuffle.shuffle),
         "zstd": zarr.codecs.ZstdCodec(level=1),
         "none": None,
     }[codec]
+    root = open_group(path, "w")
+    root.attrs.update(attributes)
     for name, dtype, fill in _ARRAYS:
         root.create_array(
             name,
@@ -136,7 +134,7 @@ def write(store: CutoutStore, shards: Iterable[Stamps]) -> None:
     ProductMismatch
         If a shard has not the number of cutouts that its place has, or there are too few.
     """
-    root = zarr.open_group(str(store.path), mode="r+")
+    root = open_group(store.path, "r+")
     arrays = {name: _array(root, name) for name, _, _ in _ARRAYS}
     count = 0
     for index, stamps in enumerate(shards):
@@ -151,7 +149,7 @@ def write(store: CutoutStore, shards: Iterable[Stamps]) -> None:
         raise ProductMismatch(f"{store.path}: {count} cutouts written of {store.rows}.")
 
 
-def open_store(folder: Path) -> CutoutStore:
+def open_store(folder: Place) -> CutoutStore:
     """Open the group in a generation's folder.
 
     Raises
@@ -161,7 +159,7 @@ def open_store(folder: Path) -> CutoutStore:
     """
     path = folder / NAME
     try:
-        attrs = zarr.open_group(str(path), mode="r").attrs.asdict()
+        attrs = reading(path, lambda root: root.attrs.asdict())
         return CutoutStore(
             path=path,
             bands=tuple(str(band) for band in attrs["bands"]),  # type: ignore[union-attr]
@@ -170,32 +168,31 @@ def open_store(folder: Path) -> CutoutStore:
             size=int(attrs["size"]),  # type: ignore[arg-type]
             shard=int(attrs["shard"]),  # type: ignore[arg-type]
         )
+    except StoreUnavailable:
+        raise
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise ProductMismatch(f"{path}: no readable cutouts ({error}); rerun the field from cutouts.") from error
 
 
-def seeing(folder: Path) -> dict[str, float]:
+def seeing(folder: Place) -> dict[str, float]:
     """Seeing of the field in arcsec, by band, as its cutouts carry it."""
-    found: Any = zarr.open_group(str(folder / NAME), mode="r").attrs["seeing"]
+    path = folder / NAME
+    found: Any = reading(path, lambda root: root.attrs["seeing"])
     return {str(band): float(value) for band, value in found.items()}
 
 
 def read(store: CutoutStore, first: int, last: int) -> Stamps:
     """Cutouts `first` to `last` (exclusive)."""
-    with _fast_reading():
-        root = zarr.open_group(str(store.path), mode="r")
+
+    def stamps(root: zarr.Group) -> Stamps:
         return Stamps(*(np.asarray(_array(root, name)[first:last]) for name, _, _ in _ARRAYS))
+
+    return reading(store.path, stamps)
 
 
 def read_shard(store: CutoutStore, index: int) -> Stamps:
     """All cutouts of one shard."""
     return read(store, *store.span(index))
-
-
-@contextmanager
-def _fast_reading() -> Iterator[None]:
-    with zarr.config.set({"codec_pipeline.path": _READ_PIPELINE}):
-        yield
 
 
 def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:

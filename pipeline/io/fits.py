@@ -6,11 +6,12 @@ A tile-compressed plane (RICE, GZIP, HCOMPRESS) is decoded by rows: decoding 400
 rows takes 0.2 to 0.3 s, as long as decoding it whole, at a sixteenth of the memory. Only where one compression
 tile is higher than `TALL_TILE` rows, or the whole file is gzipped or bzipped, is the plane decoded once and kept.
 Files are opened for each read and closed again: a reader holds no handle and can be sent to another process.
+Of an object of a store, headers are read by small ranges, a plain plane by the ranges of its rows, and a compressed one
+whole; see `pipeline.io.scratch`.
 """
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,11 +23,11 @@ import numpy.typing as npt
 from astropy.io import fits
 
 from pipeline.errors import BadSurveyData
+from pipeline.io.fits_sources import FitsSource, looked_at
 
 TALL_TILE = 512
 """Compression tiles higher than this many rows are decoded once, not once a block."""
 
-_PACKED = (b"\x1f\x8b", b"BZ", b"\xfd7")
 _IMAGES = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
 
 
@@ -49,6 +50,7 @@ class FitsPlane:
     shape: tuple[int, int]
     header: fits.Header
     primary: fits.Header
+    _source: FitsSource
     _bitpix: int
     _offset: int | None
     _keep: bool
@@ -115,7 +117,7 @@ class FitsPlane:
             return self._mapped(y0, y1)
         if self._kept is not None:
             return self._kept[y0:y1]
-        with _opened(self.path) as hdus, _reading(self.where):
+        with self._source.bytes(0, self._source.size) as name, _opened(name, self.path) as hdus, _reading(self.where):
             hdu = hdus[self.index]
             if self._keep:
                 self._kept = np.asarray(hdu.data)
@@ -124,9 +126,11 @@ class FitsPlane:
             return rows
 
     def _mapped(self, y0: int, y1: int) -> npt.NDArray[Any]:
-        dtype = np.dtype(f">{'f' if self._bitpix < 0 else 'i'}{abs(self._bitpix) // 8}") if self._bitpix != 8 else "u1"
-        with _reading(self.where):
-            mapped = np.memmap(self.path, dtype, "r", self._offset or 0, self.shape)
+        kind = "u" if self._bitpix == 8 else "f" if self._bitpix < 0 else "i"
+        dtype = np.dtype(f">{kind}{abs(self._bitpix) // 8}")
+        offset, row = self._offset or 0, self.shape[1] * dtype.itemsize
+        with _reading(self.where), self._source.bytes(offset + y0 * row, offset + y1 * row) as name:
+            mapped = np.memmap(name, dtype, "r", offset, self.shape)
             rows = mapped[y0:y1]
             return rows.astype(rows.dtype.newbyteorder("="))
 
@@ -148,7 +152,7 @@ def open_plane(path: str, hdu: int | str | None = None) -> FitsPlane:
     BadSurveyData
         If there is no such file or HDU, if it is not a two-dimensional image, or if the file ends before it does.
     """
-    with _opened(path) as hdus:
+    with looked_at(path) as (source, file), _opened(file, path) as hdus:
         index = _find(hdus, hdu, path)
         found = hdus[index]
         header = found.header.copy()
@@ -157,10 +161,9 @@ def open_plane(path: str, hdu: int | str | None = None) -> FitsPlane:
             raise BadSurveyData(f"{where}: is a {type(found).__name__}, not an image; check `hdu`.")
         if len(found.shape) != 2:
             raise BadSurveyData(f"{where}: has shape {found.shape} where an image (y, x) is expected; check `hdu`.")
-        packed = _is_packed(path)
         compressed = isinstance(found, fits.CompImageHDU)
         info = found.fileinfo()
-        _check_length(path, where, packed, info)
+        _check_length(source, where, info)
         bitpix = int(header["BITPIX"])
         return FitsPlane(
             path=path,
@@ -168,9 +171,10 @@ def open_plane(path: str, hdu: int | str | None = None) -> FitsPlane:
             shape=(int(found.shape[0]), int(found.shape[1])),
             header=header,
             primary=hdus[0].header.copy(),
+            _source=source,
             _bitpix=bitpix,
-            _offset=None if compressed or packed else int(info["datLoc"]),
-            _keep=packed or _tile_rows(found) > TALL_TILE,
+            _offset=None if compressed or source.packed else int(info["datLoc"]),
+            _keep=source.packed or _tile_rows(found) > TALL_TILE,
         )
 
 
@@ -190,12 +194,17 @@ def read_table(path: str, hdu: int | str | None, columns: list[str] | None = Non
     BadSurveyData
         If file, table or a column is missing; the message lists the columns there are.
     """
-    with _opened(path) as hdus, _reading(path):
+    with (
+        looked_at(path) as (source, _),
+        source.bytes(0, source.size) as name,
+        _opened(name, path) as hdus,
+        _reading(path),
+    ):
         index = _find(hdus, hdu, path, kind=(fits.BinTableHDU, fits.TableHDU))
         table = hdus[index]
         if not isinstance(table, fits.BinTableHDU | fits.TableHDU):
             raise BadSurveyData(f"{path} [HDU {index}]: is not a table; check `hdu` of the survey's TOML.")
-        _check_length(path, f"{path} [HDU {index}]", _is_packed(path), table.fileinfo())
+        _check_length(source, f"{path} [HDU {index}]", table.fileinfo())
         present = {name.lower(): name for name in table.columns.names}
         wanted = list(table.columns.names) if columns is None else columns
         absent = [name for name in wanted if name.lower() not in present]
@@ -211,14 +220,13 @@ def _native(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[fits.HDUList]:
-    if not os.path.isfile(path):
-        raise BadSurveyData(f"{path}: no such file; restore it, mend its path in the survey's TOML or leave it out.")
+def _opened(file: Any, path: str) -> Iterator[fits.HDUList]:
+    """The HDUs of a local file, by its name, or of a stream."""
     with warnings.catch_warnings():
         # astropy only warns of a truncated file; `_check_length` says so as an error.
         warnings.simplefilter("ignore")
         try:
-            hdus = fits.open(path, memmap=True, lazy_load_hdus=True, do_not_scale_image_data=True)
+            hdus = fits.open(file, memmap=isinstance(file, str), lazy_load_hdus=True, do_not_scale_image_data=True)
         except (OSError, ValueError, fits.VerifyError, EOFError) as error:
             _raise_if_of_the_system(error)
             raise BadSurveyData(f"{path}: not a readable FITS file ({error}); fetch it again.") from error
@@ -268,19 +276,15 @@ def _named(header: fits.Header) -> str:
     return f" {name}" if name else ""
 
 
-def _is_packed(path: str) -> bool:
-    with open(path, "rb") as stream:
-        return stream.read(6).startswith(_PACKED)
-
-
-def _check_length(path: str, where: str, packed: bool, info: dict[str, Any] | None) -> None:
-    if packed or info is None:
+def _check_length(source: FitsSource, where: str, info: dict[str, Any] | None) -> None:
+    if source.packed or info is None:
         return
     # The padding of the last block may be missing and no pixel with it.
     needed = int(info["datLoc"]) + max(0, int(info["datSpan"]) - 2879)
-    there = os.path.getsize(path)
-    if there < needed:
-        raise BadSurveyData(f"{where}: truncated, {there} bytes where at least {needed} are needed; fetch it again.")
+    if source.size < needed:
+        raise BadSurveyData(
+            f"{where}: truncated, {source.size} bytes where at least {needed} are needed; fetch it again."
+        )
 
 
 def _tile_rows(hdu: Any) -> int:

@@ -6,21 +6,51 @@ import json
 import os
 import socket
 import threading
-import time
 import uuid
-from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
 from pipeline.errors import ProductMismatch
+from pipeline.io.lease_file import FileLock
+from pipeline.io.lease_object import ObjectLock
+from pipeline.io.object_path import ObjectPath
+from pipeline.io.places import Place
 
 NAME = "scan.lease"
 STALE_AFTER = 60.0
 """Seconds without a heartbeat after which a lease from another host is dead."""
 BEAT = 10.0
 """Seconds between heartbeats."""
+
+
+class Lock(Protocol):
+    """A file or object that one of several processes can make; its text says whose it is."""
+
+    def make(self, text: str) -> bool:
+        """Make it, unless it is there; whether it is ours now. Nobody sees it without its text."""
+        ...
+
+    def text(self) -> str | None:
+        """What it says, None if it is not there."""
+        ...
+
+    def silence(self) -> float:
+        """Seconds since it was made or last beaten; infinite if it is not there."""
+        ...
+
+    def take_over(self, text: str) -> bool:
+        """Break what `text()` last read: one breaker alone wins. Whether it is ours now, else it may be made."""
+        ...
+
+    def beat(self) -> None:
+        """Say that its owner lives."""
+        ...
+
+    def drop(self) -> None:
+        """Remove it."""
+        ...
 
 
 class Lease:
@@ -34,31 +64,44 @@ class Lease:
         On entry, if another living process holds it, or the folder can't be written.
     """
 
-    def __init__(self, output: Path) -> None:
-        self._path = output / NAME
+    def __init__(self, output: Place) -> None:
+        self._output = output
         self._token = uuid.uuid4().hex
+        self._lock = _lock_of(output, self._token)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="scan-lease", daemon=True)
 
+    @property
+    def token(self) -> str:
+        """What tells this lease from every other one; see `present_token`."""
+        return self._token
+
     def __enter__(self) -> Lease:
+        owner = json.dumps(
+            {
+                "token": self._token,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "started": _started(os.getpid()),
+            }
+        )
         for _ in range(3):
-            if self._create():
+            if self._make(owner):
                 self._thread.start()
                 return self
-            holder = self._holder()
-            if holder is not None and _alive(holder, self._path):
+            found = self._lock.text()
+            if found is None:
+                continue
+            holder = _owner(found)
+            if holder is not None and self._alive(holder):
                 raise ProductMismatch(
-                    f"{self._path.parent} is being written by process {holder['pid']} on {holder['host']}; "
+                    f"{self._output} is being written by process {holder['pid']} on {holder['host']}; "
                     "wait for it, or choose another output with --out DIR."
                 )
-            # Renaming is the one step that only a single breaker can win.
-            grave = self._path.with_name(f".{NAME}.{self._token}")
-            try:
-                os.rename(self._path, grave)
-                grave.unlink(missing_ok=True)
-            except FileNotFoundError:
-                continue
-        raise ProductMismatch(f"{self._path}: several scans are starting on this output at once; try again.")
+            if self._lock.take_over(owner):
+                self._thread.start()
+                return self
+        raise ProductMismatch(f"{self._output / NAME}: several scans are starting on this output at once; try again.")
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -66,57 +109,56 @@ class Lease:
         self._stop.set()
         self._thread.join()
         if self._mine():
-            self._path.unlink(missing_ok=True)
+            self._lock.drop()
 
-    def _create(self) -> bool:
-        # Linking a finished file in place is exclusive, and nobody can see a lease without its owner.
-        draft = self._path.with_name(f".{NAME}.{self._token}.new")
-        owner = {
-            "token": self._token,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "started": _started(os.getpid()),
-        }
+    def _make(self, owner: str) -> bool:
         try:
-            draft.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps(owner))
+            return self._lock.make(owner)
         except OSError as error:
             raise ProductMismatch(
-                f"{draft.parent} can't be written ({error.strerror}); "
+                f"{self._output} can't be written ({error.strerror}); "
                 "mend that, or choose another output with --out DIR."
             ) from error
-        try:
-            os.link(draft, self._path)
-        except FileExistsError:
-            return False
-        finally:
-            draft.unlink(missing_ok=True)
-        return True
 
-    def _holder(self) -> dict[str, Any] | None:
-        try:
-            values = json.loads(self._path.read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-        return values if isinstance(values, dict) else None
+    def _alive(self, holder: dict[str, Any]) -> bool:
+        if holder.get("host") == socket.gethostname():
+            return _started(int(holder["pid"])) == holder.get("started")
+        return self._lock.silence() < STALE_AFTER
 
     def _mine(self) -> bool:
-        holder = self._holder()
+        holder = _owner(self._lock.text())
         return holder is not None and holder.get("token") == self._token
 
     def _beat(self) -> None:
         while not self._stop.wait(BEAT):
-            if self._mine():
-                os.utime(self._path)
+            try:
+                if self._mine():
+                    self._lock.beat()
+            except OSError:
+                continue  # a beat that is lost is no reason to stop the heart
 
 
-def _alive(holder: dict[str, Any], path: Path) -> bool:
-    if holder.get("host") == socket.gethostname():
-        return _started(int(holder["pid"])) == holder.get("started")
+def present_token(output: Place) -> str | None:
+    """The token of the lease that holds an output now, alive or not; None if there is none.
+
+    What a task has done for a holder that is no longer this one must not be published.
+    """
+    holder = _owner(_lock_of(output, uuid.uuid4().hex).text())
+    return None if holder is None else str(holder.get("token"))
+
+
+def _lock_of(output: Place, token: str) -> Lock:
+    path = output / NAME
+    return ObjectLock(path) if isinstance(path, ObjectPath) else FileLock(path, token)
+
+
+def _owner(text: str | None) -> dict[str, Any] | None:
+    """Whom a lock says that it belongs to; None where it says nothing that can be understood."""
     try:
-        return time.time() - path.stat().st_mtime < STALE_AFTER
-    except FileNotFoundError:
-        return False
+        values = json.loads(text) if text is not None else None
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) else None
 
 
 def _started(pid: int) -> float | None:

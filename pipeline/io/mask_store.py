@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ProductMismatch
+from pipeline.io.objects import StoreUnavailable
+from pipeline.io.places import Place
 from pipeline.io.products import atomic_write
 
 NAME = "masks.npz"
@@ -35,7 +36,7 @@ class StoredMasks:
     strips: tuple[bytes, ...]
 
 
-def write_masks(folder: Path, masks: StoredMasks) -> None:
+def write_masks(folder: Place, masks: StoredMasks) -> None:
     """Write a field's masks into a generation's folder."""
     buffer = io.BytesIO()
     np.savez(
@@ -50,7 +51,7 @@ def write_masks(folder: Path, masks: StoredMasks) -> None:
     atomic_write(folder / NAME, buffer.getvalue())
 
 
-def read_masks(folder: Path) -> StoredMasks:
+def read_masks(folder: Place) -> StoredMasks:
     """Read a field's masks from a generation's folder.
 
     Raises
@@ -60,7 +61,7 @@ def read_masks(folder: Path) -> StoredMasks:
     """
     path = folder / NAME
     try:
-        with np.load(path, allow_pickle=False) as parts:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as parts:
             ends = np.cumsum(parts["lengths"])
             data = parts["strips"].tobytes()
             strips = tuple(data[end - length : end] for end, length in zip(ends, parts["lengths"], strict=True))
@@ -71,5 +72,7 @@ def read_masks(folder: Path) -> StoredMasks:
                 noise=parts["noise"],
                 strips=strips,
             )
+    except StoreUnavailable:
+        raise
     except (OSError, KeyError, ValueError) as error:
         raise ProductMismatch(f"{path}: no readable masks ({error}); rerun the field from masks.") from error

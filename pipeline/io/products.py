@@ -8,26 +8,33 @@ A scan's output folder holds::
     failures/<field>.json                       why a field is quarantined
     runs/<time>.json                            run records: times, hosts, tracebacks
 
-A run of a stage writes to a generation of its own; publishing the manifest, one `os.replace`, makes it the
+A run of a stage writes to a generation of its own; publishing the manifest, one `os.replace` or one PUT, makes it the
 live one, and readers go through manifests. A generation that no manifest names is dead and may be removed.
+
+In an object store a generation is claimed by an object `.begun` in it, which only one writer can make.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 from pipeline.errors import ProductMismatch
+from pipeline.io import objects
+from pipeline.io.object_path import ObjectPath
+from pipeline.io.places import Place, each, remove
 
 FORMAT = 1
 """Version of this layout; another one in an output is refused."""
+
+_BEGUN = ".begun"
 
 
 @dataclass(frozen=True)
@@ -74,11 +81,14 @@ def encoded(field_id: str) -> str:
     return text.replace(".", "%2E") if text.strip(".") == "" else text
 
 
-def atomic_write(path: Path, data: bytes) -> None:
+def atomic_write(path: Place, data: bytes) -> None:
     """Write a file so that a reader sees the old bytes or the new ones, never a part.
 
     The data is on disk before the name is.
     """
+    if isinstance(path, ObjectPath):
+        path.write_bytes(data)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -103,12 +113,12 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_json(path: Path, values: Any) -> None:
+def write_json(path: Place, values: Any) -> None:
     """Write values as JSON with sorted keys, atomically."""
     atomic_write(path, (json.dumps(values, sort_keys=True, indent=1, allow_nan=False) + "\n").encode())
 
 
-def claim(output: Path, scan_id: str, survey: str, release: str) -> None:
+def claim(output: Place, scan_id: str, survey: str, release: str) -> None:
     """Make an output folder a scan's own, or check that it is.
 
     Raises
@@ -129,7 +139,7 @@ def claim(output: Path, scan_id: str, survey: str, release: str) -> None:
     write_json(path, mine)
 
 
-def identity(output: Path) -> Mapping[str, Any]:
+def identity(output: Place) -> Mapping[str, Any]:
     """What `scan.json` says: format, scan_id, survey, release.
 
     Raises
@@ -143,9 +153,15 @@ def identity(output: Path) -> Mapping[str, Any]:
     return _read(path)
 
 
-def listing(output: Path) -> dict[str, dict[str, list[str]]]:
+def listing(output: Place) -> dict[str, dict[str, list[str]]]:
     """Every published fingerprint without opening a file: field_id -> stage -> fingerprints."""
     root = output / "manifests"
+    if isinstance(root, ObjectPath):
+        names: dict[str, list[str]] = {}
+        for key, _ in objects.below(root.bucket, root.key):
+            folder, _, name = key.removeprefix(f"{root.key}/").partition("/")
+            names.setdefault(unquote(folder), []).append(name)
+        return {field_id: _by_stage(found) for field_id, found in names.items()}
     found: dict[str, dict[str, list[str]]] = {}
     if not root.is_dir():
         return found
@@ -155,26 +171,31 @@ def listing(output: Path) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def field_listing(output: Path, field_id: str) -> dict[str, list[str]]:
+def field_listing(output: Place, field_id: str) -> dict[str, list[str]]:
     """Published fingerprints of one field: stage -> fingerprints, sorted."""
-    stages: dict[str, list[str]] = {}
     folder = output / "manifests" / encoded(field_id)
-    if folder.is_dir():
-        for name in sorted(os.listdir(folder)):
-            stage, _, rest = name.partition(".")
-            digest, dot, suffix = rest.partition(".")
-            if dot and suffix == "json" and stage:
-                stages.setdefault(stage, []).append(digest)
+    if isinstance(folder, ObjectPath):
+        return _by_stage(path.name for path in folder.iterdir())
+    return _by_stage(os.listdir(folder)) if folder.is_dir() else {}
+
+
+def _by_stage(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names of one field's manifests, in order, by stage."""
+    stages: dict[str, list[str]] = {}
+    for name in sorted(names):
+        stage, _, rest = name.partition(".")
+        digest, dot, suffix = rest.partition(".")
+        if dot and suffix == "json" and stage:
+            stages.setdefault(stage, []).append(digest)
     return stages
 
 
-def live_manifest(output: Path, field_id: str, stage: str) -> Manifest | None:
+def live_manifest(output: Place, field_id: str, stage: str) -> Manifest | None:
     """The manifest of a field's stage with the highest sequence, or None."""
-    manifests = list(_manifests(output, field_id, stage))
-    return max(manifests, key=lambda manifest: manifest.sequence) if manifests else None
+    return _latest(_manifests(output, field_id, stage, field_listing(output, field_id)))
 
 
-def live_fingerprint(output: Path, field_id: str, stage: str, names: Mapping[str, list[str]]) -> str | None:
+def live_fingerprint(output: Place, field_id: str, stage: str, names: Mapping[str, list[str]]) -> str | None:
     """The live product's fingerprint from a field's listing; opens manifests only where there are several."""
     digests = names.get(stage, [])
     if len(digests) <= 1:
@@ -183,17 +204,18 @@ def live_fingerprint(output: Path, field_id: str, stage: str, names: Mapping[str
     return manifest.fingerprint if manifest else None
 
 
-def live_files(output: Path, stage: str, name: str) -> dict[str, Path]:
+def live_files(output: Place, stage: str, name: str) -> dict[str, Place]:
     """One file of every field's live product of a stage: field_id -> path; fields without are left out."""
-    files = {}
-    for field_id, stages in sorted(listing(output).items()):
-        manifest = live_manifest(output, field_id, stage) if stage in stages else None
-        if manifest is not None and name in manifest.files:
-            files[field_id] = output / manifest.place / name
-    return files
+    fields = [(field_id, stages) for field_id, stages in sorted(listing(output).items()) if stage in stages]
+    manifests = each(lambda field: _latest(_manifests(output, field[0], stage, field[1])), fields, output)
+    return {
+        manifest.field_id: output / manifest.place / name
+        for manifest in manifests
+        if manifest is not None and name in manifest.files
+    }
 
 
-def notes_of(output: Path, field_id: str, stages: Sequence[str]) -> list[tuple[str, str]]:
+def notes_of(output: Place, field_id: str, stages: Sequence[str]) -> list[tuple[str, str]]:
     """What the live products of a field note: (stage, text), in order of the stages, each text once."""
     told: dict[str, str] = {}
     for stage in stages:
@@ -208,7 +230,7 @@ def generation_place(stage: str, field_id: str, generation: str) -> str:
     return f"{stage}/{encoded(field_id)}/{generation}"
 
 
-def new_generation(output: Path, stage: str, field_id: str, fingerprint: str) -> str:
+def new_generation(output: Place, stage: str, field_id: str, fingerprint: str) -> str:
     """Make and name a generation of a fingerprint that no other run has: `<fingerprint[:16]>`, then `.2`, `.3`, ...
 
     The folder exists when this returns, so that two writers never share one.
@@ -216,18 +238,26 @@ def new_generation(output: Path, stage: str, field_id: str, fingerprint: str) ->
     parent = output / stage / encoded(field_id)
     parent.mkdir(parents=True, exist_ok=True)
     name, number = fingerprint[:16], 1
-    while True:
-        try:
-            (parent / name).mkdir()
-        except FileExistsError:
-            number += 1
-            name = f"{fingerprint[:16]}.{number}"
-        else:
-            return name
+    while not _begin(parent / name):
+        number += 1
+        name = f"{fingerprint[:16]}.{number}"
+    return name
+
+
+def _begin(folder: Place) -> bool:
+    """Make the folder of a generation; whether it is this call that made it."""
+    if isinstance(folder, ObjectPath):
+        mark = folder / _BEGUN
+        return objects.create(mark.bucket, mark.key, uuid.uuid4().hex.encode()) is not None
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def publish(
-    output: Path,
+    output: Place,
     *,
     field_id: str,
     stage: str,
@@ -247,12 +277,9 @@ def publish(
         If the generation's folder is not there.
     """
     place = generation_place(stage, field_id, generation)
-    folder = output / place
-    if not folder.is_dir():
-        raise ProductMismatch(f"{folder} is missing; nothing to publish for field {field_id}.")
-    files = {
-        path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()
-    }
+    files = sizes(output / place)
+    if files is None:
+        raise ProductMismatch(f"{output / place} is missing; nothing to publish for field {field_id}.")
     before = live_manifest(output, field_id, stage)
     manifest = Manifest(
         field_id=field_id,
@@ -271,22 +298,45 @@ def publish(
     return manifest
 
 
-def sweep(output: Path, field_id: str, stages: tuple[str, ...]) -> None:
+def sizes(folder: Place) -> dict[str, int] | None:
+    """Every file below a folder and its size in bytes, by its path from there; None if there is no such folder.
+
+    In a store an empty folder is none, and no folder an empty one.
+    """
+    if isinstance(folder, ObjectPath):
+        found = objects.below(folder.bucket, folder.key)
+        named = {key.removeprefix(f"{folder.key}/"): info.size for key, info in found}
+        return {name: size for name, size in named.items() if name != _BEGUN}
+    if not folder.is_dir():
+        return None
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def sweep(output: Place, field_id: str, stages: tuple[str, ...]) -> None:
     """Remove a field's superseded manifests, then every generation that no manifest names."""
+    names = field_listing(output, field_id)
     for stage in stages:
-        live = live_manifest(output, field_id, stage)
+        manifests = _manifests(output, field_id, stage, names)
+        live = _latest(manifests)
         if live is None:
             continue
-        for manifest in _manifests(output, field_id, stage):
+        for manifest in manifests:
             if manifest.fingerprint != live.fingerprint:
                 _manifest_path(output, field_id, stage, manifest.fingerprint).unlink(missing_ok=True)
         parent = output / stage / encoded(field_id)
+        if isinstance(parent, ObjectPath):
+            keys = [key for key, _ in objects.below(parent.bucket, parent.key)]
+            kept = f"{(output / live.place).key}/"  # type: ignore[union-attr]
+            objects.delete(parent.bucket, [key for key in keys if not key.startswith(kept)])
+            continue
         for folder in parent.iterdir():
             if generation_place(stage, field_id, folder.name) != live.place:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
 
 
-def record_failure(output: Path, field_id: str, stage: str, fingerprint: str, reason: str, *, again: bool) -> None:
+def record_failure(output: Place, field_id: str, stage: str, fingerprint: str, reason: str, *, again: bool) -> None:
     """Note why a stage of a field failed and for which inputs; `again` is whether trying again may help."""
     write_json(
         output / "failures" / f"{encoded(field_id)}.json",
@@ -300,45 +350,57 @@ def record_failure(output: Path, field_id: str, stage: str, fingerprint: str, re
     )
 
 
-def clear_failure(output: Path, field_id: str) -> None:
+def clear_failure(output: Place, field_id: str) -> None:
     """Forget a field's failure."""
     (output / "failures" / f"{encoded(field_id)}.json").unlink(missing_ok=True)
 
 
-def failures(output: Path) -> dict[str, dict[str, str]]:
+def failures(output: Place) -> dict[str, dict[str, str]]:
     """Fields that failed: field_id -> {"field_id", "stage", "fingerprint", "reason", "again"}."""
-    folder = output / "failures"
-    records = [_read(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
+    records = _read_all(output / "failures")
     return {str(record["field_id"]): record for record in records}
 
 
-def write_run_record(output: Path, name: str, values: Mapping[str, Any]) -> Path:
+def write_run_record(output: Place, name: str, values: Mapping[str, Any]) -> Place:
     """Keep what happened in one call: times, attempts, hosts, tracebacks; never read by the scan's products."""
     path = output / "runs" / f"{name}.json"
     write_json(path, values)
     return path
 
 
-def run_records(output: Path) -> list[dict[str, Any]]:
+def run_records(output: Place) -> list[dict[str, Any]]:
     """Every run record, oldest first by name."""
-    folder = output / "runs"
-    return [_read(path) for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
+    return _read_all(output / "runs")
 
 
-def _manifests(output: Path, field_id: str, stage: str) -> Iterator[Manifest]:
-    for digest in field_listing(output, field_id).get(stage, []):
-        path = _manifest_path(output, field_id, stage, digest)
+def _manifests(output: Place, field_id: str, stage: str, names: Mapping[str, Sequence[str]]) -> list[Manifest]:
+    """The manifests of a stage in a field's listing."""
+    found = []
+    for digest in names.get(stage, []):
         try:
-            yield Manifest(**_read(path))
+            found.append(Manifest(**_read(_manifest_path(output, field_id, stage, digest))))
         except FileNotFoundError:
             continue  # swept by another process between listing and reading
+    return found
 
 
-def _manifest_path(output: Path, field_id: str, stage: str, fingerprint: str) -> Path:
+def _latest(manifests: Sequence[Manifest]) -> Manifest | None:
+    return max(manifests, key=lambda manifest: manifest.sequence) if manifests else None
+
+
+def _manifest_path(output: Place, field_id: str, stage: str, fingerprint: str) -> Place:
     return output / "manifests" / encoded(field_id) / f"{stage}.{fingerprint}.json"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_all(folder: Place) -> list[dict[str, Any]]:
+    """Every JSON file of a folder, in order of names."""
+    if isinstance(folder, Path) and not folder.is_dir():
+        return []
+    paths: list[Place] = sorted(folder.glob("*.json"), key=str)
+    return each(_read, paths, folder)
+
+
+def _read(path: Place) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text())
     except ValueError as error:

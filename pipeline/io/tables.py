@@ -6,7 +6,6 @@ Missing numbers are null from here on: a NaN sorts above every real score in SQL
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ProductMismatch
+from pipeline.io.object_path import ObjectPath
+from pipeline.io.objects import StoreUnavailable
+from pipeline.io.places import Place
 from pipeline.io.products import atomic_write
 from pipeline.schema import Column, arrow_schema
 
@@ -51,7 +53,7 @@ def build_table(columns: Sequence[Column], values: Mapping[str, Any]) -> pa.Tabl
     )
 
 
-def write_table(path: Path, table: pa.Table) -> None:
+def write_table(path: Place, table: pa.Table) -> None:
     """Write a table as Parquet, all of it or nothing.
 
     The same rows give the same bytes, however the table was put together in memory; sorting is the caller's.
@@ -59,7 +61,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 
     Parameters
     ----------
-    path : Path
+    path : Path or ObjectPath
         Its folder is made if need be.
     table : pyarrow.Table
     """
@@ -76,12 +78,12 @@ def parquet_bytes(table: pa.Table) -> bytes:
     return data
 
 
-def read_table(path: Path, columns: Sequence[Column] | None = None) -> pa.Table:
+def read_table(path: Place, columns: Sequence[Column] | None = None) -> pa.Table:
     """Read a Parquet file that `write_table` wrote.
 
     Parameters
     ----------
-    path : Path
+    path : Path or ObjectPath
     columns : sequence of Column, optional
         What the table must hold, by name and type, in any order; it comes back in this order. Other columns
         are left out.
@@ -90,10 +92,15 @@ def read_table(path: Path, columns: Sequence[Column] | None = None) -> pa.Table:
     ------
     ProductMismatch
         If the file is missing or unreadable, or lacks a column or has one of another type.
+    StoreUnavailable
+        If an object store does not give it.
     """
     try:
         # Memory-mapped pages would outlive a file that a rerun replaces, so the file is read.
-        table = pq.ParquetFile(path, memory_map=False).read()
+        source = pa.BufferReader(path.read_bytes()) if isinstance(path, ObjectPath) else path
+        table = pq.ParquetFile(source, memory_map=False).read()
+    except StoreUnavailable:
+        raise
     except (OSError, pa.ArrowException) as error:
         raise ProductMismatch(f"{path}: not a readable Parquet file ({error}); rerun its field.") from error
     if columns is None:

@@ -7,10 +7,11 @@ inside the rest a filter on position is pushed down, so that Parquet skips row g
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import cdshealpix.nested
@@ -24,6 +25,10 @@ from astropy.coordinates import Latitude, Longitude
 from pipeline.errors import BadSurveyData
 from pipeline.field import Field
 from pipeline.geometry import FieldGeometry, bounding_circle, to_pixel
+from pipeline.io.arrow_objects import file_system, name_in
+from pipeline.io.folders import Folder
+from pipeline.io.objects import StoreUnavailable
+from pipeline.io.places import Place, place
 from pipeline.surveys.description import CatalogueConfig
 from pipeline.surveys.expressions import columns_of, evaluate, evaluate_integers
 from pipeline.surveys.paths import resolve
@@ -67,7 +72,59 @@ class ExternalDetections:
         return int(self.objid.size)
 
 
-def read(config: CatalogueConfig, root: Path, target: Field, geometry: FieldGeometry) -> ExternalDetections:
+@dataclass(frozen=True)
+class CatalogueFiles:
+    """The files of a survey-wide catalogue.
+
+    Attributes
+    ----------
+    path : str
+        The catalogue, as errors name it.
+    base : Place
+        The folder of its rows; the file itself, where it is one.
+    names : tuple of str
+        Below `base`, in order; none where it is a file.
+    """
+
+    path: str
+    base: Place
+    names: tuple[str, ...]
+
+    def near(self, geometry: FieldGeometry) -> list[Place]:
+        """The files that may hold rows on a field: of HATS partitions those that touch it, else all."""
+        if not self.names:
+            return [self.base]
+        pixels = [_PARTITION.search(name) for name in self.names]
+        if not any(pixels):
+            # HATS keeps a thumbnail of itself beside the rows.
+            return [self.base / name for name in self.names if not name.endswith("/data_thumbnail.parquet")]
+        near = _touched(geometry, sorted({int(pixel.group(1)) for pixel in pixels if pixel}))
+        return [
+            self.base / name
+            for name, pixel in zip(self.names, pixels, strict=True)
+            if pixel and int(pixel.group(2)) in near[int(pixel.group(1))]
+        ]
+
+
+def survey_files(config: CatalogueConfig, folder: Folder) -> CatalogueFiles:
+    """Look for the files of a survey-wide catalogue; raises BadSurveyData if there are none."""
+    path = resolve(folder, config.path, {})
+    where, name = place(path), path.removeprefix(f"{folder.root}/")
+    if folder.is_file(name):
+        return CatalogueFiles(path, where, ())
+    if not where.is_dir():
+        raise BadSurveyData(f"{path}: no such catalogue; restore it or mend catalogue.path in the survey's TOML.")
+    inner = _primary_table(where)
+    base = where / inner
+    found = folder.glob(f"{glob.escape(str(PurePosixPath(name) / inner))}/**/*.parquet", recursive=True)
+    names = sorted(((folder.root / item).relative_to(base) for item in found), key=lambda item: item.parts)  # type: ignore[arg-type]
+    rows = tuple(item.as_posix() for item in names if not item.name.startswith(("_", ".")))
+    if not rows:
+        raise BadSurveyData(f"{path}: holds no .parquet file; mend catalogue.path in the survey's TOML.")
+    return CatalogueFiles(path, base, rows)
+
+
+def read(config: CatalogueConfig, folder: Folder, target: Field, geometry: FieldGeometry) -> ExternalDetections:
     """The catalogue's rows that lie on a field; see the module's text.
 
     Raises
@@ -79,8 +136,9 @@ def read(config: CatalogueConfig, root: Path, target: Field, geometry: FieldGeom
         path = str(target.catalogue)
         columns: Columns = read_columns(path, _needed(config), config.hdu, _integers(config))
     else:
-        path = resolve(root, config.path, {})
-        columns = _survey_rows(config, path, geometry)
+        found = survey_files(config, folder)
+        path = found.path
+        columns = _survey_rows(config, found, geometry)
     total = len(columns[config.ra])
     if config.where is not None:
         keep = np.asarray(evaluate(config.where, columns), bool)
@@ -101,14 +159,6 @@ def read(config: CatalogueConfig, root: Path, target: Field, geometry: FieldGeom
     )
 
 
-def files(config: CatalogueConfig, root: Path, target: Field, geometry: FieldGeometry | None) -> tuple[str, ...]:
-    """Files that `read` would open for a field, sorted."""
-    if config.kind == "field":
-        return (str(target.catalogue),)
-    path = resolve(root, config.path, {})
-    return tuple(_parquet_files(path, geometry))
-
-
 def _needed(config: CatalogueConfig) -> list[str]:
     names = [config.ra, config.dec]
     names += columns_of(config.objid) if config.objid else []
@@ -117,60 +167,41 @@ def _needed(config: CatalogueConfig) -> list[str]:
     return list(dict.fromkeys([*names, *config.magnitudes.values(), *config.fluxes.values()]))
 
 
-def _survey_rows(config: CatalogueConfig, path: str, geometry: FieldGeometry) -> Columns:
-    found = _parquet_files(path, geometry)
+def _survey_rows(config: CatalogueConfig, found: CatalogueFiles, geometry: FieldGeometry) -> Columns:
+    files = found.near(geometry)
     needed = _needed(config)
-    if not found:
+    if not files:
         return {name: np.empty(0) for name in needed} | {name: np.empty(0, np.int64) for name in _integers(config)}
-    base = str(_primary_table(Path(path))) if Path(path).is_dir() else None
     try:
-        dataset = ds.dataset(found, format="parquet", partitioning="hive", partition_base_dir=base)
-        check_columns(needed, dataset.schema.names, path)
+        dataset = ds.dataset(
+            [name_in(file) for file in files],
+            filesystem=file_system(found.base),
+            format="parquet",
+            partitioning="hive",
+            partition_base_dir=name_in(found.base) if found.names else None,
+        )
+        check_columns(needed, dataset.schema.names, found.path)
         wanted = _position_filter(config, dataset.schema, geometry)
-        return from_arrow(dataset.to_table(columns=needed, filter=wanted), needed, path, _integers(config))
+        return from_arrow(dataset.to_table(columns=needed, filter=wanted), needed, found.path, _integers(config))
+    except StoreUnavailable:
+        raise
     except (OSError, pa.ArrowException) as error:
-        raise BadSurveyData(f"{path}: not readable as Parquet ({error}); fetch it again.") from error
+        raise BadSurveyData(f"{found.path}: not readable as Parquet ({error}); fetch it again.") from error
 
 
 def _integers(config: CatalogueConfig) -> list[str]:
     return columns_of(config.objid) if config.objid else []
 
 
-def _parquet_files(path: str, geometry: FieldGeometry | None) -> list[str]:
-    place = Path(path)
-    if place.is_file():
-        return [path]
-    if not place.is_dir():
-        raise BadSurveyData(f"{path}: no such catalogue; restore it or mend catalogue.path in the survey's TOML.")
-    place = _primary_table(place)
-    found = sorted(item for item in place.rglob("*.parquet") if not item.name.startswith(("_", ".")))
-    if not found:
-        raise BadSurveyData(f"{path}: holds no .parquet file; mend catalogue.path in the survey's TOML.")
-    pixels = [_PARTITION.search(item.relative_to(place).as_posix()) for item in found]
-    if geometry is None or not any(pixels):
-        return [str(item) for item in found if _is_rows(item, place)]
-    near = _touched(geometry, sorted({int(pixel.group(1)) for pixel in pixels if pixel}))
-    return [
-        str(item)
-        for item, pixel in zip(found, pixels, strict=True)
-        if pixel and int(pixel.group(2)) in near[int(pixel.group(1))]
-    ]
-
-
-def _primary_table(place: Path) -> Path:
-    """The folder of the rows themselves: a HATS collection has margins beside it, which repeat rows."""
-    properties = place / "collection.properties"
+def _primary_table(where: Place) -> str:
+    """The folder of the rows themselves, "." if it is this: a HATS collection has margins, which repeat rows."""
+    properties = where / "collection.properties"
     if properties.is_file():
         for line in properties.read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition("=")
             if key.strip() == "hats_primary_table_url":
-                return place / value.strip()
-    return place
-
-
-def _is_rows(item: Path, place: Path) -> bool:
-    """Whether a Parquet file is part of the data: HATS keeps a thumbnail of itself beside them."""
-    return item.name != "data_thumbnail.parquet" or item.parent == place
+                return value.strip().strip("/")
+    return "."
 
 
 def _touched(geometry: FieldGeometry, orders: Sequence[int]) -> dict[int, set[int]]:

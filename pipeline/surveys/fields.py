@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from pipeline.errors import BadSurveyData, ConfigError
 from pipeline.field import Field
+from pipeline.io.folders import Folder
 from pipeline.surveys.description import Band, SurveyConfig
 from pipeline.surveys.expressions import columns_of, evaluate
 from pipeline.surveys.paths import check_root, discover, discover_by_pattern, is_wild, keys_of, render, resolve
@@ -26,13 +27,14 @@ class FieldEntry:
     row: Mapping[str, Any]
 
 
-def list_fields(description: SurveyConfig, root: Path, where: str) -> dict[str, FieldEntry]:
+def list_fields(description: SurveyConfig, folder: Folder, where: str) -> dict[str, FieldEntry]:
     """Every field of a survey, by id, sorted; no pixel and no header is read.
 
     Parameters
     ----------
     description : SurveyConfig
-    root : Path
+    folder : Folder
+        Its root.
     where : str
         The survey's TOML, for messages.
 
@@ -41,15 +43,17 @@ def list_fields(description: SurveyConfig, root: Path, where: str) -> dict[str, 
     BadSurveyData
         If the root is not there or nothing is found below it, or if the field table is unusable.
     """
-    check_root(root, where)
-    found = _from_table(description, root) if description.fields.table else _from_names(description, root)
+    check_root(folder, where)
+    found = _from_table(description, folder) if description.fields.table else _from_names(description, folder)
     if not found:
         looked = description.fields.table or description.fields.glob or " or ".join(description.planes.image.path)
-        raise BadSurveyData(f"{where}: no field found; nothing below {root} fits {looked!r}. Check root and path.")
+        raise BadSurveyData(
+            f"{where}: no field found; nothing below {folder.root} fits {looked!r}. Check root and path."
+        )
     entries = {}
     for field_id in sorted(found):
         keys, row, files = found[field_id]
-        entries[field_id] = FieldEntry(_field(description, root, field_id, keys, files), keys, row)
+        entries[field_id] = FieldEntry(_field(description, folder, field_id, keys, files), keys, row)
     return entries
 
 
@@ -57,11 +61,11 @@ _Found = dict[str, tuple[dict[str, str], dict[str, Any], dict[str, str] | None]]
 """field_id -> keys, row of the table, and token -> path of the images found (None: not looked for)."""
 
 
-def _from_names(description: SurveyConfig, root: Path) -> _Found:
+def _from_names(description: SurveyConfig, folder: Folder) -> _Found:
     config = description.fields
     found: _Found = {}
     if config.glob is not None and config.pattern is not None:
-        for keys, _ in discover_by_pattern(root, config.glob, config.pattern):
+        for keys, _ in discover_by_pattern(folder, config.glob, config.pattern):
             found.setdefault(_field_id(description, keys), (keys, {}, None))
         return found
     templates = [*description.planes.image.path]
@@ -70,7 +74,7 @@ def _from_names(description: SurveyConfig, root: Path) -> _Found:
         templates += [path for path in override.path if path not in templates] if override else []
     for template in templates:
         tokens = [token for name, band in description.bands.items() for token in _tokens(template, name, band)]
-        for keys, token, path in discover(root, [template], tokens, config.keys):
+        for keys, token, path in discover(folder, [template], tokens, config.keys):
             field_id = _field_id(description, keys)
             known = found.setdefault(field_id, (keys, {}, {}))
             files = known[2]
@@ -79,9 +83,9 @@ def _from_names(description: SurveyConfig, root: Path) -> _Found:
     return found
 
 
-def _from_table(description: SurveyConfig, root: Path) -> _Found:
+def _from_table(description: SurveyConfig, folder: Folder) -> _Found:
     config = description.fields
-    path = root / str(config.table)
+    path = folder.root / str(config.table)
     meta = [item.column for item in description.meta.values() if item.column is not None]
     wanted = [
         render(column, {"native": native}) if "{" in column else column
@@ -106,29 +110,29 @@ def _from_table(description: SurveyConfig, root: Path) -> _Found:
 
 
 def _field(
-    description: SurveyConfig, root: Path, field_id: str, keys: Mapping[str, str], files: Mapping[str, str] | None
+    description: SurveyConfig, folder: Folder, field_id: str, keys: Mapping[str, str], files: Mapping[str, str] | None
 ) -> Field:
     planes: dict[str, Mapping[str, str]] = {}
     for name, band in description.bands.items():
-        native = _native_present(description, root, field_id, keys, files, name, band)
+        native = _native_present(description, folder, field_id, keys, files, name, band)
         if native is None and description.fields.missing_band == "empty":
             continue
         filled = {**keys, "field_id": field_id, "band": name, "native": native or band.native[0]}
         filled["token"] = band.token or filled["native"]
-        planes[name] = _paths(description, root, band, filled)
+        planes[name] = _paths(description, folder, band, filled)
     catalogue = None
     if description.catalogue is not None and description.catalogue.kind == "field":
-        catalogue = resolve(root, description.catalogue.path, {**keys, "field_id": field_id})
+        catalogue = resolve(folder, description.catalogue.path, {**keys, "field_id": field_id})
     return Field(description.name, description.release, field_id, planes, catalogue)
 
 
-def _paths(description: SurveyConfig, root: Path, band: Band, keys: Mapping[str, str]) -> dict[str, str]:
+def _paths(description: SurveyConfig, folder: Folder, band: Band, keys: Mapping[str, str]) -> dict[str, str]:
     image_templates = image_path(description, band)
     paths = {}
     for plane, config in description.planes.present().items():
         override = band.planes.get(plane)  # type: ignore[call-overload]
         templates = (override.path if override else ()) or config.path or image_templates
-        paths[plane] = resolve(root, templates, keys)
+        paths[plane] = resolve(folder, templates, keys)
     return paths
 
 
@@ -140,7 +144,7 @@ def image_path(description: SurveyConfig, band: Band) -> tuple[str, ...]:
 
 def _native_present(
     description: SurveyConfig,
-    root: Path,
+    folder: Folder,
     field_id: str,
     keys: Mapping[str, str],
     files: Mapping[str, str] | None,
@@ -152,10 +156,10 @@ def _native_present(
     for native in band.native:
         filled = {**keys, "field_id": field_id, "band": name, "native": native, "token": band.token or native}
         if files is not None and not any(is_wild(template) for template in templates):
-            known = {str(Path(path).as_posix()) for path in files.values()}
+            known = {PurePosixPath(path).as_posix() for path in files.values()}
             if any(render(template, filled) in known for template in templates):
                 return native
-        elif Path(resolve(root, templates, filled)).is_file():
+        elif folder.is_file(resolve(folder, templates, filled).removeprefix(f"{folder.root}/")):
             return native
     return None
 

@@ -17,12 +17,15 @@ from pipeline.errors import BadSurveyData, ConfigError, NoCoverage
 from pipeline.field import Field, FieldImage
 from pipeline.geometry import FieldGeometry, pixel_scale
 from pipeline.io.fits import FitsPlane, open_plane
+from pipeline.io.folders import folder_of
+from pipeline.io.object_path import ObjectPath
+from pipeline.io.places import place
 from pipeline.surveys import catalogues
 from pipeline.surveys.checks import celestial_wcs, check_same_grid, check_same_shape, has_pixels, weight_scale
 from pipeline.surveys.description import Band, SurveyConfig
 from pipeline.surveys.fields import FieldEntry, list_fields
 from pipeline.surveys.mask_check import check_masks
-from pipeline.surveys.paths import render, why_missing
+from pipeline.surveys.paths import is_wild, render, why_missing
 from pipeline.surveys.pixels import BandSource, BlockReader, MaskMeaning, mask_meaning
 from pipeline.surveys.zero_points import njy_per_value
 
@@ -54,8 +57,10 @@ class Survey:
     description : SurveyConfig
     path : Path
         Of the TOML.
-    root : Path
+    root : Path or ObjectPath
         Folder that all its templates start from.
+    folder : Folder
+        What is there; of a store, as it was when it was first asked.
     name, release : str
     bands : tuple of str
         Canonical bands in the order of the TOML.
@@ -65,7 +70,9 @@ class Survey:
     def __init__(self, description: SurveyConfig, path: Path) -> None:
         self.description = description
         self.path = path.absolute()
-        self.root = (self.path.parent / Path(description.root).expanduser()).absolute()
+        root = place(description.root)
+        self.root = root if isinstance(root, ObjectPath) else (self.path.parent / root.expanduser()).absolute()
+        self.folder = folder_of(self.root)
         self.name = description.name
         self.release = description.release
         self.bands = tuple(description.bands)
@@ -75,7 +82,7 @@ class Survey:
 
     @cached_property
     def _entries(self) -> dict[str, FieldEntry]:
-        return list_fields(self.description, self.root, str(self.path))
+        return list_fields(self.description, self.folder, str(self.path))
 
     def fields(self) -> list[Field]:
         """Every field, sorted by id; file names or the field table are read once, no pixel is.
@@ -199,14 +206,30 @@ class Survey:
                 f'{self.path}: survey {self.name} has no [catalogue]; use detect.method "sep" or "grid", or add one.'
             )
         geometry = FieldGeometry(field.field_id, field_image.shape, field_image.wcs)
-        return catalogues.read(self.description.catalogue, self.root, field, geometry)
+        # A listing of a store that is kept would outlive a change of the catalogue on a worker that lives on.
+        return catalogues.read(self.description.catalogue, folder_of(self.root), field, geometry)
 
     def catalogue_files(self, field: Field) -> tuple[str, ...]:
         """Files that `detections` of a field would read; what its fingerprint has to cover. Empty without one."""
-        if self.description.catalogue is None:
+        if self.catalogue_kind == "none":
             return ()
-        geometry = self.geometry(field) if self.catalogue_kind == "survey" else None
-        return catalogues.files(self.description.catalogue, self.root, field, geometry)
+        if self._catalogue is None:
+            return (str(field.catalogue),)
+        return tuple(str(file) for file in self._catalogue.near(self.geometry(field)))
+
+    @cached_property
+    def _catalogue(self) -> catalogues.CatalogueFiles | None:
+        catalogue = self.description.catalogue
+        if catalogue is None or catalogue.kind == "field":
+            return None
+        return catalogues.survey_files(catalogue, self.folder)
+
+    def identity(self, path: str) -> list[str | int]:
+        """What makes one of the survey's files the same file: path, size, and time here or ETag in a store.
+
+        A file that is not there has size -1: whoever opens it says so, and its return is a change.
+        """
+        return self.folder.identity(path)
 
     def provenance(self) -> dict[str, Any]:
         """What pixels and masks depend on beside the files: the description without place, fields and catalogue."""
@@ -228,7 +251,7 @@ class Survey:
                 raise ConfigError(f"survey {self.name} has no band {band!r}; it has {', '.join(self.bands)}.{hint}")
 
     def _has_file(self, field: Field, band: str, allow_empty: bool) -> bool:
-        if band in field.planes and (not allow_empty or Path(field.planes[band]["image"]).is_file()):
+        if band in field.planes and (not allow_empty or place(field.planes[band]["image"]).is_file()):
             return True
         if allow_empty:
             return False
@@ -239,7 +262,9 @@ class Survey:
 
     def _plane(self, field: Field, band: str, plane: str) -> FitsPlane:
         path = field.planes[band][plane]
-        if not Path(path).is_file():
+        where = place(path)
+        # Opening an object says as much as asking for it first.
+        if not where.is_file() if isinstance(where, Path) else is_wild(path):
             raise BadSurveyData(
                 f"{why_missing(path)} (field {field.field_id}, band {band}, {plane}); restore the file."
             )

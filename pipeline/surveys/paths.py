@@ -6,9 +6,12 @@ import glob
 import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipeline.errors import BadSurveyData, ConfigError
+from pipeline.io.folders import Folder, folder_of
+from pipeline.io.object_path import ObjectPath
+from pipeline.io.places import place
 
 _BAND_KEYS = ("native", "band", "token")
 _WILD = re.compile(r"[*?]")
@@ -55,7 +58,7 @@ def is_wild(template: str) -> bool:
     return any(_WILD.search(literal) for literal, _, _, _ in _pieces(template))
 
 
-def resolve(root: Path, templates: Sequence[str], keys: Mapping[str, str]) -> str:
+def resolve(folder: Folder, templates: Sequence[str], keys: Mapping[str, str]) -> str:
     """The path that templates mean for one field, plane and band.
 
     The first template whose file exists counts; where none does, the first one's path (or pattern) is given back,
@@ -63,27 +66,31 @@ def resolve(root: Path, templates: Sequence[str], keys: Mapping[str, str]) -> st
     """
     for template in templates:
         if is_wild(template):
-            found = sorted(glob.glob(render(template, keys, as_glob=True), root_dir=root))
+            found = folder.glob(render(template, keys, as_glob=True))
             if len(found) == 1:
-                return str(root / found[0])
-        elif len(templates) == 1 or (root / render(template, keys)).is_file():
-            return str(root / render(template, keys))
-    return str(root / render(templates[0], keys))
+                return str(folder.root / found[0])
+        elif len(templates) == 1 or folder.is_file(render(template, keys)):
+            return str(folder.root / render(template, keys))
+    return str(folder.root / render(templates[0], keys))
 
 
 def why_missing(path: str) -> str:
     """What is wrong with a path that is no file, for an error message."""
-    pattern = Path(path)
     if _WILD.search(path):
-        found = sorted(glob.glob(path))
+        where = place(path)
+        found = (
+            folder_of(ObjectPath(where.bucket, "")).glob(where.key)
+            if isinstance(where, ObjectPath)
+            else sorted(glob.glob(path))
+        )
         if len(found) > 1:
             return f"{path}: {len(found)} files match ({', '.join(Path(name).name for name in found[:3])}); one may"
         return f"{path}: no file matches"
-    return f"{pattern}: no such file"
+    return f"{path}: no such file"
 
 
 def discover(
-    root: Path, templates: Sequence[str], natives: Sequence[str], key_patterns: Mapping[str, str]
+    folder: Folder, templates: Sequence[str], natives: Sequence[str], key_patterns: Mapping[str, str]
 ) -> Iterator[tuple[dict[str, str], str, str]]:
     """Every file that an image template finds: its keys, its band's token, its path below the root.
 
@@ -91,18 +98,18 @@ def discover(
     """
     for template in templates:
         pattern = re.compile(_regex(template, natives, key_patterns))
-        for name in sorted(glob.glob(_loose(template), root_dir=root)):
-            match = pattern.fullmatch(Path(name).as_posix())
+        for name in folder.glob(_loose(template)):
+            match = pattern.fullmatch(PurePosixPath(name).as_posix())
             if match is None:
                 continue
             groups = {key: value for key, value in match.groupdict().items() if value is not None}
             token = groups.pop("_token", "")
             known = {**groups, "native": token, "band": token, "token": token}
-            if is_wild(template) or render(template, known) == Path(name).as_posix():
+            if is_wild(template) or render(template, known) == PurePosixPath(name).as_posix():
                 yield groups, token, name
 
 
-def discover_by_pattern(root: Path, wild: str, pattern: str) -> Iterator[tuple[dict[str, str], str]]:
+def discover_by_pattern(folder: Folder, wild: str, pattern: str) -> Iterator[tuple[dict[str, str], str]]:
     """Every file below the root that a glob finds and a pattern matches: the pattern's groups and its path.
 
     Raises
@@ -111,16 +118,16 @@ def discover_by_pattern(root: Path, wild: str, pattern: str) -> Iterator[tuple[d
         If the root is not a folder.
     """
     compiled = re.compile(pattern)
-    for name in sorted(glob.glob(wild, root_dir=root, recursive=True)):
-        match = compiled.fullmatch(Path(name).as_posix())
+    for name in folder.glob(wild, recursive=True):
+        match = compiled.fullmatch(PurePosixPath(name).as_posix())
         if match is not None:
             yield {key: value for key, value in match.groupdict().items() if value is not None}, name
 
 
-def check_root(root: Path, where: str) -> None:
+def check_root(folder: Folder, where: str) -> None:
     """Raise BadSurveyData if a survey's root is not a folder."""
-    if not root.is_dir():
-        raise BadSurveyData(f"{where}: root {root} is not a folder; mend `root` or mount the data.")
+    if not folder.is_dir():
+        raise BadSurveyData(f"{where}: root {folder.root} is not a folder; mend `root` or mount the data.")
 
 
 def _pieces(template: str) -> list[tuple[str, str | None, str | None, str | None]]:

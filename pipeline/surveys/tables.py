@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,9 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import BadSurveyData
 from pipeline.io.fits import read_table
+from pipeline.io.object_path import ObjectPath
+from pipeline.io.objects import StoreUnavailable
+from pipeline.io.places import Place, place
 
 _PARQUET = (".parquet", ".parq", ".pq")
 
@@ -31,16 +33,19 @@ def read_columns(
     BadSurveyData
         If the file is missing or unreadable, or lacks a column; the message lists those that it has.
     """
-    name = Path(path).name.lower()
-    if not Path(path).is_file():
+    where = place(path)
+    name = where.name.lower()
+    if not where.is_file():
         raise BadSurveyData(f"{path}: no such file; restore it, mend the path in the survey's TOML or leave it out.")
     if name.endswith((".csv", ".csv.gz")):
-        return from_arrow(_read_csv(path), columns, path, exact)
+        return from_arrow(_read_csv(where), columns, path, exact)
     if name.endswith(_PARQUET):
         try:
-            present = pq.read_schema(path).names
-            check_columns(columns, present, path)
-            return from_arrow(pq.read_table(path, columns=list(columns)), columns, path, exact)
+            file = _source(where)
+            check_columns(columns, pq.read_schema(file).names, path)
+            return from_arrow(pq.read_table(file, columns=list(columns)), columns, path, exact)
+        except StoreUnavailable:
+            raise
         except (OSError, pa.ArrowException) as error:
             raise BadSurveyData(f"{path}: not a readable Parquet file ({error}); fetch it again.") from error
     return read_table(path, hdu, list(columns))
@@ -53,9 +58,19 @@ def check_columns(columns: Sequence[str], present: Sequence[str], path: str) -> 
         raise BadSurveyData(f"{path}: no column {', '.join(absent)}; it has {', '.join(present)}.")
 
 
-def _read_csv(path: str) -> pa.Table:
+def _source(path: Place) -> Any:
+    """What pyarrow takes for a table that is read whole."""
+    return pa.BufferReader(path.read_bytes()) if isinstance(path, ObjectPath) else str(path)
+
+
+def _read_csv(path: Place) -> pa.Table:
     try:
-        return pa_csv.read_csv(path)
+        source = _source(path)
+        if isinstance(path, ObjectPath) and path.suffix.lower() == ".gz":
+            source = pa.CompressedInputStream(source, "gzip")
+        return pa_csv.read_csv(source)
+    except StoreUnavailable:
+        raise
     except (OSError, pa.ArrowException) as error:
         raise BadSurveyData(f"{path}: not a readable CSV file ({error}); fetch it again.") from error
 

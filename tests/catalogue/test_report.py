@@ -85,7 +85,7 @@ def test_counts_candidates_and_flags_are_those_of_the_tables(scan: Path) -> None
 
 def test_forecast_and_what_a_run_took_stand_side_by_side(scan: Path, tmp_path: Path) -> None:
     products.write_run_record(
-        scan, "1", {"forecast": {"objects": 4321}, "summary": {"detections": 1234, "seconds": 5.25, "fields": 2}}
+        scan, "1", {"forecast": {"objects": 4321}, "actual": {"objects": 1234, "seconds": 5.25, "fields": 2}}
     )
     text = write_report(scan, tmp_path / "page.html").read_text()
     assert "<th>objects</th><td>4,321</td><td>1,234</td>" in text

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import BadSurveyData, ConfigError
+from pipeline.io.folders import folder_of
 from pipeline.surveys import Survey, open_survey
 from pipeline.surveys.expressions import check_expression, columns_of, evaluate, evaluate_integers
 from pipeline.surveys.paths import discover, render
@@ -168,7 +169,7 @@ def test_templates_read_both_ways(tmp_path: Path) -> None:
     for name in (path, "756/3/frame-r-000757-3-0012.fits", "756/3/frame-x-000756-3-0012.fits"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert [(keys, token, name) for keys, token, name in discover(tmp_path, [template], ["g", "r"], {})] == [
+    assert [(keys, token, name) for keys, token, name in discover(folder_of(tmp_path), [template], ["g", "r"], {})] == [
         ({"run": "756", "camcol": "3", "n": "0012"}, "r", path)
     ]
 

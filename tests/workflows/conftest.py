@@ -119,6 +119,15 @@ def write_ensemble(path: Path) -> Path:
     return path
 
 
+def write_project(folder: Path) -> None:
+    """A survey of three overlapping fields, an ensemble and a scan config, `scan.toml`."""
+    write_mini_survey(folder / "survey ü")
+    for seed, name in enumerate(("one", "two")):
+        write_hardly_sure_member(folder, name, seed)
+    write_ensemble(folder / "ensemble.toml")
+    (folder / "scan.toml").write_text(SCAN.replace("{output}", str(folder / "out put")), encoding="utf-8")
+
+
 @pytest.fixture(scope="session")
 def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of an ensemble of two untrained members, to be read and not to be changed."""
@@ -131,11 +140,7 @@ def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with a survey of three overlapping fields, an ensemble and a scan config, `scan.toml`."""
-    write_mini_survey(tmp_path / "survey ü")
-    for seed, name in enumerate(("one", "two")):
-        write_hardly_sure_member(tmp_path, name, seed)
-    write_ensemble(tmp_path / "ensemble.toml")
-    (tmp_path / "scan.toml").write_text(SCAN.replace("{output}", str(tmp_path / "out put")), encoding="utf-8")
+    write_project(tmp_path)
     return tmp_path
 
 

@@ -30,14 +30,14 @@ def run(*arguments: str) -> tuple[int, Any]:
 
 def test_scan_field_status_and_query_from_the_command_line(project: Path, tmp_path: Path) -> None:
     config = str(project / "scan.toml")
-    code, planned = run("plan", config)
+    code, planned = run("plan", config, "--no-probe")
     assert (code, planned["stages"]["masks"]) == (0, {"missing": 3})
     assert len(planned["products"]) == 15
     code, done = run("scan", config, "--cluster", "serial")
     assert code == 0
     assert set(done) == {
         *("fields", "done", "empty", "failed", "ran", "detections", "cutouts", "scored", "unscorable"),
-        *("candidates", "catalogue", "seconds", "notes"),
+        *("candidates", "catalogue", "seconds", "notes", "forecast", "actual"),
     }
     assert run("scan", config, "--cluster", "serial")[1]["ran"] == 0
     code, again = run("field", config, "F1", "--cluster", "serial", "--from", "candidates")

@@ -55,8 +55,8 @@ def died(task: Task) -> Outcome:
 def drive(project: Path, executor: Misbehaving) -> tuple[ScanResult, list[FieldPlan]]:
     setup = open_scan(str(project / "scan.toml"))
     products.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
-    result = Scan(setup.job(), executor).run(setup.plan("cpu").fields)
-    return result, list(setup.plan("cpu").fields)
+    result = Scan(setup.job(), executor).run(setup.plan("cpu"))
+    return result, list(setup.plan("cpu"))
 
 
 def test_a_field_that_kills_every_worker_is_quarantined_and_its_neighbours_finish(project: Path) -> None:
@@ -90,7 +90,7 @@ def test_fields_are_opened_as_there_is_room(project: Path) -> None:
     taken: list[str] = []
 
     def plans() -> Iterator[FieldPlan]:
-        for plan in setup.plan("cpu").fields:
+        for plan in setup.plan("cpu"):
             taken.append(plan.field.field_id)
             yield plan
 

@@ -18,6 +18,7 @@ from pipeline.flags import FATAL
 from pipeline.geometry import unit_vectors
 from pipeline.io import cutout_store, products
 from pipeline.io.cutout_store import CutoutStore, Stamps
+from pipeline.io.places import Place
 from pipeline.io.tables import read_table
 from pipeline.sims.config.injection import InjectionConfig
 from pipeline.sims.inject.split import in_split
@@ -197,7 +198,7 @@ def _check(field: FieldCutouts, config: InjectionConfig) -> None:
         raise ConfigError(f"sky.cell: {config.sky.cell * 60:g} arcmin is smaller than the stamps of {where}.")
 
 
-def _field_objects(folder: Path, field: FieldCutouts, cut: Path, detected: Path, config: InjectionConfig) -> Objects:
+def _field_objects(folder: Path, field: FieldCutouts, cut: Place, detected: Path, config: InjectionConfig) -> Objects:
     stamps = read_table(cut / "stamps.parquet")
     detections = read_table(detected / "detections.parquet")
     scores = products.live_files(folder, "candidates", "scores.parquet").get(field.field_id)

@@ -1,0 +1,105 @@
+"""A scan of very many fields whose tasks do nothing: what Dask, the plan and the driver take.
+
+    PYTHONPATH=. python tests/benchmarks/bench_many_fields.py [--fields 100000] [--workers 2] [--json FILE]
+
+Fields are files with a header and no pixels. Scheduler, workers and this process, the client, are processes of their
+own, and their largest resident memory is printed; the client has torch and an ensemble loaded, as in any scan. The
+same number of workers then runs as many tasks of Dask alone as make a tenth of the scan's, one after another as the
+scan does, for the ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, as_completed
+
+from pipeline.io import products
+from tests.benchmarks.scale import no_science
+from tests.benchmarks.scale.headers_only import SCAN, write_survey
+from tests.benchmarks.scale.processes import Processes, peak_mb, processes
+from workflows.cluster import ClusterConfig, executor_for
+from workflows.headers import read_headers
+from workflows.scan import PENDING, Scan, Steps
+from workflows.setup import open_scan
+
+TASKS_A_FIELD = 3
+GOALS = {"ms_a_task": 2.0, "scheduler_mb": 1000.0, "client_mb": 500.0, "plan_again_s": 10.0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fields", type=int, default=100_000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--ensemble", default="space")
+    parser.add_argument("--json", type=Path, default=None)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_survey(folder, options.fields)
+        (folder / "scan.toml").write_text(SCAN.format(ensemble=options.ensemble, output=folder / "out"))
+        with processes(folder, options.workers) as running:
+            figures = measure(folder, running, options.fields)
+    for key, value in figures.items():
+        goal = f"   (goal {GOALS[key]:,.0f})" if key in GOALS else ""
+        print(f"{key:24}{value:12,.2f}{goal}")
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def measure(folder: Path, running: Processes, fields: int) -> dict[str, float]:
+    """Plan, scan and plain Dask, on a cluster that runs."""
+    figures: dict[str, float] = {"fields": fields, "workers": running.workers}
+    start = peak_mb(os.getpid())
+    with executor_for(ClusterConfig(kind="address", address=running.address)) as (executor, client):
+        assert client is not None
+        client.wait_for_workers(running.workers)
+        setup = open_scan(str(folder / "scan.toml"))
+        products.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
+        figures["client_before_mb"] = max(start, peak_mb(os.getpid()))
+        began = time.perf_counter()
+        read_headers(setup, executor)
+        figures["headers_s"] = time.perf_counter() - began
+        began = time.perf_counter()
+        setup = open_scan(str(folder / "scan.toml"))
+        plan = setup.plan("cpu", remember=True)
+        figures["plan_again_s"] = time.perf_counter() - began
+        steps = Steps(cut=no_science.cut, score=no_science.score, finish=no_science.finish)
+        began = time.perf_counter()
+        result = Scan(setup.job(), executor, steps=steps).run(plan)
+        figures["scan_s"] = time.perf_counter() - began
+        assert result.fields == fields, result
+        figures["ms_a_task"] = 1e3 * figures["scan_s"] / (TASKS_A_FIELD * fields)
+        figures["client_mb"] = peak_mb(os.getpid())
+        assert running.scheduler is not None
+        figures["scheduler_mb"] = peak_mb(running.scheduler.pid)
+        figures["dask_ms_a_task"] = 1e3 * dask_alone(client, max(100, TASKS_A_FIELD * fields // 10), running.workers)
+        figures["scan_over_dask"] = figures["ms_a_task"] / figures["dask_ms_a_task"]
+    return figures
+
+
+def dask_alone(client: Client, tasks: int, workers: int) -> float:
+    """Seconds a task of tasks that do nothing, as many under way as a scan has."""
+    began = time.perf_counter()
+    numbers = iter(range(tasks))
+
+    def submit(number: int) -> Any:
+        return client.submit(no_science.nothing, number, key=f"nothing-{number}", pure=False, resources={"cut": 1})
+
+    done = as_completed([submit(number) for number in islice(numbers, 3 * PENDING * workers)], loop=client.loop)
+    for future in done:
+        future.result()
+        future.release()
+        done.update([submit(number) for number in islice(numbers, 1)])
+    return (time.perf_counter() - began) / tasks
+
+
+if __name__ == "__main__":
+    main()

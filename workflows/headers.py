@@ -1,0 +1,64 @@
+"""Headers of many fields, read by the cluster's workers before a plan is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.errors import BadSurveyData
+from pipeline.field import Field
+from pipeline.geometry import Footprint
+from pipeline.io.footprints import read_footprints, write_footprints
+from pipeline.surveys import open_survey
+from workflows.executors import Executor, Task
+from workflows.scan import PENDING
+from workflows.setup import ScanSetup
+from workflows.wanted import header_identity, header_key
+
+FIELDS_A_TASK = 200
+"""Headers that one task reads: a second's work."""
+
+
+def read_headers(setup: ScanSetup, executor: Executor) -> None:
+    """Have the workers read the headers that this output does not remember, so that the plan needs to open none.
+
+    One header takes milliseconds, a million of them an hour. Where fields are few the plan reads them itself, and so it
+    does with those that no worker could read: it then says why.
+    """
+    key = header_key(setup.survey)
+    known = read_footprints(setup.output)
+    identities = {header_identity(key, setup.survey, field): field for field in setup.survey.fields()}
+    unknown = [field for identity, field in identities.items() if identity not in known]
+    if executor.workers() < 2 or len(unknown) < 2 * FIELDS_A_TASK:
+        return
+    found: dict[str, Footprint] = {}
+    chunks = [unknown[first : first + FIELDS_A_TASK] for first in range(0, len(unknown), FIELDS_A_TASK)]
+    under_way = 0
+    while chunks or under_way:
+        while chunks and under_way < PENDING * executor.workers():
+            chunk = chunks.pop()
+            arguments = {"survey": str(setup.survey_path), "fields": chunk}
+            name = chunk[0].field_id
+            executor.submit(Task(f"headers/{name}", "cut", footprints_of, arguments, ("cut",), name))
+            under_way += 1
+        outcome = executor.next_outcome()
+        under_way -= 1
+        if outcome.error is None:
+            found |= outcome.value
+    old_and_new = {
+        identity: footprint
+        for identity, field in identities.items()
+        if (footprint := known.get(identity) or found.get(field.field_id)) is not None
+    }
+    write_footprints(setup.output, old_and_new)
+
+
+def footprints_of(survey: str, fields: Sequence[Field]) -> dict[str, Footprint]:
+    """Footprints by field, without those whose header is not to be read."""
+    opened = open_survey(survey)
+    found = {}
+    for field in fields:
+        try:
+            found[field.field_id] = opened.geometry(field).footprint()
+        except BadSurveyData:
+            continue
+    return found

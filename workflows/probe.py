@@ -1,0 +1,54 @@
+"""A short probe: a few fields of a survey, scanned for real where they can do no harm, to forecast the rest."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from pipeline.io.places import remove
+from workflows.executors import Executor
+from workflows.forecast import Rates, Slots, measured_rates
+from workflows.plan import Plan
+from workflows.scan import Scan
+from workflows.setup import ScanSetup
+from workflows.tasks import warm_up
+from workflows.wanted import stages_of
+
+FIELDS_A_SLOT = 2
+"""Fields of the probe for each task that can run, so that every worker is as busy as it will be."""
+MOST = 64
+"""Fields of the probe at most."""
+SCRATCH = "probe"
+"""Folder of the probe's products inside the output; gone when the probe ends."""
+
+
+def probe(setup: ScanSetup, executor: Executor, plan: Plan) -> Rates | None:
+    """Scan a few of the fields that are left into a scratch folder, and give the rates.
+
+    The caller holds the output, of which nothing else is touched. At most half of the fields that are left are taken,
+    spread evenly over them. Workers load what they need before the clock starts.
+
+    Returns
+    -------
+    Rates or None
+        None where too few fields are left, or none of those chosen gets through.
+    """
+    left = plan.where(lambda field: not field.finished and not field.blocked)
+    number = min(max(2, FIELDS_A_SLOT * Slots.of(executor).workers), len(left) // 2, MOST)
+    if number < 1:
+        return None
+    step = len(left) // number
+    chosen = left[step // 2 :: step][:number]
+    scratch = setup.output / SCRATCH
+    remove(scratch)
+    job = replace(setup.job(), output=str(scratch))
+    began = time.monotonic()
+    executor.everywhere(warm_up, job)
+    ready = time.monotonic() - began
+    every = {field.field.field_id: stages_of(setup.config) for field in chosen.sketches()}
+    try:
+        result = Scan(job, executor).run(chosen, every)
+    finally:
+        remove(scratch)
+    basis = f"rates of a probe of {result.fields} fields in {result.seconds:,.1f} s"
+    return measured_rates(result, warm_up=ready, basis=basis)
