@@ -288,9 +288,7 @@ def _judged(picture: Float32, circles: Sequence[Circle]) -> list[Circle]:
     for number in np.unique(samples):
         alike = samples == number
         step[alike], agreeing[alike] = _steps(picture, places[alike])
-    return [
-        replace(circle, step=float(step[i]), agreeing=float(agreeing[i])) for i, circle in enumerate(circles)
-    ]
+    return [replace(circle, step=float(step[i]), agreeing=float(agreeing[i])) for i, circle in enumerate(circles)]
 
 
 def _step_width(circles: Float64) -> Float64:
