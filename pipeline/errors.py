@@ -10,6 +10,10 @@ class LensscanError(Exception):
     """
 
 
+class LeaseLost(LensscanError):
+    """Another process holds the output by now: what was done for the one before it must not be published."""
+
+
 class ConfigError(LensscanError):
     """A configuration, command line or environment variable is wrong; nothing has been started."""
 

@@ -181,7 +181,7 @@ class ScanConfig(StrictModel):
     ensemble : str or None
         Likewise; without one the scan stops after the cutouts.
     output : str
-        Folder of the products (relative to the working directory).
+        Folder of the products (relative to the working directory), or s3://BUCKET/KEY.
     bands : tuple of str
         Canonical bands to cut, in order.
     memory : float, MB

@@ -200,9 +200,7 @@ def write_scored(folder: Place, scored: ScoredRows, config: ScanConfig, ensemble
     write_table(folder / CANDIDATES_FILE, table.filter(pa.array(scored.is_candidate)))
 
 
-def scored_table(
-    scored: ScoredRows, bands: tuple[str, ...], members: Sequence[str], keep: str = "all"
-) -> pa.Table:
+def scored_table(scored: ScoredRows, bands: tuple[str, ...], members: Sequence[str], keep: str = "all") -> pa.Table:
     """Catalogue rows as the score and candidate tables have them, in order of `_healpix_29` and `objid`.
 
     `keep` is that of the cutouts: the place of one that does not stay is null.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from pipeline.io.lease import LeaseMark
 from pipeline.io.places import remove
 from workflows.executors import Executor
 from workflows.forecast import Rates, Slots, measured_rates
 from workflows.plan import Plan
+from workflows.remembered import warm_up
 from workflows.scan import Scan
 from workflows.setup import ScanSetup
-from workflows.tasks import warm_up
 from workflows.wanted import stages_of
 
 FIELDS_A_SLOT = 2
@@ -22,11 +23,11 @@ SCRATCH = "probe"
 """Folder of the probe's products inside the output; gone when the probe ends."""
 
 
-def probe(setup: ScanSetup, executor: Executor, plan: Plan) -> Rates | None:
+def probe(setup: ScanSetup, executor: Executor, plan: Plan, lease: LeaseMark) -> Rates | None:
     """Scan a few of the fields that are left into a scratch folder, and give the rates.
 
-    The caller holds the output, of which nothing else is touched. At most half of the fields that are left are taken,
-    spread evenly over them. Workers load what they need before the clock starts.
+    The caller holds the output, by `lease`; nothing else of it is touched. At most half of the fields that are left are
+    taken, spread evenly over them. Workers load what they need before the clock starts.
 
     Returns
     -------
@@ -41,7 +42,7 @@ def probe(setup: ScanSetup, executor: Executor, plan: Plan) -> Rates | None:
     chosen = left[step // 2 :: step][:number]
     scratch = setup.output / SCRATCH
     remove(scratch)
-    job = replace(setup.job(), output=str(scratch))
+    job = replace(setup.job(lease), output=str(scratch))
     began = time.monotonic()
     executor.everywhere(warm_up, job)
     ready = time.monotonic() - began

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.io import products
-from pipeline.io.places import Place
+from pipeline.io.places import Place, place
+from workflows.job import Job
 
 
 class Publisher:
@@ -14,7 +15,8 @@ class Publisher:
 
     Parameters
     ----------
-    output : Path or ObjectPath
+    job : Job
+        Its output gets the products, as long as its lease holds.
     field_id : str
     wanted : mapping
         Stage -> fingerprint.
@@ -26,14 +28,15 @@ class Publisher:
 
     def __init__(
         self,
-        output: Place,
+        job: Job,
         field_id: str,
         wanted: Mapping[str, str],
         provenance: Mapping[str, Any],
         *,
         empty: bool = False,
     ) -> None:
-        self._output = output
+        self._output = place(job.output)
+        self._lease = job.lease
         self._field_id = field_id
         self._wanted = wanted
         self._provenance = provenance
@@ -64,7 +67,14 @@ class Publisher:
         *,
         amend: bool = False,
     ) -> None:
-        """Make the generation begun live; one that amends what this or another task wrote is no further stage."""
+        """Make the generation begun live; one that amends what a task wrote before is no further stage.
+
+        Raises
+        ------
+        LeaseLost
+            If the task works for a process that no longer holds the output.
+        """
+        self._check()
         manifest = products.publish(
             self._output,
             field_id=self._field_id,
@@ -81,3 +91,12 @@ class Publisher:
         if not amend:
             self.wrote.append(stage)
         self.bytes += sum(manifest.files.values())
+
+    def sweep(self, stages: tuple[str, ...]) -> None:
+        """Remove what is superseded of the field's products; raises LeaseLost as `publish`."""
+        self._check()
+        products.sweep(self._output, self._field_id, stages)
+
+    def _check(self) -> None:
+        if self._lease is not None:
+            self._lease.check()

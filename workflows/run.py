@@ -20,12 +20,13 @@ from distributed.comm import CommClosedError
 from pipeline.catalogue.diff import TableDifference, difference
 from pipeline.errors import ConfigError, ProductMismatch
 from pipeline.io import products
-from pipeline.io.lease import Lease
+from pipeline.io.lease import Lease, LeaseMark
 from pipeline.io.tables import read_table
 from workflows.cluster import ClusterConfig, device_kind, device_kinds, executor_for
 from workflows.executors import Executor, require_resources
 from workflows.forecast import Forecast, Rates, Slots, actual, forecast, measured_rates
 from workflows.headers import read_headers
+from workflows.job import Job
 from workflows.plan import Plan, mark_empty
 from workflows.probe import probe
 from workflows.progress import ScanProgress
@@ -147,11 +148,11 @@ def plan_report(
         chosen = setup.plan(local_device(setup)).named(fields)
         workers = 1 if cluster.kind == "serial" else cluster.workers or os.cpu_count() or 1
         return _report(setup, chosen, forecast(setup, chosen, Slots(workers, workers, workers)))
-    with _claimed(setup), _running(cluster) as (executor, client):
+    with _claimed(setup) as lease, _running(cluster) as (executor, client):
         device = _ready(setup, client)
         read_headers(setup, executor)
         chosen = setup.plan(device, remember=True).named(fields)
-        rates = None if chosen.finished else probe(setup, executor, chosen)
+        rates = None if chosen.finished else probe(setup, executor, chosen, lease)
         if rates is not None:
             _write_record(setup, device, {"kind": "probe", "rates": rates.as_dict()})
         return _report(setup, chosen, forecast(setup, chosen, Slots.of(executor), rates))
@@ -206,7 +207,7 @@ def run_scan(
         If the disk is full or the cluster is gone.
     """
     began = time.monotonic()
-    with _claimed(setup):
+    with _claimed(setup) as lease:
         with _running(cluster) as (executor, client):
             device = _ready(setup, client)
             read_headers(setup, executor)
@@ -215,7 +216,7 @@ def run_scan(
             expected = forecast(setup, chosen, slots)
             dashboard = client.dashboard_link if client is not None else None
             todo = chosen.where(lambda field: not field.finished)
-            result = _drive(setup, executor, todo, None, quiet, dashboard) if todo else ScanResult()
+            result = _drive(setup.job(lease), executor, todo, None, quiet, dashboard) if todo else ScanResult()
         summary = _summarise(setup, chosen, result, time.monotonic() - began)
         took = actual(result, slots)
         _record(setup, summary, result, expected, took, device)
@@ -238,7 +239,7 @@ def run_field(
     stages = stages_of(setup.config)
     if first_stage not in stages:
         raise ConfigError(f"no stage {first_stage!r} in this scan; stages: {', '.join(stages)}")
-    with _claimed(setup):
+    with _claimed(setup) as lease:
         with _running(cluster) as (executor, client):
             device = _ready(setup, client)
             plan = setup.plan(device, retry_failed=True).named([field_id])
@@ -248,7 +249,7 @@ def run_field(
             redo = tuple(stage for stage in stages if stage in due or stages.index(stage) >= stages.index(first_stage))
             slots = Slots.of(executor)
             expected = forecast(setup, plan, slots)
-            result = _drive(setup, executor, plan, {field_id: redo}, quiet, None)
+            result = _drive(setup.job(lease), executor, plan, {field_id: redo}, quiet, None)
         after = _candidates(setup, field_id)
         summary = _summarise(setup, plan, result, time.monotonic() - began)
         _record(setup, summary, result, expected, actual(result, slots), device)
@@ -274,7 +275,7 @@ def run_candidates(setup: ScanSetup, *, quiet: bool = False) -> CandidatesOutcom
         If no field has scores of these members under this config, or the output is another scan's.
     """
     began = time.monotonic()
-    with _claimed(setup):
+    with _claimed(setup) as lease:
         device = local_device(setup)
         plan = setup.plan(device)
         before = set(stages_of(setup.config)[:-1])
@@ -287,7 +288,7 @@ def run_candidates(setup: ScanSetup, *, quiet: bool = False) -> CandidatesOutcom
         with executor_for(ClusterConfig(kind="serial")) as (executor, _):
             slots = Slots.of(executor)
             expected = forecast(setup, ready, slots)
-            result = _drive(setup, executor, ready, None, quiet, None)
+            result = _drive(setup.job(lease), executor, ready, None, quiet, None)
         summary = _summarise(setup, ready, result, time.monotonic() - began)
         _record(setup, summary, result, expected, actual(result, slots), device)
     taken = {one.field.field_id for one in ready.sketches()}
@@ -319,7 +320,7 @@ def status(setup: ScanSetup) -> list[dict[str, str | None]]:
 
 
 def _drive(
-    setup: ScanSetup,
+    job: Job,
     executor: Any,
     chosen: Plan,
     redo: dict[str, tuple[str, ...]] | None,
@@ -327,17 +328,17 @@ def _drive(
     dashboard: str | None,
 ) -> ScanResult:
     if quiet:
-        return Scan(setup.job(), executor).run(chosen, redo)
+        return Scan(job, executor).run(chosen, redo)
     with ScanProgress(len(chosen), dashboard) as progress:
-        return Scan(setup.job(), executor, on_progress=progress.advance).run(chosen, redo)
+        return Scan(job, executor, on_progress=progress.advance).run(chosen, redo)
 
 
 @contextmanager
-def _claimed(setup: ScanSetup) -> Iterator[None]:
+def _claimed(setup: ScanSetup) -> Iterator[LeaseMark]:
     """Hold the output: its own and nobody else's."""
-    with Lease(setup.output):
+    with Lease(setup.output) as lease:
         products.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
-        yield
+        yield lease.mark
 
 
 @contextmanager

@@ -9,14 +9,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.errors import BadSurveyData, ConfigError, LensscanError, ModelMismatch
+from pipeline.errors import BadSurveyData, ConfigError, LeaseLost, LensscanError, ModelMismatch
 from pipeline.io import products
 from pipeline.io.places import place
 from workflows.executors import Executor, Kind, Outcome, Task
+from workflows.job import Job
 from workflows.plan import FieldPlan
 from workflows.results import Failure, ScanAborted, ScanResult
 from workflows.suspicion import ALONE, Suspicion
-from workflows.tasks import CutResult, FinishResult, Job, ScoreResult, cut_field, finish_field, score_shard
+from workflows.tasks import CutResult, FinishResult, ScoreResult, cut_field, finish_field, score_shard
 
 ATTEMPTS = 3
 """How often a task that met an error of the system is tried."""
@@ -107,7 +108,7 @@ class Scan:
         Raises
         ------
         ScanAborted
-            If the disk is full or the cluster is gone.
+            If the disk is full, the cluster is gone, or another process has taken the output over.
         ModelMismatch, ConfigError
             If a task finds that the scan as a whole is wrong.
         """
@@ -263,6 +264,8 @@ class Scan:
         task = outcome.task
         if isinstance(error, ModelMismatch | ConfigError):
             raise error
+        if isinstance(error, LeaseLost):
+            raise ScanAborted(f"{error} Look who runs there before you run the same command again.") from error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ScanAborted(
                 f"no space left in {self._output} (at {task.key}); nothing published is lost: "

@@ -9,13 +9,15 @@ from typing import Any
 
 from pipeline.config import find
 from pipeline.errors import ConfigError
+from pipeline.io.lease import LeaseMark
 from pipeline.io.places import Place, place
 from pipeline.io.storage_check import check
 from pipeline.models.ensemble import Ensemble, load_ensemble
 from pipeline.scan_config import ScanConfig, load_scan
 from pipeline.surveys import Survey, open_survey
+from workflows.job import Job
 from workflows.plan import Plan, make_plan
-from workflows.tasks import Job, ensemble_key, survey_key
+from workflows.remembered import ensemble_key, survey_key
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class ScanSetup:
     ensemble_path: Path | None
     output: Place
 
-    def job(self) -> Job:
-        """What every task is told."""
+    def job(self, lease: LeaseMark | None = None) -> Job:
+        """What every task is told; only who holds the lease gets anything published."""
         return Job(
             output=str(self.output),
             config=self.config,
@@ -53,6 +55,7 @@ class ScanSetup:
             ensemble=str(self.ensemble_path) if self.ensemble_path is not None else None,
             ensemble_key=ensemble_key(self.ensemble) if self.ensemble is not None else "",
             maps=self.ensemble is not None and self.ensemble.mapper is not None,
+            lease=lease,
         )
 
     def plan(self, device: str, *, retry_failed: bool = False, remember: bool = False) -> Plan:

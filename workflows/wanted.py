@@ -63,7 +63,7 @@ class Wanted:
         Parameters
         ----------
         field : Field
-            Its files are looked at by size and time.
+            Its files are looked at by size, and time or ETag.
         near : sequence of str
             Tokens of the fields beside it, in order of their ids: they decide which objects it owns.
         """

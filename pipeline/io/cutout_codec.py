@@ -107,7 +107,12 @@ def pack(stamps: Stamps, quantised: bool) -> Packed:
     if not quantised:
         return Packed({"image": stamps.image, "ivar": stamps.ivar, "mask": stamps.mask}, False)
     numbers, step = quantise(stamps.image, stamps.ivar)
-    arrays = {"image": numbers, "step": step, "ivar": differences(stamps.ivar), "mask": stamps.mask}
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "image": numbers,
+        "step": step,
+        "ivar": differences(stamps.ivar),
+        "mask": stamps.mask,
+    }
     return Packed(arrays, True)
 
 

@@ -7,16 +7,17 @@ import os
 import socket
 import threading
 import uuid
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
 import psutil
 
-from pipeline.errors import ProductMismatch
+from pipeline.errors import LeaseLost, ProductMismatch
 from pipeline.io.lease_file import FileLock
 from pipeline.io.lease_object import ObjectLock
 from pipeline.io.object_path import ObjectPath
-from pipeline.io.places import Place
+from pipeline.io.places import Place, place
 
 NAME = "scan.lease"
 STALE_AFTER = 60.0
@@ -72,9 +73,9 @@ class Lease:
         self._thread = threading.Thread(target=self._beat, name="scan-lease", daemon=True)
 
     @property
-    def token(self) -> str:
-        """What tells this lease from every other one; see `present_token`."""
-        return self._token
+    def mark(self) -> LeaseMark:
+        """What a task asks by whether its work is still wanted."""
+        return LeaseMark(str(self._output), self._token)
 
     def __enter__(self) -> Lease:
         owner = json.dumps(
@@ -138,11 +139,24 @@ class Lease:
                 continue  # a beat that is lost is no reason to stop the heart
 
 
-def present_token(output: Place) -> str | None:
-    """The token of the lease that holds an output now, alive or not; None if there is none.
+@dataclass(frozen=True)
+class LeaseMark:
+    """Whose work a task is: the output that is held, and the lease's token.
 
-    What a task has done for a holder that is no longer this one must not be published.
+    A task may outlive the process that it worked for. It asks before it publishes or removes anything.
     """
+
+    output: str
+    token: str
+
+    def check(self) -> None:
+        """Raise LeaseLost if the lease is another's by now, or nobody's."""
+        if present_token(place(self.output)) != self.token:
+            raise LeaseLost(f"{self.output} is held by another process by now; what this one did is left unpublished.")
+
+
+def present_token(output: Place) -> str | None:
+    """The token of the lease that holds an output now, alive or not; None if there is none."""
     holder = _owner(_lock_of(output, uuid.uuid4().hex).text())
     return None if holder is None else str(holder.get("token"))
 

@@ -107,7 +107,7 @@ def read_part(bucket: str, key: str, start: int, stop: int | None = None) -> tup
     try:
         return insist(part, bucket, key)
     except StoreUnavailable as error:
-        if "416" in str(error):  # a range of nothing can't be had
+        if "status code: 416" in str(error):  # a range of nothing can't be had
             return b"", head(bucket, key)
         raise
 

@@ -47,8 +47,8 @@ class _Held:
             raise ValueError(f"rows {y0}:{y1} are not inside 0:{self._field_image.shape[0]}")
         if self._planes is None:
             self._planes = self._read()
-        image, ivar, mask = (plane[:, y0:y1].copy() for plane in self._planes)
-        return PixelBlock(y0, image, ivar, mask)
+        image, ivar, mask = self._planes
+        return PixelBlock(y0, image[:, y0:y1].copy(), ivar[:, y0:y1].copy(), mask[:, y0:y1].copy())
 
     def _read(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.uint32]]:
         shape = (len(self._field_image.bands), *self._field_image.shape)

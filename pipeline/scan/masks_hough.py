@@ -8,6 +8,7 @@ one angle needs lies together.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,7 @@ class LineCounts:
             self._counts -= count_lines(gone)
             self._lit = lit.copy()
         share = float(lit.mean())
-        excess = np.empty(self._counts.shape, np.float64)
+        excess: npt.NDArray[Any] = np.empty(self._counts.shape, np.float64)
         found: list[Int] = []
         for start in range(0, len(excess), _TOGETHER):
             part = slice(start, start + _TOGETHER)
@@ -75,7 +76,8 @@ class LineCounts:
             np.divide(self._counts[part] - share * chords, np.sqrt(expected), out=excess[part])
             excess[part][chords < length] = 0.0
             found.append(np.flatnonzero(excess[part] >= 0.5 * significance) + start * excess.shape[1])
-        columns, rows = np.divmod(np.concatenate(found), excess.shape[1])
+        places: Int = np.concatenate(found)
+        columns, rows = places // excess.shape[1], places % excess.shape[1]
         middle = excess.shape[1] // 2
         return [(float(self._angles[column]), float(row - middle)) for column, row in _crests(excess, columns, rows)]
 

@@ -6,7 +6,6 @@ than the strips on both sides, so that neither a few stars in a row nor the flan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -276,7 +275,7 @@ def _falls(light: Float64, limit: float) -> float:
     return last + float((light[last] - limit) / (light[last] - light[last + 1]))
 
 
-def _sample(votes: Float32, x: Float64, y: Float64, angle: float, shifts: Sequence[float]) -> Float64:
+def _sample(votes: Float32, x: Float64, y: Float64, angle: float, shifts: npt.ArrayLike) -> Float64:
     """Votes along a line moved sideways by each of `shifts` bins, nearest bin; 0 outside: float64 (shift, along)."""
     moved = np.asarray(shifts, np.float64)[:, None]
     rows, columns = y + moved * np.sin(angle), x + moved * np.cos(angle)
@@ -284,7 +283,7 @@ def _sample(votes: Float32, x: Float64, y: Float64, angle: float, shifts: Sequen
     inside = (rows >= 0) & (rows <= height - 1) & (columns >= 0) & (columns <= width - 1)
     place = np.floor(rows + 0.5).astype(np.intp) * width + np.floor(columns + 0.5).astype(np.intp)
     place[~inside] = 0
-    sampled = votes.reshape(-1)[place].astype(np.float64)
+    sampled: Float64 = votes.reshape(-1)[place].astype(np.float64)
     sampled[~inside] = 0.0
     return sampled
 

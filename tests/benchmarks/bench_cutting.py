@@ -1,4 +1,4 @@
-"""The cutting step of realistic fields, by part: reading, each finder of masks, background, detection, cutouts, writing.
+"""The cutting step of realistic fields, by part: reading, each finder of masks, detection, cutouts, writing.
 
     python tests/benchmarks/bench_cutting.py [--rounds 3] [--json FILE] [--against REVISION]
 
