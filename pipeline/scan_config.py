@@ -94,12 +94,17 @@ class DetectConfig(StrictModel):
 
 
 class CutoutsConfig(StrictModel):
-    """Size of the stamps and their storage."""
+    """Size of the stamps and their storage.
+
+    Codec `quantised` keeps images in steps of a sixteenth of their noise, at a quarter of the bytes. Once a field has
+    its candidates, `keep` says whose cutouts stay; what needs others later has the field cut again.
+    """
 
     size: Arcsec = Field("20.4 arcsec", validate_default=True)
     chunk: int = Field(50, ge=1)
     shard: int = Field(2000, ge=1)
-    codec: Literal["lz4", "zstd", "none"] = "lz4"
+    codec: Literal["lz4", "zstd", "none", "quantised"] = "lz4"
+    keep: Literal["all", "candidates", "none"] = "all"
 
     @model_validator(mode="after")
     def _whole_chunks(self) -> CutoutsConfig:
@@ -213,6 +218,14 @@ class ScanConfig(StrictModel):
         if len(set(value)) != len(value):
             raise ValueError("names a band twice")
         return value
+
+    @model_validator(mode="after")
+    def _keep_needs_candidates(self) -> ScanConfig:
+        if self.cutouts.keep != "all" and self.ensemble is None:
+            raise ValueError(
+                f'cutouts.keep = "{self.cutouts.keep}" needs an ensemble: without one the scan stops at the cutouts'
+            )
+        return self
 
     @model_validator(mode="after")
     def _detect_in_bands(self) -> ScanConfig:

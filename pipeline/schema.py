@@ -52,8 +52,22 @@ _POSITION = (
     Column("dec", pa.float64(), "deg", "pos.eq.dec;meta.main", "declination, ICRS"),
 )
 _PLACE = (
-    Column("shard", pa.string(), "", "meta.id", "cutout shard of the field, as <field_id>/<number>"),
-    Column("row", pa.int32(), "", "meta.record", "row of the cutout in the field's cutout arrays"),
+    Column(
+        "shard",
+        pa.string(),
+        "",
+        "meta.id",
+        "cutout shard of the field, as <field_id>/<number>; null where the cutout was not kept",
+        nullable=True,
+    ),
+    Column(
+        "row",
+        pa.int32(),
+        "",
+        "meta.record",
+        "row of the cutout in the field's cutout arrays; null where it was not kept",
+        nullable=True,
+    ),
 )
 
 DETECTIONS = (

@@ -71,7 +71,7 @@ def test_names_stand_once_and_ids_are_never_null(name: str) -> None:
     names = [column.name for column in TABLES[name]]
     assert len(set(names)) == len(names)
     for column in TABLES[name]:
-        if column.name in ("objid", "field_id", "row", "_healpix_29", "vet_flags"):
+        if column.name in ("objid", "field_id", "_healpix_29", "vet_flags"):
             assert not column.nullable
         if column.name == "objid":
             assert column.type == pa.int64()

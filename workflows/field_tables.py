@@ -195,15 +195,19 @@ def read_score_parts(folder: Place, members: Sequence[str]) -> tuple[npt.NDArray
 
 def write_scored(folder: Place, scored: ScoredRows, config: ScanConfig, ensemble: Ensemble) -> None:
     """Write a field's scores, every row of them, and its candidates."""
-    table = scored_table(scored, config.bands, ensemble.names)
+    table = scored_table(scored, config.bands, ensemble.names, config.cutouts.keep)
     write_table(folder / SCORES_FILE, table)
     write_table(folder / CANDIDATES_FILE, table.filter(pa.array(scored.is_candidate)))
 
 
-def scored_table(scored: ScoredRows, bands: tuple[str, ...], members: Sequence[str]) -> pa.Table:
-    """Catalogue rows as the score and candidate tables have them, in order of `_healpix_29` and `objid`."""
+def scored_table(scored: ScoredRows, bands: tuple[str, ...], members: Sequence[str], keep: str = "all") -> pa.Table:
+    """Catalogue rows as the score and candidate tables have them, in order of `_healpix_29` and `objid`.
+
+    `keep` is that of the cutouts: the place of one that does not stay is null.
+    """
     detections, origin = scored.detections, scored.origin
     count = len(detections)
+    stays = np.full(count, True) if keep == "all" else scored.is_candidate & (keep == "candidates")
     values = {
         "objid": detections.objid,
         "survey": [origin.survey] * count,
@@ -224,8 +228,8 @@ def scored_table(scored: ScoredRows, bands: tuple[str, ...], members: Sequence[s
         "lens_dec": scored.maps.lens_dec,
         "arc_area": scored.maps.arc_area,
         "is_primary": scored.is_primary,
-        "shard": scored.shard,
-        "row": scored.row,
+        "shard": [shard if there else None for shard, there in zip(scored.shard, stays, strict=True)],
+        "row": np.ma.masked_array(scored.row, mask=~stays),
         "_healpix_29": detections.healpix29,
     }
     values |= {f"score_{name}": scored.member_scores[:, column] for column, name in enumerate(members)}
