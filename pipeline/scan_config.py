@@ -113,6 +113,7 @@ class ScoreConfig(StrictModel):
 
     A band counts as lost where less than `min_valid_fraction` of its pixels or none near the centre is valid. A member
     scores a stamp that has lost at most `max_lost_bands` of its bands, but not all of them, from those that are left.
+    With `cascade` the members see what the gate of the ensemble's cascade passes.
     """
 
     batch: int = Field(256, ge=1)
@@ -120,6 +121,7 @@ class ScoreConfig(StrictModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     min_valid_fraction: float = Field(0.5, ge=0, le=1)
     max_lost_bands: int = Field(1, ge=0)
+    cascade: bool = False
 
 
 class VetConfig(StrictModel):

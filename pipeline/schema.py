@@ -81,8 +81,12 @@ SCORE_PART = (
     Column("objid", pa.int64(), "", "meta.id;meta.main", "of the detection"),
     Column("row", pa.int32(), "", "meta.record", "row of the cutout in the field's cutout arrays"),
 )
-"""One shard's answers before calibration; `logit_<member>` (float32, nullable) columns are added, and
-`distance_<member>` for members with a familiarity."""
+"""One shard's answers before calibration; `logit_<member>` (float32, nullable) columns are added,
+`distance_<member>` for members with a familiarity, and `gate_logit` where a cascade was on."""
+
+GATE_LOGIT = Column(
+    "gate_logit", pa.float32(), "", "stat.probability", "raw logit of the cascade's gate; null: none", nullable=True
+)
 
 SCORES = (
     *_IDENTITY,
@@ -96,6 +100,14 @@ SCORES = (
         nullable=True,
     ),
     Column("score_std", pa.float32(), "", "stat.stdev", "spread of the members' calibrated scores", nullable=True),
+    Column(
+        "gate_score",
+        pa.float32(),
+        "",
+        "stat.probability",
+        "probability by the cascade's gate alone; null: no gate",
+        nullable=True,
+    ),
     Column(
         "ood",
         pa.float32(),

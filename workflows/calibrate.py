@@ -1,4 +1,4 @@
-"""The command `calibrate`: new calibrations and rules for an ensemble, or another ensemble for a scan's scores."""
+"""The command `calibrate`: new calibrations, rules or a gate for an ensemble, or another ensemble for a scan."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflows.calibrate_result import DETECTIONS, CalibrateResult, FitOptions
+from workflows.calibrate_result import DETECTIONS, CalibrateResult, CascadeResult, FitOptions
 from workflows.console import exit_if, reporting, show
 
 if TYPE_CHECKING:
     from pipeline.evaluate.calibration.data import LabelledLogits
+    from pipeline.models.cascade import Views
     from pipeline.models.ensemble import Ensemble
+    from pipeline.models.package import ModelPackage
 
 RESULT = "calibration.json"
 
@@ -58,7 +60,8 @@ def run_fit(
     written = []
     for rule in options.rules:
         fitted = fit_ensemble(told, values, lens, sample.what, rule=rule, method=options.method, prior=options.weigh)
-        fitted = without_joint(fitted)
+        # What a gate loses was fitted to the candidates of the rule before.
+        fitted = replace(without_joint(fitted), cascade=None)
         if sample.light is not None:
             fitted = with_joint(fitted, sample.logits, sample.light, sample.lens, sample.what, options.weigh)
         if fitted.mapper is not None and fitted.mapper.joint is None:
@@ -118,11 +121,56 @@ def run_survey_fit(
     written = []
     for one in fitted:
         path = folder / f"{one.rule}.toml"
-        named = without_joint(replace(one, name=f"{ensemble.name}_{one.rule}"))
+        named = without_joint(replace(one, name=f"{ensemble.name}_{one.rule}", cascade=None))
         save_ensemble(path, named, f"{ensemble.name}: {command}")
         written.append(str(path))
     purity = expected_purity([fitted[0].score(detections, options.prior).score])
     return _kept(folder, CalibrateResult(tuple(written), best=fitted[0].rule, shifts=shifts, scan_purity=purity))
+
+
+def run_cascade_fit(
+    ensemble: Ensemble,
+    patterns: Sequence[str],
+    folder: Path,
+    options: FitOptions,
+    *,
+    gate: ModelPackage,
+    views: Views,
+    loss: float,
+    limit: int | None,
+) -> CalibrateResult:
+    """Set a gate's threshold on labelled stamps; calibrations and rule stay.
+
+    Raises
+    ------
+    ConfigError
+        If there are too few lenses for the loss.
+    """
+    from pipeline.evaluate.calibration import cascade
+    from pipeline.models.ensemble_publish import save_ensemble
+    from pipeline.scan_config import CandidatesConfig
+
+    floor = CandidatesConfig().floor
+    sample, logits = cascade.sample_of_pools(patterns, ensemble, gate, views, limit=limit, report=_report)
+    fitted = cascade.fit_cascade(
+        ensemble,
+        gate,
+        sample,
+        logits,
+        views=views,
+        loss=loss,
+        prior=options.prior,
+        floor=floor,
+    )
+    scored = cascade.candidates(ensemble, sample.logits, options.prior, floor)
+    held = cascade.held_out_loss(sample, scored, logits, loss=loss, folds=options.folds, seed=options.seed)
+    path = folder / "cascade.toml"
+    command = f"lensscan calibrate {ensemble.name} --cascade {loss:g} --gate {gate.name}"
+    save_ensemble(path, fitted, " ".join([command, *(f"--pools {one}" for one in patterns)]))
+    told = CascadeResult(
+        gate.name, fitted.gate().config.threshold, cascade.cascade_figures(fitted, sample, logits), held
+    )
+    return _kept(folder, CalibrateResult((str(path),), cascade=told))
 
 
 def calibrate(
@@ -155,6 +203,15 @@ def calibrate(
     familiarity: Annotated[
         bool, typer.Option("--familiarity", help="Also fit, on the pools, what each member finds familiar.")
     ] = False,
+    cascade: Annotated[
+        float | None,
+        typer.Option(
+            "--cascade", metavar="LOSS", help="Instead: set a gate's threshold for this share of lenses lost."
+        ),
+    ] = None,
+    gate: Annotated[
+        str | None, typer.Option("--gate", help="With --cascade, a package: the network that looks first.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder of the new ensembles; with --apply, of the scan, instead of its config's."),
@@ -162,6 +219,7 @@ def calibrate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Fit calibrations and a rule of combination, or give a scan's stored logits to another ensemble."""
+    from pipeline.errors import ConfigError
     from pipeline.models.ensemble import load_ensemble
     from workflows.calibrate_text import calibrate_text, recombine_text
     from workflows.recombine import recombine, scan_output
@@ -175,14 +233,35 @@ def calibrate(
             return
         loaded = load_ensemble(ensemble)
         options = _options(loaded, rule, method, weigh, prior, folds)
-        sample = _sample(loaded, pools, scores, labels, limit, familiarity, alone=scan is None)
         folder = out or Path("runs/calibrations") / loaded.name
+        if cascade is not None or gate is not None:
+            package, views, loss = _gate(loaded, cascade, gate)
+            if not pools:
+                raise ConfigError("--cascade needs pixels: give stamps with --pools.")
+            result = run_cascade_fit(loaded, pools, folder, options, gate=package, views=views, loss=loss, limit=limit)
+            show(as_json, result.as_dict(), lambda: calibrate_text(result, options))
+            return
+        sample = _sample(loaded, pools, scores, labels, limit, familiarity, alone=scan is None)
         command = _command(ensemble, pools, scores, scan, options)
         if scan is not None:
             result = run_survey_fit(loaded, scan_output(scan), sample, folder, options, command)
         else:
             result = run_fit(loaded, sample, folder, options, command)  # type: ignore[arg-type]
         show(as_json, result.as_dict(), lambda: calibrate_text(result, options))
+
+
+def _gate(ensemble: Ensemble, loss: float | None, gate: str | None) -> tuple[ModelPackage, Views, float]:
+    """The gate, its quarter turns and its loss: one that is named looks once, else the ensemble's own as it does."""
+    from pipeline.errors import ConfigError
+    from pipeline.models.package import find_package, load_package
+
+    if loss is None or not 0 < loss < 1:
+        raise ConfigError(f"--cascade {loss!r}: give the share of lenses that the gate may lose, such as 0.001.")
+    if gate is not None:
+        return load_package(find_package(gate)), 1, loss
+    if ensemble.cascade is None:
+        raise ConfigError(f"--cascade: {ensemble.name} has no gate yet; name one with --gate, such as a member.")
+    return ensemble.cascade.package, ensemble.cascade.config.views, loss
 
 
 def _sample(

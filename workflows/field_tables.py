@@ -22,6 +22,7 @@ from pipeline.scan.rows import ScoredRows, StampTable, flag_names, joined, joine
 from pipeline.scan.score import MemberAnswers
 from pipeline.scan_config import ScanConfig
 from pipeline.schema import (
+    GATE_LOGIT,
     SCORE_PART,
     STAMPS,
     Column,
@@ -145,10 +146,11 @@ def part_name(index: int) -> str:
     return f"part-{index:05d}.parquet"
 
 
-def part_columns(members: Sequence[str], familiar: Sequence[str] = ()) -> tuple[Column, ...]:
-    """Columns of one shard's answers, in order: logits of all members, distances of the familiar ones."""
+def part_columns(members: Sequence[str], familiar: Sequence[str] = (), gate: bool = False) -> tuple[Column, ...]:
+    """Columns of one shard's answers, in order: logits of all members, distances of the familiar ones, the gate's."""
     logits = (member_column(name, "logit") for name in members)
-    return (*SCORE_PART, *logits, *(member_column(name, "distance") for name in familiar))
+    distances = (member_column(name, "distance") for name in familiar)
+    return (*SCORE_PART, *logits, *distances, *((GATE_LOGIT,) if gate else ()))
 
 
 def write_score_part(
@@ -159,14 +161,17 @@ def write_score_part(
     answers: MemberAnswers,
     ensemble: Ensemble,
 ) -> None:
-    """Write one shard's logits, and distances of the members that have a familiarity; NaN as null."""
+    """Write one shard's logits, distances of the members that have a familiarity, and a gate's logits; NaN as null."""
     folder.mkdir(parents=True, exist_ok=True)
     members = ensemble.names
     familiar = [member.name for member in ensemble.members if member.familiarity is not None]
     values = {"objid": objid, "row": np.arange(first_row, first_row + len(objid), dtype=np.int32)}
     values |= {f"logit_{name}": answers.logits[:, column] for column, name in enumerate(members)}
     values |= {f"distance_{name}": answers.distances[:, members.index(name)] for name in familiar}
-    write_table(folder / part_name(index), build_table(part_columns(members, familiar), values))
+    if answers.gate is not None:
+        values[GATE_LOGIT.name] = answers.gate
+    columns = part_columns(members, familiar, answers.gate is not None)
+    write_table(folder / part_name(index), build_table(columns, values))
 
 
 def read_score_parts(folder: Path, members: Sequence[str]) -> tuple[npt.NDArray[np.int64], MemberAnswers]:
@@ -189,7 +194,8 @@ def read_score_parts(folder: Path, members: Sequence[str]) -> tuple[npt.NDArray[
     distances = [
         _floats(table, f"distance_{name}") if f"distance_{name}" in table.column_names else unknown for name in members
     ]
-    return table["objid"].to_numpy(), MemberAnswers(np.stack(logits, axis=1), np.stack(distances, axis=1))
+    gate = _floats(table, GATE_LOGIT.name) if GATE_LOGIT.name in table.column_names else None
+    return table["objid"].to_numpy(), MemberAnswers(np.stack(logits, axis=1), np.stack(distances, axis=1), gate)
 
 
 def write_scored(folder: Path, scored: ScoredRows, config: ScanConfig, ensemble: Ensemble) -> None:
@@ -214,6 +220,7 @@ def scored_table(scored: ScoredRows, bands: tuple[str, ...], members: Sequence[s
         "score": scored.score,
         "score_std": scored.score_std,
         "ood": scored.ood,
+        "gate_score": scored.gate_score,
         "vet_flags": scored.vet_flags,
         "artefact_fraction": scored.artefact_fraction,
         "valid_fraction": scored.valid_fraction,

@@ -191,10 +191,9 @@ def _fingerprints(
     cutouts = stage_fingerprint("cutouts", [config.cutouts.model_dump(mode="json"), config.vet.centre_radius], detect)
     wanted = {"masks": masks, "detect": detect, "cutouts": cutouts}
     if ensemble is not None:
-        score_config = config.score.model_dump(mode="json", exclude={"device"})
-        score = stage_fingerprint(
-            "score", [score_config, config.threads], [cutouts, ensemble.fingerprint(), device, "torch"]
-        )
+        score_config = config.score.model_dump(mode="json", exclude={"device", "cascade"})
+        asked = ensemble.fingerprint(cascade=config.score.cascade)
+        score = stage_fingerprint("score", [score_config, config.threads], [cutouts, asked, device, "torch"])
         maps = [] if ensemble.mapper is None else [ensemble.mapper.fingerprint(), device]
         candidates = stage_fingerprint(
             "candidates",

@@ -51,6 +51,7 @@ class Summary:
     catalogue: str
     seconds: float
     notes: tuple[str, ...] = ()
+    stopped: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as plain values, for JSON."""
@@ -352,6 +353,7 @@ def _summarise(setup: ScanSetup, chosen: Sequence[FieldPlan], result: ScanResult
         catalogue=str(setup.output),
         seconds=round(seconds, 2),
         notes=tuple(notes),
+        stopped=totals["stopped"],
     )
 
 

@@ -52,6 +52,11 @@ def save_ensemble(path: Path, ensemble: Ensemble, description: str) -> None:
         text["maps"] = {"package": _reference(ensemble.mapper.package, folder)}
         if ensemble.mapper.joint is not None:
             text["maps"]["joint"] = ensemble.mapper.joint.model_dump()
+    if ensemble.cascade is not None:
+        text["cascade"] = {
+            **ensemble.cascade.config.model_dump(exclude_none=True),
+            "gate": _reference(ensemble.cascade.package, folder),
+        }
     text["members"] = members
     write_toml(path, text)
 
