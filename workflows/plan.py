@@ -191,9 +191,11 @@ def _fingerprints(
     cutouts = stage_fingerprint("cutouts", [config.cutouts.model_dump(mode="json"), config.vet.centre_radius], detect)
     wanted = {"masks": masks, "detect": detect, "cutouts": cutouts}
     if ensemble is not None:
-        score_config = config.score.model_dump(mode="json", exclude={"device", "cascade"})
+        score_config = config.score.model_dump(mode="json", exclude={"device", "cascade", "backend"})
         asked = ensemble.fingerprint(cascade=config.score.cascade)
-        score = stage_fingerprint("score", [score_config, config.threads], [cutouts, asked, device, "torch"])
+        score = stage_fingerprint(
+            "score", [score_config, config.threads], [cutouts, asked, device, config.score.backend]
+        )
         maps = [] if ensemble.mapper is None else [ensemble.mapper.fingerprint(), device]
         candidates = stage_fingerprint(
             "candidates",

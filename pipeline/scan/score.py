@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.models.cascade import Cascade
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.familiarity import Familiarity
+from pipeline.models.onnx_session import onnx_run
 from pipeline.models.package import ModelPackage
 from pipeline.scan.member_inputs import Cutouts, Prepared, batches
 from pipeline.scan_config import ScoreConfig
@@ -165,7 +166,7 @@ def _ask(
     """Logits and distances (n, members) of the chosen rows; NaN in all others."""
     logits = np.full((len(cutouts), len(members)), np.nan, dtype=np.float32)
     distances = np.full_like(logits, np.nan)
-    forwards = [_forward(member, place, config.dtype) for member in members]
+    forwards = [_forward(member, place, config) for member in members]
     with torch.inference_mode():
         for batch in batches(cutouts, rows, config.batch):
             inputs = Prepared(batch.to(place), cutouts, config)
@@ -179,29 +180,34 @@ def _ask(
     return logits, distances
 
 
-def _forward(member: ModelPackage, place: torch.device, dtype: str) -> Forward:
+def _forward(member: ModelPackage, place: torch.device, config: ScoreConfig) -> Forward:
     """The member's logits and distances on a device; weights of a CUDA device stay there for the next call."""
     network = member.network.to(place)
     familiarity = None if member.familiarity is None else member.familiarity.to(place)
 
-    def forward(views: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
+    def ask_torch(channels: Tensor) -> tuple[Tensor | None, Tensor]:
         with (
-            torch.autocast(place.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"),
+            torch.autocast(place.type, dtype=torch.bfloat16, enabled=config.dtype == "bfloat16"),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         ):
-            turned = [network(view) for view in views[1:]]
             if familiarity is None:
-                upright: Tensor = network(views[0])
-                return _mean([upright, *turned]), None
-            embedding = network.embed(views[0])
-            upright = network.head.classify(embedding)
-        return _mean([upright, *turned]), _distance(familiarity, embedding, member.name)
+                return None, network(channels)
+            embedding = network.embed(channels)
+            return embedding, network.head.classify(embedding)
+
+    def ask_onnx(channels: Tensor) -> tuple[Tensor | None, Tensor]:
+        return onnx_run(network, tuple(channels.shape), torch.get_num_threads())(channels)
+
+    def forward(views: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
+        ask = ask_onnx if config.backend == "onnx" else ask_torch
+        answers = [ask(view) for view in views]
+        embedding = answers[0][0]
+        logit = torch.stack([logit.float() for _, logit in answers]).mean(0)
+        if familiarity is None or embedding is None:
+            return logit, None
+        return logit, _distance(familiarity, embedding, member.name)
 
     return forward
-
-
-def _mean(logits: list[Tensor]) -> Tensor:
-    return torch.stack([logit.float() for logit in logits]).mean(0)
 
 
 def _distance(familiarity: Familiarity, embedding: Tensor, name: str) -> Tensor:
