@@ -115,13 +115,13 @@ class ScoreConfig(StrictModel):
     A band counts as lost where less than `min_valid_fraction` of its pixels or none near the centre is valid. A member
     scores a stamp that has lost at most `max_lost_bands` of its bands, but not all of them, from those that are left.
     With `cascade` the members see what the gate of the ensemble's cascade passes. `backend` runs the networks: `onnx`
-    is onnxruntime, in float32 on a CPU.
+    is onnxruntime, in float32 on a CPU; `compile` is `torch.compile`, some ten seconds a network and worker.
     """
 
     batch: int = Field(256, ge=1)
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    backend: Literal["torch", "onnx"] = "torch"
+    backend: Literal["torch", "onnx", "compile"] = "torch"
     min_valid_fraction: float = Field(0.5, ge=0, le=1)
     max_lost_bands: int = Field(1, ge=0)
     cascade: bool = False

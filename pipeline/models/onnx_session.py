@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.errors import ConfigError
+from pipeline.models.answers import Answers, Run
 from pipeline.models.layers import Network
-
-Run = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""From channels (n, c, y, x) to embedding (n, d) and logits (n,)."""
 
 _SESSIONS: WeakKeyDictionary[Network, dict[tuple[tuple[int, ...], int], Run]] = WeakKeyDictionary()
 """What has been exported in this process; exporting takes seconds, and a worker scores shard after shard."""
-
-
-class _Answers(nn.Module):
-    """A network that gives its embedding beside its logits."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        embedding = self.network.embed(x)
-        return embedding, self.network.head.classify(embedding)
 
 
 def onnx_run(network: Network, shape: tuple[int, ...], threads: int) -> Run:
@@ -66,7 +51,7 @@ def _session(network: Network, shape: tuple[int, ...], threads: int) -> Run:
         ) from error
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own, about itself
-        program = torch.onnx.export(_Answers(network), (torch.zeros(shape),), dynamo=True, verbose=False)
+        program = torch.onnx.export(Answers(network), (torch.zeros(shape),), dynamo=True, verbose=False)
     assert program is not None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1

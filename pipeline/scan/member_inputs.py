@@ -68,24 +68,28 @@ class Batch:
     valid: Tensor
 
     def to(self, place: torch.device) -> Batch:
-        """The same on a device."""
-        return Batch(self.rows, self.pixels.to(place), self.valid.to(place))
+        """The same on a device; from pinned memory the copy doesn't hold up the caller."""
+        return Batch(self.rows, *(plane.to(place, non_blocking=True) for plane in (self.pixels, self.valid)))
 
 
-def batches(cutouts: Cutouts, rows: npt.NDArray[np.int64], size: int) -> Iterator[Batch]:
-    """Batches of the chosen rows, in their order."""
+def batches(cutouts: Cutouts, rows: npt.NDArray[np.int64], size: int, *, pinned: bool = False) -> Iterator[Batch]:
+    """Batches of the chosen rows, in their order; in pinned memory for a CUDA device."""
     shape = (size, *cutouts.image.shape[1:])
     for start in range(0, len(rows), size):
         some = rows[start : start + size]
-        pixels = np.zeros(shape, dtype=np.float32)
-        valid = np.zeros(shape, dtype=np.bool_)
+        batch = Batch(
+            some,
+            torch.zeros(shape, pin_memory=pinned),
+            torch.zeros(shape, dtype=torch.bool, pin_memory=pinned),
+        )
+        pixels, valid = batch.pixels.numpy(), batch.valid.numpy()
         pixels[: len(some)] = cutouts.image[some]
         valid[: len(some)] = valid_pixels(
             pixels[: len(some)],
             None if cutouts.ivar is None else cutouts.ivar[some],
             None if cutouts.mask is None else cutouts.mask[some],
         )
-        yield Batch(some, torch.from_numpy(pixels), torch.from_numpy(valid))
+        yield batch
 
 
 class Prepared:

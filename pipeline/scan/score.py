@@ -13,11 +13,13 @@ from torch import Tensor
 
 from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.models.cascade import Cascade
+from pipeline.models.compiled import compiled_run
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.familiarity import Familiarity
 from pipeline.models.onnx_session import onnx_run
 from pipeline.models.package import ModelPackage
 from pipeline.scan.member_inputs import Cutouts, Prepared, batches
+from pipeline.scan.read_ahead import read_ahead
 from pipeline.scan_config import ScoreConfig
 
 Float32 = npt.NDArray[np.float32]
@@ -164,20 +166,31 @@ def _ask(
     place: torch.device,
 ) -> tuple[Float32, Float32]:
     """Logits and distances (n, members) of the chosen rows; NaN in all others."""
-    logits = np.full((len(cutouts), len(members)), np.nan, dtype=np.float32)
-    distances = np.full_like(logits, np.nan)
+    logits, distances = np.full((2, len(cutouts), len(members)), np.nan, dtype=np.float32)
     forwards = [_forward(member, place, config) for member in members]
+    cuda = place.type == "cuda"
+    made = batches(cutouts, rows, config.batch, pinned=cuda)
+    found: list[Tensor] = []
     with torch.inference_mode():
-        for batch in batches(cutouts, rows, config.batch):
+        # On a CPU one thread does it all: another would take the cores from the networks.
+        for batch in read_ahead(made) if cuda else made:
             inputs = Prepared(batch.to(place), cutouts, config)
-            for column, member in enumerate(members):
-                scorable = inputs.scorable(member.card)
-                logit, distance = forwards[column](inputs.views(member.card, views))
-                for table, answer in ((logits, logit), (distances, distance)):
-                    if answer is not None:
-                        known = torch.where(scorable, answer, torch.nan).cpu()
-                        table[batch.rows, column] = known[: len(batch.rows)].numpy()
+            answers = [
+                _known(forward(inputs.views(member.card, views)), inputs.scorable(member.card))
+                for forward, member in zip(forwards, members, strict=True)
+            ]
+            found.append(torch.stack(answers, dim=-1)[:, : len(batch.rows)])
+        if found:
+            # One copy at the end: each one from a CUDA device waits for all that it still has to do.
+            logits[rows], distances[rows] = torch.cat(found, dim=1).cpu().numpy()
     return logits, distances
+
+
+def _known(answer: tuple[Tensor, Tensor | None], scorable: Tensor) -> Tensor:
+    """Logits and distances (2, n), NaN where there is none."""
+    logit, distance = answer
+    both = torch.stack([logit, torch.full_like(logit, torch.nan) if distance is None else distance])
+    return torch.where(scorable, both, torch.nan)
 
 
 def _forward(member: ModelPackage, place: torch.device, config: ScoreConfig) -> Forward:
@@ -185,21 +198,21 @@ def _forward(member: ModelPackage, place: torch.device, config: ScoreConfig) -> 
     network = member.network.to(place)
     familiarity = None if member.familiarity is None else member.familiarity.to(place)
 
-    def ask_torch(channels: Tensor) -> tuple[Tensor | None, Tensor]:
+    def ask(channels: Tensor) -> tuple[Tensor | None, Tensor]:
+        if config.backend == "onnx":
+            return onnx_run(network, tuple(channels.shape), torch.get_num_threads())(channels)
         with (
             torch.autocast(place.type, dtype=torch.bfloat16, enabled=config.dtype == "bfloat16"),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         ):
+            if config.backend == "compile":
+                return compiled_run(network)(channels)
             if familiarity is None:
                 return None, network(channels)
             embedding = network.embed(channels)
             return embedding, network.head.classify(embedding)
 
-    def ask_onnx(channels: Tensor) -> tuple[Tensor | None, Tensor]:
-        return onnx_run(network, tuple(channels.shape), torch.get_num_threads())(channels)
-
     def forward(views: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
-        ask = ask_onnx if config.backend == "onnx" else ask_torch
         answers = [ask(view) for view in views]
         embedding = answers[0][0]
         logit = torch.stack([logit.float() for _, logit in answers]).mean(0)
