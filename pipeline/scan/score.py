@@ -167,7 +167,7 @@ def _ask(
 ) -> tuple[Float32, Float32]:
     """Logits and distances (n, members) of the chosen rows; NaN in all others."""
     logits, distances = np.full((2, len(cutouts), len(members)), np.nan, dtype=np.float32)
-    forwards = [_forward(member, place, config) for member in members]
+    forwards = [member_forward(member, place, config) for member in members]
     cuda = place.type == "cuda"
     made = batches(cutouts, rows, config.batch, pinned=cuda)
     found: list[Tensor] = []
@@ -193,7 +193,7 @@ def _known(answer: tuple[Tensor, Tensor | None], scorable: Tensor) -> Tensor:
     return torch.where(scorable, both, torch.nan)
 
 
-def _forward(member: ModelPackage, place: torch.device, config: ScoreConfig) -> Forward:
+def member_forward(member: ModelPackage, place: torch.device, config: ScoreConfig) -> Forward:
     """The member's logits and distances on a device; weights of a CUDA device stay there for the next call."""
     network = member.network.to(place)
     familiarity = None if member.familiarity is None else member.familiarity.to(place)
