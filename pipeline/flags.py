@@ -96,7 +96,7 @@ _VET_TEXT: dict[VetFlag, str] = {
     VetFlag.OUT_OF_DISTRIBUTION: "the stamp is unlike what the ensemble was trained on",
     VetFlag.MEMBERS_DISAGREE: "the members' scores are far apart",
     VetFlag.KNOWN_LENS: "a lens or candidate in the literature",
-    VetFlag.STOPPED_BY_GATE: "the cascade's gate stopped it: no member but the gate has looked, and there is no score",
+    VetFlag.STOPPED_BY_GATE: "a gate of the cascade stopped it: most members have not looked, and it has no score",
 }
 
 FATAL = (

@@ -18,6 +18,7 @@ _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 _OF_A_MEMBER = {
     "score": ("stat.probability", "calibrated score"),
     "logit": ("stat.probability", "raw logit"),
+    "gate_logit": ("stat.probability", "raw logit, as a gate of the cascade,"),
     "distance": ("stat.value", "distance, in standard deviations of the embedding, from the training stamps"),
 }
 
@@ -82,11 +83,7 @@ SCORE_PART = (
     Column("row", pa.int32(), "", "meta.record", "row of the cutout in the field's cutout arrays"),
 )
 """One shard's answers before calibration; `logit_<member>` (float32, nullable) columns are added,
-`distance_<member>` for members with a familiarity, and `gate_logit` where a cascade was on."""
-
-GATE_LOGIT = Column(
-    "gate_logit", pa.float32(), "", "stat.probability", "raw logit of the cascade's gate; null: none", nullable=True
-)
+`distance_<member>` for members with a familiarity, and `gate_logit_<network>` where a cascade was on."""
 
 SCORES = (
     *_IDENTITY,
@@ -105,7 +102,7 @@ SCORES = (
         pa.float32(),
         "",
         "stat.probability",
-        "probability by the cascade's gate alone; null: no gate",
+        "probability by the cascade's gates alone; null: no gate",
         nullable=True,
     ),
     Column(

@@ -1,4 +1,4 @@
-"""The command `calibrate`: new calibrations, rules or a gate for an ensemble, or another ensemble for a scan."""
+"""The command `calibrate`: new calibrations, rules or gates for an ensemble, or another ensemble for a scan."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def run_fit(
     written = []
     for rule in options.rules:
         fitted = fit_ensemble(told, values, lens, sample.what, rule=rule, method=options.method, prior=options.weigh)
-        # What a gate loses was fitted to the candidates of the rule before.
+        # What gates lose was fitted to the candidates of the rule before.
         fitted = replace(without_joint(fitted), cascade=None)
         if sample.light is not None:
             fitted = with_joint(fitted, sample.logits, sample.light, sample.lens, sample.what, options.weigh)
@@ -134,12 +134,12 @@ def run_cascade_fit(
     folder: Path,
     options: FitOptions,
     *,
-    gate: ModelPackage,
+    gates: tuple[ModelPackage, ...],
     views: Views,
     loss: float,
     limit: int | None,
 ) -> CalibrateResult:
-    """Set a gate's threshold on labelled stamps; calibrations and rule stay.
+    """Fit gates on labelled stamps; the ensemble's calibrations and rule stay.
 
     Raises
     ------
@@ -150,25 +150,20 @@ def run_cascade_fit(
     from pipeline.models.ensemble_publish import save_ensemble
     from pipeline.scan_config import CandidatesConfig
 
+    sample, logits = cascade.sample_of_pools(patterns, ensemble, gates, views, limit=limit, report=_report)
     floor = CandidatesConfig().floor
-    sample, logits = cascade.sample_of_pools(patterns, ensemble, gate, views, limit=limit, report=_report)
     fitted = cascade.fit_cascade(
-        ensemble,
-        gate,
-        sample,
-        logits,
-        views=views,
-        loss=loss,
-        prior=options.prior,
-        floor=floor,
+        ensemble, gates, sample, logits, views=views, loss=loss, prior=options.prior, floor=floor
     )
-    scored = cascade.candidates(ensemble, sample.logits, options.prior, floor)
-    held = cascade.held_out_loss(sample, scored, logits, loss=loss, folds=options.folds, seed=options.seed)
+    made = fitted.gates()
     path = folder / "cascade.toml"
-    command = f"lensscan calibrate {ensemble.name} --cascade {loss:g} --gate {gate.name}"
-    save_ensemble(path, fitted, " ".join([command, *(f"--pools {one}" for one in patterns)]))
+    named = (*(f"--gate {name}" for name in made.names), *(f"--pools {one}" for one in patterns))
+    save_ensemble(path, fitted, " ".join([f"lensscan calibrate {ensemble.name} --cascade {loss:g}", *named]))
     told = CascadeResult(
-        gate.name, fitted.gate().config.threshold, cascade.cascade_figures(fitted, sample, logits), held
+        made.names,
+        tuple(gate.threshold for gate in made.config.gates),
+        cascade.cascade_figures(fitted, sample, logits),
+        cascade.held_out_loss(fitted, sample, logits, folds=options.folds, seed=options.seed),
     )
     return _kept(folder, CalibrateResult((str(path),), cascade=told))
 
@@ -205,12 +200,11 @@ def calibrate(
     ] = False,
     cascade: Annotated[
         float | None,
-        typer.Option(
-            "--cascade", metavar="LOSS", help="Instead: set a gate's threshold for this share of lenses lost."
-        ),
+        typer.Option("--cascade", metavar="LOSS", help="Instead: fit gates that lose this share of the lenses."),
     ] = None,
     gate: Annotated[
-        str | None, typer.Option("--gate", help="With --cascade, a package: the network that looks first.")
+        list[str] | None,
+        typer.Option("--gate", help="With --cascade, a package that looks first; repeated, one behind the other."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -234,11 +228,11 @@ def calibrate(
         loaded = load_ensemble(ensemble)
         options = _options(loaded, rule, method, weigh, prior, folds)
         folder = out or Path("runs/calibrations") / loaded.name
-        if cascade is not None or gate is not None:
-            package, views, loss = _gate(loaded, cascade, gate)
+        if cascade is not None or gate:
+            gates, views, loss = _gates(loaded, cascade, gate)
             if not pools:
                 raise ConfigError("--cascade needs pixels: give stamps with --pools.")
-            result = run_cascade_fit(loaded, pools, folder, options, gate=package, views=views, loss=loss, limit=limit)
+            result = run_cascade_fit(loaded, pools, folder, options, gates=gates, views=views, loss=loss, limit=limit)
             show(as_json, result.as_dict(), lambda: calibrate_text(result, options))
             return
         sample = _sample(loaded, pools, scores, labels, limit, familiarity, alone=scan is None)
@@ -250,18 +244,20 @@ def calibrate(
         show(as_json, result.as_dict(), lambda: calibrate_text(result, options))
 
 
-def _gate(ensemble: Ensemble, loss: float | None, gate: str | None) -> tuple[ModelPackage, Views, float]:
-    """The gate, its quarter turns and its loss: one that is named looks once, else the ensemble's own as it does."""
+def _gates(
+    ensemble: Ensemble, loss: float | None, named: Sequence[str] | None
+) -> tuple[tuple[ModelPackage, ...], Views, float]:
+    """The gates, their quarter turns and their loss: those that are named look once, else the ensemble's own."""
     from pipeline.errors import ConfigError
     from pipeline.models.package import find_package, load_package
 
     if loss is None or not 0 < loss < 1:
-        raise ConfigError(f"--cascade {loss!r}: give the share of lenses that the gate may lose, such as 0.001.")
-    if gate is not None:
-        return load_package(find_package(gate)), 1, loss
+        raise ConfigError(f"--cascade {loss!r}: give the share of lenses that the gates may lose, such as 0.0005.")
+    if named:
+        return tuple(load_package(find_package(name)) for name in named), 1, loss
     if ensemble.cascade is None:
         raise ConfigError(f"--cascade: {ensemble.name} has no gate yet; name one with --gate, such as a member.")
-    return ensemble.cascade.package, ensemble.cascade.config.views, loss
+    return ensemble.cascade.packages, ensemble.cascade.config.views, loss
 
 
 def _sample(

@@ -37,7 +37,7 @@ class CalibrateResult:
     scan_purity : tuple of PurityRow
         Of the scan's detections by the new scores.
     cascade : CascadeResult or None
-        Where a gate was fitted.
+        Where gates were fitted.
     """
 
     ensembles: tuple[str, ...]
@@ -58,12 +58,12 @@ class CalibrateResult:
 
 @dataclass(frozen=True)
 class CascadeResult:
-    """A gate that was fitted: where it stops, what it does to the sample, and what it loses of held-out folds."""
+    """Gates that were fitted: where they stop, what they do to the sample, and what they lose of held-out folds."""
 
-    gate: str
-    threshold: float
+    gates: tuple[str, ...]
+    thresholds: tuple[float, ...]
     figures: CascadeFigures
-    held_out: Estimate
+    held_out: Estimate | None
 
 
 @dataclass(frozen=True)

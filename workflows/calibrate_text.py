@@ -57,12 +57,13 @@ def recombine_text(outcome: RecombineOutcome, scan: str, ensemble: str) -> Group
 
 def _cascade(result: CascadeResult) -> list[str]:
     figures = result.figures
+    held = "too few to hold some out" if result.held_out is None else f"{_share(result.held_out)} of held-out folds"
     return [
-        f"gate {result.gate} stops logits below {result.threshold:.4f}:",
-        f"  {_share(figures.lost)} of the {figures.candidates:,} lenses that are candidates without it are lost, "
-        f"{_share(result.held_out)} of held-out folds",
-        f"  {_share(figures.lost_of_all)} of all lenses, candidates or not, are stopped",
-        f"  {_share(figures.passed)} of the others are passed on",
+        *(f"gate {name} stops sums below {low:.4f}" for name, low in zip(result.gates, result.thresholds, strict=True)),
+        f"{_share(figures.lost)} of the {figures.candidates:,} lenses that are candidates without gates are lost",
+        held,
+        f"{_share(figures.lost_of_all)} of all lenses, candidates or not, are stopped",
+        f"{_share(figures.passed)} of the others are passed on",
     ]
 
 

@@ -22,7 +22,6 @@ from pipeline.scan.rows import ScoredRows, StampTable, flag_names, joined, joine
 from pipeline.scan.score import MemberAnswers
 from pipeline.scan_config import ScanConfig
 from pipeline.schema import (
-    GATE_LOGIT,
     SCORE_PART,
     STAMPS,
     Column,
@@ -36,6 +35,7 @@ DETECTIONS_FILE = "detections.parquet"
 STAMPS_FILE = "stamps.parquet"
 SCORES_FILE = "scores.parquet"
 CANDIDATES_FILE = "candidates.parquet"
+GATE = "gate_logit"
 
 
 def write_masks(folder: Path, masks: FieldMasks) -> None:
@@ -146,11 +146,11 @@ def part_name(index: int) -> str:
     return f"part-{index:05d}.parquet"
 
 
-def part_columns(members: Sequence[str], familiar: Sequence[str] = (), gate: bool = False) -> tuple[Column, ...]:
-    """Columns of one shard's answers, in order: logits of all members, distances of the familiar ones, the gate's."""
+def part_columns(members: Sequence[str], familiar: Sequence[str] = (), gates: Sequence[str] = ()) -> tuple[Column, ...]:
+    """Columns of one shard's answers, in order: logits of all members, distances of the familiar ones, the gates'."""
     logits = (member_column(name, "logit") for name in members)
     distances = (member_column(name, "distance") for name in familiar)
-    return (*SCORE_PART, *logits, *distances, *((GATE_LOGIT,) if gate else ()))
+    return (*SCORE_PART, *logits, *distances, *(member_column(name, GATE) for name in gates))
 
 
 def write_score_part(
@@ -161,17 +161,17 @@ def write_score_part(
     answers: MemberAnswers,
     ensemble: Ensemble,
 ) -> None:
-    """Write one shard's logits, distances of the members that have a familiarity, and a gate's logits; NaN as null."""
+    """Write one shard's logits, distances of members that have a familiarity, and the gates' logits; NaN as null."""
     folder.mkdir(parents=True, exist_ok=True)
     members = ensemble.names
     familiar = [member.name for member in ensemble.members if member.familiarity is not None]
     values = {"objid": objid, "row": np.arange(first_row, first_row + len(objid), dtype=np.int32)}
     values |= {f"logit_{name}": answers.logits[:, column] for column, name in enumerate(members)}
     values |= {f"distance_{name}": answers.distances[:, members.index(name)] for name in familiar}
-    if answers.gate is not None:
-        values[GATE_LOGIT.name] = answers.gate
-    columns = part_columns(members, familiar, answers.gate is not None)
-    write_table(folder / part_name(index), build_table(columns, values))
+    gates = ensemble.gates().names if answers.gates is not None else ()
+    if answers.gates is not None:
+        values |= {f"{GATE}_{name}": answers.gates[:, column] for column, name in enumerate(gates)}
+    write_table(folder / part_name(index), build_table(part_columns(members, familiar, gates), values))
 
 
 def read_score_parts(folder: Path, members: Sequence[str]) -> tuple[npt.NDArray[np.int64], MemberAnswers]:
@@ -194,8 +194,11 @@ def read_score_parts(folder: Path, members: Sequence[str]) -> tuple[npt.NDArray[
     distances = [
         _floats(table, f"distance_{name}") if f"distance_{name}" in table.column_names else unknown for name in members
     ]
-    gate = _floats(table, GATE_LOGIT.name) if GATE_LOGIT.name in table.column_names else None
-    return table["objid"].to_numpy(), MemberAnswers(np.stack(logits, axis=1), np.stack(distances, axis=1), gate)
+    # Columns stand in the order of the gates.
+    gates = [_floats(table, name) for name in table.column_names if name.startswith(f"{GATE}_")]
+    return table["objid"].to_numpy(), MemberAnswers(
+        np.stack(logits, axis=1), np.stack(distances, axis=1), np.stack(gates, axis=1) if gates else None
+    )
 
 
 def write_scored(folder: Path, scored: ScoredRows, config: ScanConfig, ensemble: Ensemble) -> None:

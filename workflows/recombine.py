@@ -110,7 +110,7 @@ def scan_logits(output: Path, ensemble: Ensemble) -> npt.NDArray[np.float32]:
     Raises
     ------
     ProductMismatch
-        If the folder is no scan's output, no field of it is scored, or one was scored behind a gate.
+        If the folder is no scan's output, no field of it is scored, or one was scored behind gates.
     ModelMismatch
         If the scores are of other members or weights.
     """
@@ -128,9 +128,9 @@ def scan_logits(output: Path, ensemble: Ensemble) -> npt.NDArray[np.float32]:
                 f"{', '.join(strange)}; run the scan with this ensemble first."
             )
         answers = field_tables.read_score_parts(output / manifest.place, ensemble.names)[1]
-        if answers.gate is not None:
+        if answers.gates is not None:
             raise ProductMismatch(
-                f"{output}: field {field_id} was scored behind a gate, so that most detections have no logits; run the "
+                f"{output}: field {field_id} was scored behind gates, so that most detections have no logits; run the "
                 "scan into another output with score.cascade = false first."
             )
         parts.append(answers.logits)

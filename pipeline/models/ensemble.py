@@ -74,7 +74,7 @@ class Ensemble:
     mapper : Mapper or None
         Draws maps of candidates; it has no part in the score.
     cascade : Cascade or None
-        Its gate stops stamps before the members see them, in scans that ask for it.
+        Its gates stop stamps before the members see them, in scans that ask for it.
     """
 
     name: str
@@ -114,7 +114,7 @@ class Ensemble:
             than a member's, or cutouts that cover less than half of a member's stamp.
         """
         drawers = () if self.mapper is None else (self.mapper.package,)
-        gates = () if self.cascade is None else (self.cascade.package,)
+        gates = () if self.cascade is None else self.cascade.packages
         for member in (*self.members, *drawers, *gates):
             missing = [band for band in member.card.bands if band not in bands]
             if missing:
@@ -137,22 +137,22 @@ class Ensemble:
                 )
 
     def fingerprint(self, cascade: bool = False) -> str:
-        """Hash of what the logits depend on; calibration and rule don't count, the gate where there is a cascade.
+        """Hash of what the logits depend on; calibration and rule don't count, the gates of a cascade that is on do.
 
         Raises
         ------
         ModelMismatch
             If there is to be a cascade and the ensemble has none.
         """
-        gate = [self.gate().fingerprint()] if cascade else []
-        return fingerprint([self.views, [[member.name, member.fingerprint()] for member in self.members], *gate])
+        gates = [self.gates().fingerprint()] if cascade else []
+        return fingerprint([self.views, [[member.name, member.fingerprint()] for member in self.members], *gates])
 
-    def gate(self) -> Cascade:
+    def gates(self) -> Cascade:
         """The cascade; raises ModelMismatch if the ensemble has none."""
         if self.cascade is None:
             raise ModelMismatch(
                 f"ensemble {self.name!r} has no cascade, and score.cascade is true; fit one with `lensscan calibrate "
-                f"{self.name} --cascade LOSS --pools GLOB`, or leave the key out."
+                f"{self.name} --cascade LOSS --gate MEMBER --pools GLOB`, or leave the key out."
             )
         return self.cascade
 
@@ -353,7 +353,7 @@ def _load_mapper(config: MapperConfig, folder: Path) -> Mapper:
 
 
 def _load_cascade(config: CascadeConfig, folder: Path) -> Cascade:
-    return Cascade(load_package(find_package(config.gate, folder)), config)
+    return Cascade(tuple(load_package(find_package(gate.package, folder)) for gate in config.gates), config)
 
 
 def _check_bands(path: Path, members: tuple[ModelPackage, ...]) -> None:

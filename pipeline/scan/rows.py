@@ -92,11 +92,11 @@ class ScoredRows:
     origin : Origin
     detections : Detections
     members : tuple of str
-    score, score_std : float32 (n,); NaN where not scorable, or stopped by the cascade's gate
+    score, score_std : float32 (n,); NaN where not scorable, or stopped by a gate of the cascade
     ood : float32 (n,)
         Share of validation stamps that are more familiar; NaN where not scorable or no member has a familiarity.
     gate_score : float32 (n,)
-        Probability by the cascade's gate alone; NaN where not scorable or there is no cascade.
+        Probability by the cascade's gates alone; NaN where not scorable or there is no cascade.
     member_scores : float32 (n, members)
     vet_flags : uint32 (n,)
     artefact_fraction, valid_fraction : float32 (n,)
@@ -132,7 +132,7 @@ class ScoredRows:
 
     @property
     def stopped(self) -> int:
-        """Rows that the cascade's gate stopped."""
+        """Rows that a gate of the cascade stopped."""
         return int((self.vet_flags & np.uint32(VetFlag.STOPPED_BY_GATE) != 0).sum())
 
     @property
@@ -209,10 +209,10 @@ def score_rows(
 
 
 def _gated(answers: MemberAnswers, row: Int64, ensemble: Ensemble, prior: float) -> tuple[Float32, Bool]:
-    """The gate's probability of each row, and which it stopped; NaN and False throughout without a cascade."""
-    if answers.gate is None:
+    """The gates' probability of each row, and which they stopped; NaN and False throughout without a cascade."""
+    if answers.gates is None:
         return np.full(len(row), np.nan, np.float32), np.zeros(len(row), np.bool_)
-    cascade, logits = ensemble.gate(), answers.gate[row]
+    cascade, logits = ensemble.gates(), answers.gates[row]
     return cascade.score(logits, prior), cascade.stops(logits)
 
 
@@ -221,7 +221,7 @@ def joined_answers(parts: Sequence[MemberAnswers], members: int) -> MemberAnswer
     if not parts:
         none = np.empty((0, members), np.float32)
         return MemberAnswers(none, none)
-    gates = [part.gate for part in parts if part.gate is not None]
+    gates = [part.gates for part in parts if part.gates is not None]
     return MemberAnswers(
         np.concatenate([part.logits for part in parts]),
         np.concatenate([part.distances for part in parts]),

@@ -26,6 +26,9 @@ Float32 = npt.NDArray[np.float32]
 Forward = Callable[[tuple[Tensor, ...]], tuple[Tensor, Tensor | None]]
 """From the views of a batch to logits and, where the member has a familiarity, distances."""
 
+_CPU_BATCH = 32
+"""Stamps of a batch behind a gate on a CPU."""
+
 
 @dataclass(frozen=True)
 class MemberAnswers:
@@ -36,13 +39,13 @@ class MemberAnswers:
     logits
     distances
         From what the member was trained on (`Familiarity.distance`); NaN throughout for a member without.
-    gate : float32 (n,), or None
-        Logit of the cascade's gate; NaN where it can't score a stamp, None without a cascade.
+    gates : float32 (n, gates), or None
+        Logits of the cascade's gates; NaN where one can't score a stamp or was not asked, None without a cascade.
     """
 
     logits: Float32
     distances: Float32
-    gate: Float32 | None = None
+    gates: Float32 | None = None
 
 
 def score_cutouts(
@@ -83,7 +86,7 @@ def ask_members(
     """Logits and distances of every member, in one pass, for cutouts of any size and pixel scale.
 
     A logit is the mean over the ensemble's views of the stamp, a distance that of the upright one. With
-    `config.cascade` the gate of the ensemble's cascade sees every stamp first, and the members those that it passes.
+    `config.cascade` the gates of the ensemble's cascade see the stamps first, and the members those that they pass.
 
     A pixel counts as valid in a band where it is finite, its `ivar` is positive and no fatal flag lies on
     it. A band is lost if, on the member's own grid, fewer of its pixels are valid than
@@ -93,7 +96,7 @@ def ask_members(
     doesn't make it blank sky, the stamp has no score from the member (NaN).
 
     What is in a batch depends on the cutouts of this call alone: batches have a fixed size, the last one
-    padded, those of the stamps that a gate passes too, nothing is autotuned and the number of threads is the
+    padded, also behind a gate, nothing is autotuned and the number of threads is the
     caller's, so that the same call gives the same bytes.
 
     Parameters
@@ -127,19 +130,34 @@ def ask_members(
     cutouts = Cutouts(image, ivar, mask, bands, pixel_scale)
     ensemble.check(bands, pixel_scale=pixel_scale)
     place = torch.device(device) if device is not None else choose_device(config.device)
-    rows, gate = np.arange(len(cutouts)), None
+    rows, gates = np.arange(len(cutouts)), None
     if config.cascade:
-        cascade = ensemble.gate()
-        gate = ask_gate(cutouts, cascade, config, place)
-        rows = np.flatnonzero(~cascade.stops(gate))
+        cascade = ensemble.gates()
+        gates = ask_gates(cutouts, cascade, config, place)
+        rows = np.flatnonzero(~cascade.stops(gates))
+        config = behind_a_gate(config, place)
     found = _ask(cutouts, rows, ensemble.members, ensemble.views, config, place)
-    return MemberAnswers(*found, gate)
+    return MemberAnswers(*found, gates)
 
 
-def ask_gate(cutouts: Cutouts, cascade: Cascade, config: ScoreConfig, place: torch.device) -> Float32:
-    """Logits (n,) of a cascade's gate for every cutout; NaN where it can't score one."""
-    rows = np.arange(len(cutouts))
-    return _ask(cutouts, rows, (cascade.package,), cascade.config.views, config, place)[0][:, 0]
+def ask_gates(cutouts: Cutouts, cascade: Cascade, config: ScoreConfig, place: torch.device) -> Float32:
+    """Logits (n, gates) of a cascade's gates; NaN where one can't score a stamp, or one before it has stopped it."""
+    logits = np.full((len(cutouts), len(cascade.packages)), np.nan, np.float32)
+    for column, package in enumerate(cascade.packages):
+        rows = np.flatnonzero(~cascade.stops(logits))
+        asked, _ = _ask(cutouts, rows, (package,), cascade.config.views, config, place)
+        logits[:, column] = asked[:, 0]
+        config = behind_a_gate(config, place)
+    return logits
+
+
+def behind_a_gate(config: ScoreConfig, place: torch.device) -> ScoreConfig:
+    """The config with smaller batches on a CPU, where they are as fast: few stamps come through a gate, and the last
+    batch is padded to the full size.
+    """
+    if place.type != "cpu":
+        return config
+    return config.model_copy(update={"batch": min(config.batch, _CPU_BATCH)})
 
 
 def choose_device(asked: str) -> torch.device:

@@ -58,7 +58,7 @@ def vet_flags(
     ood : float32 (n,), optional
         Share of the members' validation stamps that are more familiar (`Ensemble.unfamiliar`); NaN is not flagged.
     stopped : bool (n,), optional
-        What the gate of a cascade has stopped.
+        What a gate of the cascade has stopped.
 
     Returns
     -------

@@ -67,11 +67,13 @@ def test_the_same_shard_gives_the_same_bytes(keys: dict[str, object]):
 def test_a_gate_stops_on_cuda_what_it_stops_on_a_cpu():
     image, ensemble = stamps(41), ground()
     here, there = ask(image, ensemble, "cpu", cascade=True), ask(image, ground(), "cuda", cascade=True)
-    assert here.gate is not None
-    assert there.gate is not None
-    cascade = ensemble.gate()
-    sure = np.abs(here.gate - cascade.config.threshold) > 1e-3
-    assert (cascade.stops(there.gate) == cascade.stops(here.gate))[sure].all()
+    assert here.gates is not None
+    assert there.gates is not None
+    cascade = ensemble.gates()
+    first = cascade.config.gates[0]
+    sure = np.abs(here.gates[:, 0] * first.weights[0] - first.threshold) > 1e-3
+    stopped = [np.isnan(gates[:, 1]) for gates in (here.gates, there.gates)]
+    assert (stopped[0] == stopped[1])[sure].all()
 
 
 @pytest.mark.slow
