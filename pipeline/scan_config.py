@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -118,13 +119,25 @@ class ScoreConfig(StrictModel):
 
     A band counts as lost where less than `min_valid_fraction` of its pixels or none near the centre is valid. A member
     scores a stamp that has lost at most `max_lost_bands` of its bands, but not all of them, from those that are left.
+    With `cascade` the members see what the gates of the ensemble's cascade pass. `backend` runs the networks: `onnx`
+    is onnxruntime, in float32 on a CPU; `compile` is `torch.compile`, some ten seconds a network and worker.
     """
 
     batch: int = Field(256, ge=1)
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    backend: Literal["torch", "onnx", "compile"] = "torch"
     min_valid_fraction: float = Field(0.5, ge=0, le=1)
     max_lost_bands: int = Field(1, ge=0)
+    cascade: bool = False
+
+    @model_validator(mode="after")
+    def _where_onnx_runs(self) -> ScoreConfig:
+        if self.backend == "onnx" and (self.device, self.dtype) != ("cpu", "float32"):
+            raise ValueError('backend "onnx" needs device = "cpu" and dtype = "float32"')
+        if self.backend == "onnx" and not all(map(find_spec, ("onnxruntime", "onnxscript"))):
+            raise ValueError('backend "onnx" needs onnxruntime and onnxscript: pip install "lensscan[onnx]"')
+        return self
 
 
 class VetConfig(StrictModel):

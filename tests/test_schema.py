@@ -31,6 +31,7 @@ SCORES = {
     "dec": "double",
     "score": "float",
     "score_std": "float",
+    "gate_score": "float",
     "ood": "float",
     "joint_score": "float",
     "vet_flags": "uint32",

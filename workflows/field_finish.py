@@ -109,6 +109,7 @@ def finish(task: FieldTask, writer: Publisher, cut: CutField, generation: str, n
         "cutouts": len(cut.stamps.objid),
         "scored": len(objid),
         "unscorable": scored.unscorable,
+        "stopped": scored.stopped,
         "candidates": int(scored.is_candidate.sum()),
     }
     writer.publish("candidates", rows=len(objid), counts=counts)
@@ -150,11 +151,11 @@ def _mapped(task: FieldTask, scored: ScoredRows, cut: CutField, source: CutoutSo
             yield index * config.cutouts.shard, (stamps.image, stamps.ivar, stamps.mask)
 
     wcs = geometry_of(task.job, task.field).wcs
-    with computing(task.job) as ensemble:
+    with computing(task.job) as own:
         return map_candidates(
             scored,
             shards(),
-            ensemble=ensemble,
+            ensemble=own,
             bands=config.bands,
             pixel_scale=cut.pixel_scale,
             size=cut.stamps.size,

@@ -66,7 +66,8 @@ def survey_key(survey: Survey) -> str:
 def ensemble_key(ensemble: Ensemble) -> str:
     """Hash of what scores depend on: networks, weights, calibration and rule."""
     maps = [] if ensemble.mapper is None else [ensemble.mapper.fingerprint()]
-    return fingerprint([ensemble.fingerprint(), ensemble.calibration_fingerprint(), *maps])
+    logits = ensemble.fingerprint(cascade=ensemble.cascade is not None)
+    return fingerprint([logits, ensemble.calibration_fingerprint(), *maps])
 
 
 @lru_cache(maxsize=2)
