@@ -103,6 +103,12 @@ def find(reference: str | os.PathLike[str], kind: Kind, relative_to: Path | None
     raise ConfigError(f"no file {candidate} and no shipped config {reference!r} in {kind}/{hint} Shipped: {listed}.")
 
 
+def portable(path: Path, kind: Kind) -> str:
+    """What `find` finds a file by on another machine: the name of a shipped config, else the absolute path."""
+    whole = path.absolute()
+    return whole.stem if whole.parent == config_root() / kind else str(whole)
+
+
 def expand(value: Any, where: str) -> Any:
     """Replace `${NAME}` in every string of nested lists and dictionaries by the environment's value.
 

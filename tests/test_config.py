@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import config_root, expand, find, load, shipped
+from pipeline.config import config_root, expand, find, load, portable, shipped
 from pipeline.errors import ConfigError
 from pipeline.scan_config import ScanConfig, load_scan
 
@@ -80,6 +80,11 @@ def test_a_reference_is_a_path_if_it_exists_else_a_shipped_name(tmp_path: Path) 
     assert find("local", "clusters") == config_root() / "clusters" / "local.toml"
     with pytest.raises(ConfigError, match='did you mean "local"'):
         find("locl", "clusters")
+
+
+def test_a_shipped_config_is_named_to_other_machines_and_any_other_by_its_path(tmp_path: Path) -> None:
+    assert portable(find("local", "clusters"), "clusters") == "local"
+    assert portable(tmp_path / "local.toml", "clusters") == str(tmp_path / "local.toml")
 
 
 @pytest.mark.parametrize("name", shipped("scans"))

@@ -22,7 +22,15 @@ from pipeline.errors import ConfigError, ProductMismatch
 from pipeline.io import products
 from pipeline.io.lease import Lease, LeaseMark
 from pipeline.io.tables import read_table
-from workflows.cluster import ClusterConfig, device_kind, device_kinds, executor_for, refuse_others, require_memory
+from workflows.cluster import (
+    ClusterConfig,
+    device_kind,
+    device_kinds,
+    executor_for,
+    refuse_others,
+    require_memory,
+    require_places,
+)
 from workflows.executors import Executor, require_resources
 from workflows.forecast import Forecast, Rates, Slots, actual, forecast, measured_rates
 from workflows.headers import read_headers
@@ -57,6 +65,7 @@ class Summary:
     catalogue: str
     seconds: float
     notes: tuple[str, ...] = ()
+    stopped: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as plain values, for JSON."""
@@ -363,10 +372,12 @@ def _ready(setup: ScanSetup, client: Client | None) -> str:
     Raises
     ------
     ConfigError
-        If no worker offers a resource, or if the workers' devices differ: their scores would, too.
+        If no worker offers a resource, some worker can't use a place, or the workers' devices differ: their scores
+        would, too.
     """
     if client is not None:
         require_resources(client, {"cut", "score"} if setup.ensemble is not None else {"cut"})
+        require_places(client, (*setup.files, str(setup.survey.root), str(setup.output)))
     device = "none" if setup.ensemble is None else _device(setup, client)
     if client is not None:
         refuse_others(client, setup.config.score.device, device)
@@ -417,6 +428,7 @@ def _summarise(setup: ScanSetup, chosen: Plan, result: ScanResult, seconds: floa
         catalogue=str(setup.output),
         seconds=round(seconds, 2),
         notes=tuple(notes),
+        stopped=totals["stopped"],
     )
 
 

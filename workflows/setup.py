@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import find
+from pipeline.config import find, portable
 from pipeline.errors import ConfigError
 from pipeline.io.lease import LeaseMark
 from pipeline.io.places import Place, place
@@ -17,7 +17,7 @@ from pipeline.scan_config import ScanConfig, load_scan
 from pipeline.surveys import Survey, open_survey
 from workflows.job import Job
 from workflows.plan import Plan, make_plan
-from workflows.tasks import ensemble_key, survey_key
+from workflows.remembered import ensemble_key, survey_key
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,20 @@ class ScanSetup:
     ensemble_path: Path | None
     output: Place
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Configs that workers open and that are not shipped with the package."""
+        job = self.job()
+        return tuple(one for one in (job.survey, job.ensemble) if one is not None and Path(one).is_absolute())
+
     def job(self, lease: LeaseMark | None = None) -> Job:
         """What every task is told; only who holds the lease gets anything published."""
         return Job(
             output=str(self.output),
             config=self.config,
-            survey=str(self.survey_path),
+            survey=portable(self.survey_path, "surveys"),
             survey_key=survey_key(self.survey),
-            ensemble=str(self.ensemble_path) if self.ensemble_path is not None else None,
+            ensemble=portable(self.ensemble_path, "ensembles") if self.ensemble_path is not None else None,
             ensemble_key=ensemble_key(self.ensemble) if self.ensemble is not None else "",
             maps=self.ensemble is not None and self.ensemble.mapper is not None,
             lease=lease,

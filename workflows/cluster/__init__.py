@@ -13,7 +13,14 @@ import dask
 from distributed import Client
 
 from workflows.cluster.address import joined
-from workflows.cluster.checks import check_same_code, device_kind, device_kinds, require_gpus, require_memory
+from workflows.cluster.checks import (
+    check_same_code,
+    device_kind,
+    device_kinds,
+    require_gpus,
+    require_memory,
+    require_places,
+)
 from workflows.cluster.config import ClusterConfig, cluster_config
 from workflows.cluster.environment import WORKER_ENVIRONMENT
 from workflows.cluster.kubernetes import kubernetes_cluster
@@ -32,6 +39,7 @@ __all__ = [
     "local_cluster",
     "refuse_others",
     "require_memory",
+    "require_places",
 ]
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dask
 from distributed import Client
 
 from pipeline.errors import ConfigError
+from pipeline.io.object_path import ObjectPath
+from pipeline.io.places import place
+from pipeline.io.storage_check import check
 from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
 from workflows.cluster.machine import visible_gpus
 from workflows.plan import Plan
 
+_DASK = ("python", "dask", "distributed", "cloudpickle", "msgpack")
+"""What processes of a cluster need to agree on to understand each other."""
+_OURS = ("numpy", "torch", "zarr", "sep", "astropy", "pyarrow")
+"""What workers need to agree on to write the same bytes."""
 _FIELD_BYTES = 40
 """What the stages before scoring hold of a field's pixel and band at most, bytes (`pipeline.scan.masks`)."""
 _STAMP_BYTES = 12
@@ -32,12 +39,14 @@ def check_same_code(client: Client) -> None:
     ConfigError
         Naming the workers that differ, and what they import.
     """
-    try:
-        client.get_versions(check=True, packages=["numpy", "zarr", "sep", "astropy", "pyarrow"])
-    except ValueError as error:
-        raise ConfigError(f"the cluster's software differs from this process's: {error}") from error
+    differing = different_versions(client.get_versions(packages=list(_OURS)))
+    if differing:
+        raise ConfigError(
+            f"the cluster's software differs from this process's ({'; '.join(differing[:4])}); install the same, "
+            f"the versions of constraints.txt, on both."
+        )
     digest = digest_by_value()
-    mine, _, torch = digest()
+    mine, *_ = digest()
     theirs = client.run(digest, on_error="return")
     other = {worker: answer for worker, answer in theirs.items() if isinstance(answer, Exception) or answer[0] != mine}
     if other:
@@ -46,9 +55,29 @@ def check_same_code(client: Client) -> None:
             f"{len(other)} of {len(theirs)} workers import other code as `pipeline` and `workflows` than this process "
             f"({told}); install the same lensscan there, and start workers outside folders of those names."
         )
-    versions = {answer[2] for answer in theirs.values()} | {torch}
-    if len(versions) > 1:
-        raise ConfigError(f"this process and its workers have torch {' and '.join(sorted(versions))}; install one.")
+
+
+def different_versions(told: Mapping[str, Any]) -> list[str]:
+    """What differs between this process and scheduler or workers, a sentence each, of `Client.get_versions`.
+
+    Of Python the first two numbers count; builds of a version for a CPU and for a GPU, 2.13.0+cpu and the like, go
+    together. What a scheduler has not installed it does not need.
+    """
+    mine = told["client"]["packages"]
+    theirs = {"scheduler": told["scheduler"], **told["workers"]}
+    return [
+        f"{name} {theirs[where]['packages'][name]} on {where}, {mine[name]} here"
+        for name in (*_DASK, *_OURS)
+        for where in sorted(theirs)
+        if _counts(name, theirs[where]["packages"].get(name)) != _counts(name, mine.get(name))
+        and not (where == "scheduler" and (name in _OURS or theirs[where]["packages"].get(name) is None))
+    ]
+
+
+def _counts(name: str, version: str | None) -> str:
+    """The part of a version that has to agree."""
+    whole = str(version).partition("+")[0]
+    return ".".join(whole.split(".")[:2]) if name == "python" else whole
 
 
 def _imported(answer: Any) -> str:
@@ -141,6 +170,40 @@ def device_kind(wanted: str) -> str:
     if wanted == "cuda" and not present:
         raise ConfigError('score.device = "cuda", but no GPU is visible here; use "auto" or "cpu".')
     return str(torch.cuda.get_device_name()) if present and wanted != "cpu" else "cpu"
+
+
+def require_places(client: Client, places: Sequence[str]) -> None:
+    """Check that every worker can use the places that tasks read and write: folders and files, or an object store.
+
+    Raises
+    ------
+    ConfigError
+        Naming the workers that can't, and what is not there for them.
+    """
+    answers = client.run(out_of_reach, tuple(places), on_error="return")
+    blind = {worker: answer for worker, answer in answers.items() if answer is not None}
+    if blind:
+        worker, answer = min(blind.items(), key=lambda item: item[0])
+        raise ConfigError(
+            f"{len(blind)} of {len(answers)} workers cannot use what the scan needs: {worker}: {answer} Workers must "
+            f"have survey, configs and output at the same paths as this process, or in an object store, with "
+            f"credentials."
+        )
+
+
+def out_of_reach(places: Sequence[str]) -> str | None:
+    """What is missing of some places where this runs, as a sentence; None if nothing is.
+
+    Raises
+    ------
+    ConfigError
+        If an object store cannot be used.
+    """
+    for where in map(place, places):
+        check(where)
+        if not isinstance(where, ObjectPath) and not where.exists():
+            return f"{where} is not there."
+    return None
 
 
 def require_memory(client: Client | None, config: ScanConfig, plan: Plan) -> None:

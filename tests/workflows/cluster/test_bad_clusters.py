@@ -12,8 +12,8 @@ import torch
 
 from pipeline.errors import ConfigError
 from tests.workflows.cluster.commands import ROOT, dask
-from workflows.cluster import ClusterConfig, device_kinds, executor_for
-from workflows.cluster.checks import require_gpus
+from workflows.cluster import ClusterConfig, device_kinds, executor_for, require_places
+from workflows.cluster.checks import different_versions, require_gpus
 from workflows.run import run_scan
 from workflows.setup import open_scan
 
@@ -80,6 +80,24 @@ def test_workers_of_another_version_are_told(project: Path, tmp_path: Path) -> N
     assert untouched(project)
 
 
+def test_versions_that_differ_are_named_and_builds_of_one_go_together() -> None:
+    mine = dict.fromkeys(("dask", "distributed", "cloudpickle", "msgpack", "numpy", "zarr", "sep", "astropy"), "1.0")
+    mine |= {"python": "3.11.7.final.0", "torch": "2.13.0+cpu", "pyarrow": "26.0"}
+    same = {**mine, "python": "3.11.2.final.0", "torch": "2.13.0+cu130"}
+    bare = {**mine, "numpy": None, "torch": None, "msgpack": None}
+
+    def told(worker: dict[str, str], scheduler: dict[str, str | None]) -> list[str]:
+        answer = {"scheduler": {"packages": scheduler}, "workers": {"tcp://a": {"packages": worker}}}
+        return different_versions({**answer, "client": {"packages": mine}})
+
+    assert told(same, bare) == []
+    assert told({**same, "numpy": "2.0"}, bare) == ["numpy 2.0 on tcp://a, 1.0 here"]
+    assert told({**same, "python": "3.12.1.final.0"}, {**bare, "dask": "0.9"}) == [
+        "python 3.12.1.final.0 on tcp://a, 3.11.7.final.0 here",
+        "dask 0.9 on scheduler, 1.0 here",
+    ]
+
+
 def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ConfigError, match=r'kind = "gpus" finds no GPU: torch sees 0 here.*kind = "local"'):
@@ -91,9 +109,12 @@ def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_workers_that_lack_the_gpu_that_is_asked_for_are_told() -> None:
+def test_workers_that_lack_the_gpu_or_the_files_that_are_asked_for_are_told(tmp_path: Path) -> None:
     with executor_for(ClusterConfig(workers=1)) as (_, client):
         assert client is not None
+        require_places(client, [str(tmp_path)])
+        with pytest.raises(ConfigError, match=r"1 of 1 workers cannot use.*none is not there.*at the same paths"):
+            require_places(client, [str(tmp_path), str(tmp_path / "none")])
         with pytest.raises(ConfigError, match=r"1 of 1 workers that score cannot.*no GPU is visible"):
             device_kinds(client, "cuda")
         with pytest.raises(ConfigError, match=r"1 of 1 workers that were asked for with a GPU see no GPU.*gres"):
