@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,14 @@ def store_url() -> Iterator[str]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    serve, one_at_a_time = server._server.app, threading.Lock()  # type: ignore[union-attr]
+
+    def atomic(environ: dict[str, Any], start_response: Any) -> Any:
+        # moto keeps a request in one place for all threads, so that conditions and bodies of two can be mixed up.
+        with one_at_a_time:
+            return serve(environ, start_response)
+
+    server._server.app = atomic  # type: ignore[union-attr]
     yield f"http://{host}:{port}"
     server.stop()
 
