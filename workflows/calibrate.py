@@ -327,9 +327,9 @@ def _familiar(ensemble: Ensemble, sample: LabelledLogits) -> tuple[Any, ...]:
 
 
 def _kept(folder: Path, result: CalibrateResult) -> CalibrateResult:
-    from pipeline.io import products
+    from pipeline.io.writing import write_json
 
-    products.write_json(folder / RESULT, result.as_dict())
+    write_json(folder / RESULT, result.as_dict())
     return result
 
 

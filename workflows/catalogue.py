@@ -58,8 +58,8 @@ def query(
     from pipeline.catalogue.query import query as run
     from pipeline.io.exports import FORMATS, json_rows
     from pipeline.io.places import place
-    from pipeline.io.products import atomic_write
     from pipeline.io.storage_check import check
+    from pipeline.io.writing import atomic_write
 
     with reporting(as_json):
         wanted = _format(form, output, as_json)

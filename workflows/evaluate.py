@@ -164,16 +164,16 @@ def _write(
     from pipeline.evaluate.result import plain
     from pipeline.evaluate.reuse import with_identities
     from pipeline.evaluate.tables import scores_table
-    from pipeline.io import products
     from pipeline.io.tables import write_table
+    from pipeline.io.writing import atomic_write, write_json
 
     folder.mkdir(parents=True, exist_ok=True)
     names = tuple(result.members)
     write_table(folder / SCORES, with_identities(scores_table(scored, names), identities))
     pictures = tuple(part for scores in scored for part in gallery(scores, names, config))
     html = page(result, pictures, read_histories(config.runs))
-    products.atomic_write(folder / REPORT, html.encode())
-    products.write_json(folder / RESULT, plain(result))
+    atomic_write(folder / REPORT, html.encode())
+    write_json(folder / RESULT, plain(result))
 
 
 def _write_cards(ensemble: Ensemble, result: Evaluation, command: str) -> None:

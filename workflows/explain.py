@@ -110,8 +110,8 @@ def explain_row(
     from pipeline.catalogue.explain import ensemble_of, explained, saliency_facts
     from pipeline.catalogue.explain_picture import explain_png
     from pipeline.io.places import place
-    from pipeline.io.products import atomic_write
     from pipeline.io.storage_check import check
+    from pipeline.io.writing import atomic_write
 
     scanned = place(path)
     check(scanned)

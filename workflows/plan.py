@@ -300,12 +300,14 @@ def _image_paths(whole: Field) -> Field:
     return replace(whole, planes=images, catalogue=None)
 
 
-def mark_empty(output: Place, plan: FieldPlan) -> FieldPlan:
-    """Tell stages that are done because there is nothing in the field from those that are done; opens manifests."""
-    stages = []
-    for stage in plan.stages:
-        manifest = products.live_manifest(output, plan.field.field_id, stage.stage) if stage.state == "done" else None
-        stages.append(replace(stage, state="empty") if manifest is not None and manifest.empty else stage)
+def mark_empty(plan: FieldPlan, live: Mapping[str, products.Manifest]) -> FieldPlan:
+    """Tell stages that are done because there is nothing in the field from those that are done, by its manifests."""
+    stages = (
+        replace(stage, state="empty")
+        if stage.state == "done" and stage.stage in live and live[stage.stage].empty
+        else stage
+        for stage in plan.stages
+    )
     return replace(plan, stages=tuple(stages))
 
 

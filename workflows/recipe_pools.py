@@ -42,7 +42,7 @@ def write_pools(recipe: Recipe) -> list[PoolResult]:
     ProductMismatch
         If a folder holds another pool, naming what differs.
     """
-    from pipeline.io.products import write_json
+    from pipeline.io.writing import write_json
     from pipeline.provenance import fingerprint
     from workflows.simulate import write_pool
 

@@ -315,9 +315,12 @@ def status(setup: ScanSetup) -> list[dict[str, str | None]]:
     each).
     """
     rows: list[dict[str, str | None]] = []
-    for field in setup.plan(local_device(setup)):
-        marked = mark_empty(setup.output, field)
-        noted = products.notes_of(setup.output, field.field.field_id, stages_of(setup.config))
+    plan = setup.plan(local_device(setup))
+    names = (field.field.field_id for field in plan.sketches())
+    manifests = products.live_by_field(setup.output, names, stages_of(setup.config))
+    for field, (_, live) in zip(plan, manifests, strict=True):
+        marked = mark_empty(field, live)
+        noted = products.notes_of(live)
         rows += [
             {
                 "field": field.field.field_id,
@@ -401,17 +404,16 @@ def _summarise(setup: ScanSetup, chosen: Plan, result: ScanResult, seconds: floa
     last = stages_of(setup.config)[-1]
     totals: Counter[str] = Counter()
     notes: list[str] = []
-    for plan in chosen.sketches():
-        name = plan.field.field_id
-        if name in failed:
-            totals["failed"] += 1
-            continue
-        end = products.live_manifest(setup.output, name, last)
+    names = [plan.field.field_id for plan in chosen.sketches()]
+    totals["failed"] = sum(name in failed for name in names)
+    finished = (name for name in names if name not in failed)
+    for name, live in products.live_by_field(setup.output, finished, stages_of(setup.config)):
+        end = live.get(last)
         if end is None:
             continue
         totals["empty" if end.empty else "done"] += 1
         totals.update(end.counts)
-        notes += [f"{name}: {text}" for _, text in products.notes_of(setup.output, name, stages_of(setup.config))]
+        notes += [f"{name}: {text}" for _, text in products.notes_of(live)]
     return Summary(
         fields=len(chosen),
         done=totals["done"],

@@ -280,7 +280,7 @@ def _is_done(marker: Path, wanted: str) -> bool:
 
 
 def _mark_done(marker: Path, inputs: str, files: Sequence[Path]) -> None:
-    from pipeline.io.products import write_json
+    from pipeline.io.writing import write_json
     from pipeline.provenance import sha256_of
 
     write_json(marker, {"inputs": inputs, "files": {str(path): sha256_of(path) for path in files}})

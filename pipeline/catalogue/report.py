@@ -22,6 +22,7 @@ from pipeline.errors import QueryError
 from pipeline.flags import VetFlag, decode
 from pipeline.io import products
 from pipeline.io.places import Place
+from pipeline.io.writing import atomic_write
 from pipeline.provenance import STAGES
 
 DECADES = 7
@@ -63,7 +64,7 @@ def write_report(
         If `output` is no scan's output.
     """
     facts = gather(output, stamp=stamp, forecast=forecast, top=top)
-    products.atomic_write(target, page(facts).encode())
+    atomic_write(target, page(facts).encode())
     return target
 
 
@@ -73,10 +74,9 @@ def gather(
     """Read what the page says from manifests, tables and the last run record; parameters as `write_report`."""
     owner = products.identity(output)
     failures = products.failures(output)
-    listing = products.listing(output)
     fields, provenances = [], []
-    for field_id in sorted({*listing, *failures}):
-        facts, provenance = _field(output, field_id, listing.get(field_id, {}), failures.get(field_id))
+    for field_id, live in products.live_by_field(output, sorted({*products.listing(output), *failures}), STAGES):
+        facts, provenance = _field(field_id, live, failures.get(field_id))
         fields.append(facts)
         if provenance:
             provenances.append(provenance)
@@ -103,20 +103,19 @@ def gather(
 
 
 def _field(
-    output: Place, field_id: str, stages: Mapping[str, list[str]], failure: Mapping[str, str] | None
+    field_id: str, live: Mapping[str, products.Manifest], failure: Mapping[str, str] | None
 ) -> tuple[FieldFacts, dict[str, Any]]:
     """A field, and what its last product rests on but for its own files."""
     states = tuple(
-        "failed" if failure is not None and failure["stage"] == stage else "done" if stage in stages else "-"
+        "failed" if failure is not None and failure["stage"] == stage else "done" if stage in live else "-"
         for stage in STAGES
     )
-    done = [stage for stage in STAGES if stage in stages]
-    manifest = products.live_manifest(output, field_id, done[-1]) if done else None
+    manifest = next(reversed(list(live.values())), None)
     counts = dict(manifest.counts) if manifest is not None else {}
     reason = failure["reason"] if failure is not None else None
     shared = ("config", "survey", "software", "packages")
     provenance = {key: manifest.provenance[key] for key in shared if key in manifest.provenance} if manifest else {}
-    notes = tuple(text for _, text in products.notes_of(output, field_id, done))
+    notes = tuple(text for _, text in products.notes_of(live))
     return FieldFacts(field_id, states, manifest is not None and manifest.empty, counts, reason, notes), provenance
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pipeline.errors import ProductMismatch
 from pipeline.io.objects import StoreUnavailable
 from pipeline.io.places import Place
-from pipeline.io.products import atomic_write
+from pipeline.io.writing import atomic_write
 
 NAME = "masks.npz"
 

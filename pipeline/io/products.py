@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -30,11 +30,13 @@ from pipeline.errors import ProductMismatch
 from pipeline.io import objects
 from pipeline.io.object_path import ObjectPath
 from pipeline.io.places import Place, each, remove
+from pipeline.io.writing import write_json
 
 FORMAT = 1
 """Version of this layout; another one in an output is refused."""
 
 _BEGUN = ".begun"
+_FIELDS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -79,43 +81,6 @@ def encoded(field_id: str) -> str:
     """A field's name as one path component: percent-encoded, never `.` or `..`."""
     text = quote(field_id, safe="")
     return text.replace(".", "%2E") if text.strip(".") == "" else text
-
-
-def atomic_write(path: Place, data: bytes) -> None:
-    """Write a file so that a reader sees the old bytes or the new ones, never a part.
-
-    The data is on disk before the name is.
-    """
-    if isinstance(path, ObjectPath):
-        path.write_bytes(data)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Put a folder's entries on disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_json(path: Place, values: Any) -> None:
-    """Write values as JSON with sorted keys, atomically."""
-    atomic_write(path, (json.dumps(values, sort_keys=True, indent=1, allow_nan=False) + "\n").encode())
 
 
 def claim(output: Place, scan_id: str, survey: str, release: str) -> None:
@@ -215,12 +180,31 @@ def live_files(output: Place, stage: str, name: str) -> dict[str, Place]:
     }
 
 
-def notes_of(output: Place, field_id: str, stages: Sequence[str]) -> list[tuple[str, str]]:
+def live_by_field(
+    output: Place, fields: Iterable[str], stages: Sequence[str]
+) -> Iterator[tuple[str, dict[str, Manifest]]]:
+    """Every field in turn with its live manifests, by stage in the order given; what is not there is left out.
+
+    For the many fields of a whole scan: of a store there is one listing for all of them, and the manifests of some
+    fields at a time are read together.
+    """
+    names = listing(output) if isinstance(output, ObjectPath) else None
+
+    def live(field_id: str) -> tuple[str, dict[str, Manifest]]:
+        found = field_listing(output, field_id) if names is None else names.get(field_id, {})
+        latest = {stage: _latest(_manifests(output, field_id, stage, found)) for stage in stages}
+        return field_id, {stage: manifest for stage, manifest in latest.items() if manifest is not None}
+
+    waiting = iter(fields)
+    while some := list(islice(waiting, _FIELDS_AT_ONCE)):
+        yield from each(live, some, output)
+
+
+def notes_of(live: Mapping[str, Manifest]) -> list[tuple[str, str]]:
     """What the live products of a field note: (stage, text), in order of the stages, each text once."""
     told: dict[str, str] = {}
-    for stage in stages:
-        manifest = live_manifest(output, field_id, stage)
-        for text in manifest.notes if manifest is not None else ():
+    for stage, manifest in live.items():
+        for text in manifest.notes:
             told.setdefault(text, stage)
     return [(stage, text) for text, stage in told.items()]
 
@@ -422,9 +406,3 @@ def _read(path: Place) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ProductMismatch(f"{path} does not hold a JSON object; move it away and run again.")
     return values
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -17,7 +17,7 @@ from pipeline.errors import ProductMismatch
 from pipeline.io.object_path import ObjectPath
 from pipeline.io.objects import StoreUnavailable
 from pipeline.io.places import Place
-from pipeline.io.products import atomic_write
+from pipeline.io.writing import atomic_write
 from pipeline.schema import Column, arrow_schema
 
 ROW_GROUP = 20_000

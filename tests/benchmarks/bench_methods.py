@@ -150,7 +150,7 @@ def done(job: Job, order: Order) -> dict[str, float | None] | None:
 def run(job: Job, order: Order) -> None:
     """Train and score, as far as it has not been done."""
     from pipeline.errors import LensscanError
-    from pipeline.io.products import write_json
+    from pipeline.io.writing import write_json
     from pipeline.models.package import load_package
 
     folder = folder_of(job, order)
@@ -231,7 +231,7 @@ def _figures(package: Path, pools: Pools) -> dict[str, float | None]:
 
 def timed(methods: Sequence[str], order: Order) -> dict[str, float]:
     """Processor seconds a step of each method in this process of one thread, whatever else the machine does."""
-    from pipeline.io.products import write_json
+    from pipeline.io.writing import write_json
 
     path = order.out / TIMES_FILE
     known: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -24,6 +24,7 @@ from pipeline.io.object_file import AHEAD, ObjectFile
 from pipeline.io.object_path import ObjectPath
 from pipeline.io.objects import StoreUnavailable
 from pipeline.io.places import file_identity, place
+from pipeline.io.writing import write_json
 from tests.object_store import FAULTS, FaultProxy, client, upload
 
 
@@ -306,6 +307,33 @@ def test_products_in_a_store_are_live_swept_and_never_shared(root: ObjectPath) -
     assert products.failures(root) == {}
 
 
+def test_manifests_of_many_fields_cost_one_listing_and_one_request_each(
+    tmp_path: Path, root: ObjectPath, failing: Callable[..., FaultProxy], store_url: str
+) -> None:
+    for number in range(12):
+        for stage in ("masks", "detect"):
+            generation = products.new_generation(tmp_path, stage, f"f/{number}", "a" * 64)
+            products.publish(
+                tmp_path,
+                field_id=f"f/{number}",
+                stage=stage,
+                fingerprint="a" * 64,
+                generation=generation,
+                rows=number,
+                provenance={},
+                notes=[f"odd {number}"],
+            )
+    upload(store_url, root.bucket, tmp_path, root.key)
+    fields = [f"f/{number}" for number in range(13)]
+    here = list(products.live_by_field(tmp_path, fields, ("masks", "detect", "cutouts")))
+    proxy = failing()
+    assert list(products.live_by_field(root, fields, ("masks", "detect", "cutouts"))) == here
+    assert len(proxy.requests) == 1 + 2 * 12
+    assert [name for name, _ in here] == fields
+    assert products.notes_of(here[3][1]) == [("masks", "odd 3")]
+    assert here[12][1] == {}
+
+
 @pytest.fixture(params=["disk", "store"])
 def output(request: pytest.FixtureRequest, tmp_path: Path) -> Path | ObjectPath:
     return tmp_path if request.param == "disk" else ObjectPath(request.getfixturevalue("bucket"), "out")
@@ -344,7 +372,7 @@ def test_the_holder_of_a_lease_is_told_by_its_token(output: Path | ObjectPath) -
 
 def test_the_lease_of_a_dead_process_is_broken_by_one(output: Path | ObjectPath) -> None:
     dead = {"token": "theirs", "host": lease.socket.gethostname(), "pid": 2**22 - 3, "started": 1.0}
-    products.write_json(output / NAME, dead)
+    write_json(output / NAME, dead)
     assert present_token(output) == "theirs"
     with Lease(output) as mine:
         assert present_token(output) == mine.mark.token

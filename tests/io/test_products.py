@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.errors import ProductMismatch
 from pipeline.io import products
 from pipeline.io.lease import NAME, Lease
+from pipeline.io.writing import atomic_write
 
 A, B = "a" * 64, "b" * 64
 
@@ -81,14 +82,14 @@ def test_an_unpublished_generation_is_invisible_and_swept(tmp_path: Path) -> Non
 
 def test_atomic_write_leaves_the_old_bytes_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
-    products.atomic_write(path, b"old")
+    atomic_write(path, b"old")
 
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        products.atomic_write(path, b"new")
+        atomic_write(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
 
