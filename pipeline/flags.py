@@ -52,6 +52,7 @@ class VetFlag(IntFlag):
     OUT_OF_DISTRIBUTION = 1 << 8
     MEMBERS_DISAGREE = 1 << 9
     KNOWN_LENS = 1 << 10
+    STOPPED_BY_GATE = 1 << 11
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ _VET_TEXT: dict[VetFlag, str] = {
     VetFlag.OUT_OF_DISTRIBUTION: "the stamp is unlike what the ensemble was trained on",
     VetFlag.MEMBERS_DISAGREE: "the members' scores are far apart",
     VetFlag.KNOWN_LENS: "a lens or candidate in the literature",
+    VetFlag.STOPPED_BY_GATE: "a gate of the cascade stopped it: most members have not looked, and it has no score",
 }
 
 FATAL = (

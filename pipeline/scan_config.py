@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -94,12 +95,17 @@ class DetectConfig(StrictModel):
 
 
 class CutoutsConfig(StrictModel):
-    """Size of the stamps and their storage."""
+    """Size of the stamps and their storage.
+
+    Codec `quantised` keeps images in steps of a sixteenth of their noise, at a quarter of the bytes. Once a field has
+    its candidates, `keep` says whose cutouts stay; what needs others later has the field cut again.
+    """
 
     size: Arcsec = Field("20.4 arcsec", validate_default=True)
     chunk: int = Field(50, ge=1)
     shard: int = Field(2000, ge=1)
-    codec: Literal["lz4", "zstd", "none"] = "lz4"
+    codec: Literal["lz4", "zstd", "none", "quantised"] = "lz4"
+    keep: Literal["all", "candidates", "none"] = "all"
 
     @model_validator(mode="after")
     def _whole_chunks(self) -> CutoutsConfig:
@@ -113,13 +119,25 @@ class ScoreConfig(StrictModel):
 
     A band counts as lost where less than `min_valid_fraction` of its pixels or none near the centre is valid. A member
     scores a stamp that has lost at most `max_lost_bands` of its bands, but not all of them, from those that are left.
+    With `cascade` the members see what the gates of the ensemble's cascade pass. `backend` runs the networks: `onnx`
+    is onnxruntime, in float32 on a CPU; `compile` is `torch.compile`, some ten seconds a network and worker.
     """
 
     batch: int = Field(256, ge=1)
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    backend: Literal["torch", "onnx", "compile"] = "torch"
     min_valid_fraction: float = Field(0.5, ge=0, le=1)
     max_lost_bands: int = Field(1, ge=0)
+    cascade: bool = False
+
+    @model_validator(mode="after")
+    def _where_onnx_runs(self) -> ScoreConfig:
+        if self.backend == "onnx" and (self.device, self.dtype) != ("cpu", "float32"):
+            raise ValueError('backend "onnx" needs device = "cpu" and dtype = "float32"')
+        if self.backend == "onnx" and not all(map(find_spec, ("onnxruntime", "onnxscript"))):
+            raise ValueError('backend "onnx" needs onnxruntime and onnxscript: pip install "lensscan[onnx]"')
+        return self
 
 
 class VetConfig(StrictModel):
@@ -176,7 +194,7 @@ class ScanConfig(StrictModel):
     ensemble : str or None
         Likewise; without one the scan stops after the cutouts.
     output : str
-        Folder of the products (relative to the working directory).
+        Folder of the products (relative to the working directory), or s3://BUCKET/KEY.
     bands : tuple of str
         Canonical bands to cut, in order.
     memory : float, MB
@@ -213,6 +231,14 @@ class ScanConfig(StrictModel):
         if len(set(value)) != len(value):
             raise ValueError("names a band twice")
         return value
+
+    @model_validator(mode="after")
+    def _keep_needs_candidates(self) -> ScanConfig:
+        if self.cutouts.keep != "all" and self.ensemble is None:
+            raise ValueError(
+                f'cutouts.keep = "{self.cutouts.keep}" needs an ensemble: without one the scan stops at the cutouts'
+            )
+        return self
 
     @model_validator(mode="after")
     def _detect_in_bands(self) -> ScanConfig:

@@ -18,6 +18,7 @@ _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 _OF_A_MEMBER = {
     "score": ("stat.probability", "calibrated score"),
     "logit": ("stat.probability", "raw logit"),
+    "gate_logit": ("stat.probability", "raw logit, as a gate of the cascade,"),
     "distance": ("stat.value", "distance, in standard deviations of the embedding, from the training stamps"),
 }
 
@@ -52,8 +53,22 @@ _POSITION = (
     Column("dec", pa.float64(), "deg", "pos.eq.dec;meta.main", "declination, ICRS"),
 )
 _PLACE = (
-    Column("shard", pa.string(), "", "meta.id", "cutout shard of the field, as <field_id>/<number>"),
-    Column("row", pa.int32(), "", "meta.record", "row of the cutout in the field's cutout arrays"),
+    Column(
+        "shard",
+        pa.string(),
+        "",
+        "meta.id",
+        "cutout shard of the field, as <field_id>/<number>; null where the cutout was not kept",
+        nullable=True,
+    ),
+    Column(
+        "row",
+        pa.int32(),
+        "",
+        "meta.record",
+        "row of the cutout in the field's cutout arrays; null where it was not kept",
+        nullable=True,
+    ),
 )
 
 DETECTIONS = (
@@ -93,8 +108,8 @@ SCORE_PART = (
     Column("objid", pa.int64(), "", "meta.id;meta.main", "of the detection"),
     Column("row", pa.int32(), "", "meta.record", "row of the cutout in the field's cutout arrays"),
 )
-"""One shard's answers before calibration; `logit_<member>` (float32, nullable) columns are added, and
-`distance_<member>` for members with a familiarity."""
+"""One shard's answers before calibration; `logit_<member>` (float32, nullable) columns are added,
+`distance_<member>` for members with a familiarity, and `gate_logit_<network>` where a cascade was on."""
 
 SCORES = (
     *_IDENTITY,
@@ -108,6 +123,14 @@ SCORES = (
         nullable=True,
     ),
     Column("score_std", pa.float32(), "", "stat.stdev", "spread of the members' calibrated scores", nullable=True),
+    Column(
+        "gate_score",
+        pa.float32(),
+        "",
+        "stat.probability",
+        "probability by the cascade's gates alone; null: no gate",
+        nullable=True,
+    ),
     Column(
         "ood",
         pa.float32(),

@@ -27,6 +27,7 @@ class FaultProxy:
     hanging : the same, after `patience` seconds of silence
     cut short : half of the answer, then the connection is closed
     shorter than said : half of the answer as if it were all, where its headers say that it is a part of more
+    unconditional : the request arrives without its conditions
     """
 
     def __init__(self, host: str, port: int, choose: Callable[[str, str], str | None], patience: float = 1.0) -> None:
@@ -53,7 +54,10 @@ class FaultProxy:
                 if fault in ("error", "slow down"):
                     return self.answer(500 if fault == "error" else 503, {}, b"<Error><Code>Fault</Code></Error>")
                 connection = http.client.HTTPConnection(host, port, timeout=30)
-                connection.request(self.command, self.path, body, dict(self.headers))
+                passed = dict(self.headers)
+                if fault == "unconditional":
+                    passed = {name: value for name, value in passed.items() if not name.lower().startswith("if-")}
+                connection.request(self.command, self.path, body, passed)
                 reply = connection.getresponse()
                 data = reply.read()
                 connection.close()

@@ -31,6 +31,7 @@ SCORES = {
     "dec": "double",
     "score": "float",
     "score_std": "float",
+    "gate_score": "float",
     "ood": "float",
     "joint_score": "float",
     "vet_flags": "uint32",
@@ -71,7 +72,7 @@ def test_names_stand_once_and_ids_are_never_null(name: str) -> None:
     names = [column.name for column in TABLES[name]]
     assert len(set(names)) == len(names)
     for column in TABLES[name]:
-        if column.name in ("objid", "field_id", "row", "_healpix_29", "vet_flags"):
+        if column.name in ("objid", "field_id", "_healpix_29", "vet_flags"):
             assert not column.nullable
         if column.name == "objid":
             assert column.type == pa.int64()

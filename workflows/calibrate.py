@@ -1,4 +1,4 @@
-"""The command `calibrate`: new calibrations and rules for an ensemble, or another ensemble for a scan's scores."""
+"""The command `calibrate`: new calibrations, rules or gates for an ensemble, or another ensemble for a scan."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflows.calibrate_result import DETECTIONS, CalibrateResult, FitOptions
+from workflows.calibrate_result import DETECTIONS, CalibrateResult, CascadeResult, FitOptions
 from workflows.console import exit_if, reporting, show
 
 if TYPE_CHECKING:
     from pipeline.evaluate.calibration.data import LabelledLogits
+    from pipeline.models.cascade import Views
     from pipeline.models.ensemble import Ensemble
+    from pipeline.models.package import ModelPackage
 
 RESULT = "calibration.json"
 
@@ -58,7 +60,8 @@ def run_fit(
     written = []
     for rule in options.rules:
         fitted = fit_ensemble(told, values, lens, sample.what, rule=rule, method=options.method, prior=options.weigh)
-        fitted = without_joint(fitted)
+        # What gates lose was fitted to the candidates of the rule before.
+        fitted = replace(without_joint(fitted), cascade=None)
         if sample.light is not None:
             fitted = with_joint(fitted, sample.logits, sample.light, sample.lens, sample.what, options.weigh)
         if fitted.mapper is not None and fitted.mapper.joint is None:
@@ -118,11 +121,51 @@ def run_survey_fit(
     written = []
     for one in fitted:
         path = folder / f"{one.rule}.toml"
-        named = without_joint(replace(one, name=f"{ensemble.name}_{one.rule}"))
+        named = without_joint(replace(one, name=f"{ensemble.name}_{one.rule}", cascade=None))
         save_ensemble(path, named, f"{ensemble.name}: {command}")
         written.append(str(path))
     purity = expected_purity([fitted[0].score(detections, options.prior).score])
     return _kept(folder, CalibrateResult(tuple(written), best=fitted[0].rule, shifts=shifts, scan_purity=purity))
+
+
+def run_cascade_fit(
+    ensemble: Ensemble,
+    patterns: Sequence[str],
+    folder: Path,
+    options: FitOptions,
+    *,
+    gates: tuple[ModelPackage, ...],
+    views: Views,
+    loss: float,
+    limit: int | None,
+) -> CalibrateResult:
+    """Fit gates on labelled stamps; the ensemble's calibrations and rule stay.
+
+    Raises
+    ------
+    ConfigError
+        If there are too few lenses for the loss.
+    """
+    from pipeline.evaluate.calibration import cascade
+    from pipeline.models.ensemble_publish import save_ensemble
+    from pipeline.scan_config import CandidatesConfig
+
+    sample, logits = cascade.sample_of_pools(patterns, ensemble, gates, views, limit=limit, report=_report)
+    floor = CandidatesConfig().floor
+    fitted = cascade.fit_cascade(
+        ensemble, gates, sample, logits, views=views, loss=loss, prior=options.prior, floor=floor
+    )
+    made = fitted.gates()
+    path = folder / "cascade.toml"
+    named = (*(f"--gate {name}" for name in made.names), *(f"--pools {one}" for one in patterns))
+    save_ensemble(path, fitted, " ".join([f"lensscan calibrate {ensemble.name} --cascade {loss:g}", *named]))
+    told = CascadeResult(
+        made.names,
+        tuple(gate.threshold for gate in made.config.gates),
+        cascade.cascade_figures(fitted, sample, logits),
+        cascade.held_out_loss(fitted, sample, logits, folds=options.folds, seed=options.seed),
+    )
+    return _kept(folder, CalibrateResult((str(path),), cascade=told))
 
 
 def calibrate(
@@ -155,6 +198,14 @@ def calibrate(
     familiarity: Annotated[
         bool, typer.Option("--familiarity", help="Also fit, on the pools, what each member finds familiar.")
     ] = False,
+    cascade: Annotated[
+        float | None,
+        typer.Option("--cascade", metavar="LOSS", help="Instead: fit gates that lose this share of the lenses."),
+    ] = None,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option("--gate", help="With --cascade, a package that looks first; repeated, one behind the other."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder of the new ensembles; with --apply, of the scan, instead of its config's."),
@@ -162,6 +213,7 @@ def calibrate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Fit calibrations and a rule of combination, or give a scan's stored logits to another ensemble."""
+    from pipeline.errors import ConfigError
     from pipeline.models.ensemble import load_ensemble
     from workflows.calibrate_text import calibrate_text, recombine_text
     from workflows.recombine import recombine, scan_output
@@ -175,14 +227,37 @@ def calibrate(
             return
         loaded = load_ensemble(ensemble)
         options = _options(loaded, rule, method, weigh, prior, folds)
-        sample = _sample(loaded, pools, scores, labels, limit, familiarity, alone=scan is None)
         folder = out or Path("runs/calibrations") / loaded.name
+        if cascade is not None or gate:
+            gates, views, loss = _gates(loaded, cascade, gate)
+            if not pools:
+                raise ConfigError("--cascade needs pixels: give stamps with --pools.")
+            result = run_cascade_fit(loaded, pools, folder, options, gates=gates, views=views, loss=loss, limit=limit)
+            show(as_json, result.as_dict(), lambda: calibrate_text(result, options))
+            return
+        sample = _sample(loaded, pools, scores, labels, limit, familiarity, alone=scan is None)
         command = _command(ensemble, pools, scores, scan, options)
         if scan is not None:
             result = run_survey_fit(loaded, scan_output(scan), sample, folder, options, command)
         else:
             result = run_fit(loaded, sample, folder, options, command)  # type: ignore[arg-type]
         show(as_json, result.as_dict(), lambda: calibrate_text(result, options))
+
+
+def _gates(
+    ensemble: Ensemble, loss: float | None, named: Sequence[str] | None
+) -> tuple[tuple[ModelPackage, ...], Views, float]:
+    """The gates, their quarter turns and their loss: those that are named look once, else the ensemble's own."""
+    from pipeline.errors import ConfigError
+    from pipeline.models.package import find_package, load_package
+
+    if loss is None or not 0 < loss < 1:
+        raise ConfigError(f"--cascade {loss!r}: give the share of lenses that the gates may lose, such as 0.0005.")
+    if named:
+        return tuple(load_package(find_package(name)) for name in named), 1, loss
+    if ensemble.cascade is None:
+        raise ConfigError(f"--cascade: {ensemble.name} has no gate yet; name one with --gate, such as a member.")
+    return ensemble.cascade.packages, ensemble.cascade.config.views, loss
 
 
 def _sample(

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.catalogue.purity import PurityRow
+    from pipeline.evaluate.calibration.cascade import CascadeFigures
     from pipeline.evaluate.calibration.compare import RuleFigures
     from pipeline.evaluate.calibration.fit import Method
     from pipeline.evaluate.calibration.purity import LabelledPurity
+    from pipeline.evaluate.metrics import Estimate
     from pipeline.models.combination import Rule
 
 DETECTIONS = 1_000_000
@@ -34,6 +36,8 @@ class CalibrateResult:
         How far a scan's own detections moved each offset, with the 68 % interval.
     scan_purity : tuple of PurityRow
         Of the scan's detections by the new scores.
+    cascade : CascadeResult or None
+        Where gates were fitted.
     """
 
     ensembles: tuple[str, ...]
@@ -42,6 +46,7 @@ class CalibrateResult:
     purity: tuple[LabelledPurity, ...] = ()
     shifts: dict[str, tuple[float, float, float]] | None = None
     scan_purity: tuple[PurityRow, ...] = ()
+    cascade: CascadeResult | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -49,6 +54,16 @@ class CalibrateResult:
 
         values: dict[str, Any] = plain(self)
         return values
+
+
+@dataclass(frozen=True)
+class CascadeResult:
+    """Gates that were fitted: where they stop, what they do to the sample, and what they lose of held-out folds."""
+
+    gates: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    figures: CascadeFigures
+    held_out: Estimate | None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from pipeline.catalogue.purity import PurityRow
 from pipeline.evaluate.calibration.compare import TOP_SHARE, RuleFigures
 from pipeline.evaluate.calibration.purity import LabelledPurity
 from pipeline.evaluate.figures import Figure
-from workflows.calibrate_result import DETECTIONS, CalibrateResult, FitOptions
+from pipeline.evaluate.metrics import Estimate
+from workflows.calibrate_result import DETECTIONS, CalibrateResult, CascadeResult, FitOptions
 from workflows.recombine import RecombineOutcome
 
 
@@ -31,6 +32,8 @@ def calibrate_text(result: CalibrateResult, options: FitOptions) -> Group:
         parts.append(f"{name}: log-odds moved by {moved:+.2f} ({low:+.2f} to {high:+.2f})")
     if result.scan_purity:
         parts += ["", f"{result.best}: the scan's detections at prior {options.prior:g}", _purity(result.scan_purity)]
+    if result.cascade is not None:
+        parts += _cascade(result.cascade)
     parts += ["", *(f"written: {path}" for path in result.ensembles)]
     return Group(*parts)
 
@@ -50,6 +53,22 @@ def recombine_text(outcome: RecombineOutcome, scan: str, ensemble: str) -> Group
     parts += [f"failed: {failure.field_id}: {failure.reason}" for failure in outcome.failures]
     parts += ["", _purity(outcome.purity), "", f'To stay with it, set ensemble = "{ensemble}" in {scan}.']
     return Group(*parts)
+
+
+def _cascade(result: CascadeResult) -> list[str]:
+    figures = result.figures
+    held = "too few to hold some out" if result.held_out is None else f"{_share(result.held_out)} of held-out folds"
+    return [
+        *(f"gate {name} stops sums below {low:.4f}" for name, low in zip(result.gates, result.thresholds, strict=True)),
+        f"{_share(figures.lost)} of the {figures.candidates:,} lenses that are candidates without gates are lost",
+        held,
+        f"{_share(figures.lost_of_all)} of all lenses, candidates or not, are stopped",
+        f"{_share(figures.passed)} of the others are passed on",
+    ]
+
+
+def _share(value: Estimate) -> str:
+    return f"{value.value:.3%} [{value.low:.3%}, {value.high:.3%}]"
 
 
 def _comparison(lines: Sequence[RuleFigures]) -> Group:

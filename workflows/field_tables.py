@@ -35,6 +35,7 @@ DETECTIONS_FILE = "detections.parquet"
 STAMPS_FILE = "stamps.parquet"
 SCORES_FILE = "scores.parquet"
 CANDIDATES_FILE = "candidates.parquet"
+GATE = "gate_logit"
 
 
 def write_masks(folder: Place, masks: FieldMasks) -> None:
@@ -145,10 +146,11 @@ def part_name(index: int) -> str:
     return f"part-{index:05d}.parquet"
 
 
-def part_columns(members: Sequence[str], familiar: Sequence[str] = ()) -> tuple[Column, ...]:
-    """Columns of one shard's answers, in order: logits of all members, distances of the familiar ones."""
+def part_columns(members: Sequence[str], familiar: Sequence[str] = (), gates: Sequence[str] = ()) -> tuple[Column, ...]:
+    """Columns of one shard's answers, in order: logits of all members, distances of the familiar ones, the gates'."""
     logits = (member_column(name, "logit") for name in members)
-    return (*SCORE_PART, *logits, *(member_column(name, "distance") for name in familiar))
+    distances = (member_column(name, "distance") for name in familiar)
+    return (*SCORE_PART, *logits, *distances, *(member_column(name, GATE) for name in gates))
 
 
 def write_score_part(
@@ -159,14 +161,17 @@ def write_score_part(
     answers: MemberAnswers,
     ensemble: Ensemble,
 ) -> None:
-    """Write one shard's logits, and distances of the members that have a familiarity; NaN as null."""
+    """Write one shard's logits, distances of members that have a familiarity, and the gates' logits; NaN as null."""
     folder.mkdir(parents=True, exist_ok=True)
     members = ensemble.names
     familiar = [member.name for member in ensemble.members if member.familiarity is not None]
     values = {"objid": objid, "row": np.arange(first_row, first_row + len(objid), dtype=np.int32)}
     values |= {f"logit_{name}": answers.logits[:, column] for column, name in enumerate(members)}
     values |= {f"distance_{name}": answers.distances[:, members.index(name)] for name in familiar}
-    write_table(folder / part_name(index), build_table(part_columns(members, familiar), values))
+    gates = ensemble.gates().names if answers.gates is not None else ()
+    if answers.gates is not None:
+        values |= {f"{GATE}_{name}": answers.gates[:, column] for column, name in enumerate(gates)}
+    write_table(folder / part_name(index), build_table(part_columns(members, familiar, gates), values))
 
 
 def read_score_parts(folder: Place, members: Sequence[str]) -> tuple[npt.NDArray[np.int64], MemberAnswers]:
@@ -190,20 +195,28 @@ def read_score_parts(folder: Place, members: Sequence[str]) -> tuple[npt.NDArray
     distances = [
         _floats(table, f"distance_{name}") if f"distance_{name}" in table.column_names else unknown for name in members
     ]
-    return table["objid"].to_numpy(), MemberAnswers(np.stack(logits, axis=1), np.stack(distances, axis=1))
+    # Columns stand in the order of the gates.
+    gates = [_floats(table, name) for name in table.column_names if name.startswith(f"{GATE}_")]
+    return table["objid"].to_numpy(), MemberAnswers(
+        np.stack(logits, axis=1), np.stack(distances, axis=1), np.stack(gates, axis=1) if gates else None
+    )
 
 
 def write_scored(folder: Place, scored: ScoredRows, config: ScanConfig, ensemble: Ensemble) -> None:
     """Write a field's scores, every row of them, and its candidates."""
-    table = scored_table(scored, config.bands, ensemble.names)
+    table = scored_table(scored, config.bands, ensemble.names, config.cutouts.keep)
     write_table(folder / SCORES_FILE, table)
     write_table(folder / CANDIDATES_FILE, table.filter(pa.array(scored.is_candidate)))
 
 
-def scored_table(scored: ScoredRows, bands: tuple[str, ...], members: Sequence[str]) -> pa.Table:
-    """Catalogue rows as the score and candidate tables have them, in order of `_healpix_29` and `objid`."""
+def scored_table(scored: ScoredRows, bands: tuple[str, ...], members: Sequence[str], keep: str = "all") -> pa.Table:
+    """Catalogue rows as the score and candidate tables have them, in order of `_healpix_29` and `objid`.
+
+    `keep` is that of the cutouts: the place of one that does not stay is null.
+    """
     detections, origin = scored.detections, scored.origin
     count = len(detections)
+    stays = np.full(count, True) if keep == "all" else scored.is_candidate & (keep == "candidates")
     values = {
         "objid": detections.objid,
         "survey": [origin.survey] * count,
@@ -215,6 +228,7 @@ def scored_table(scored: ScoredRows, bands: tuple[str, ...], members: Sequence[s
         "score": scored.score,
         "score_std": scored.score_std,
         "ood": scored.ood,
+        "gate_score": scored.gate_score,
         "vet_flags": scored.vet_flags,
         "artefact_fraction": scored.artefact_fraction,
         "valid_fraction": scored.valid_fraction,
@@ -224,8 +238,8 @@ def scored_table(scored: ScoredRows, bands: tuple[str, ...], members: Sequence[s
         "lens_dec": scored.maps.lens_dec,
         "arc_area": scored.maps.arc_area,
         "is_primary": scored.is_primary,
-        "shard": scored.shard,
-        "row": scored.row,
+        "shard": [shard if there else None for shard, there in zip(scored.shard, stays, strict=True)],
+        "row": np.ma.masked_array(scored.row, mask=~stays),
         "_healpix_29": detections.healpix29,
     }
     values |= {f"score_{name}": scored.member_scores[:, column] for column, name in enumerate(members)}

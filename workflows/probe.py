@@ -10,9 +10,9 @@ from pipeline.io.places import remove
 from workflows.executors import Executor
 from workflows.forecast import Rates, Slots, measured_rates
 from workflows.plan import Plan
+from workflows.remembered import warm_up
 from workflows.scan import Scan
 from workflows.setup import ScanSetup
-from workflows.tasks import warm_up
 from workflows.wanted import stages_of
 
 FIELDS_A_SLOT = 2

@@ -46,9 +46,9 @@ class Publisher:
         self.bytes = 0
         """Size of what was published."""
 
-    def begin(self, stage: str) -> Place:
+    def begin(self, stage: str, suffix: str = "") -> Place:
         """Make and give the folder of a new generation of a stage."""
-        name = products.new_generation(self._output, stage, self._field_id, self._wanted[stage])
+        name = products.new_generation(self._output, stage, self._field_id, self._wanted[stage], suffix)
         return self.go_on(stage, name)
 
     def go_on(self, stage: str, generation: str) -> Place:
@@ -59,9 +59,15 @@ class Publisher:
         return folder
 
     def publish(
-        self, stage: str, rows: int, counts: Mapping[str, int] | None = None, notes: Sequence[str] = ()
+        self,
+        stage: str,
+        rows: int,
+        counts: Mapping[str, int] | None = None,
+        notes: Sequence[str] = (),
+        *,
+        amend: bool = False,
     ) -> None:
-        """Make the generation begun live.
+        """Make the generation begun live; one that amends what a task wrote before is no further stage.
 
         Raises
         ------
@@ -80,8 +86,10 @@ class Publisher:
             empty=self._empty,
             counts=counts,
             notes=notes,
+            amend=amend,
         )
-        self.wrote.append(stage)
+        if not amend:
+            self.wrote.append(stage)
         self.bytes += sum(manifest.files.values())
 
     def sweep(self, stages: tuple[str, ...]) -> None:

@@ -111,7 +111,7 @@ def scan_logits(output: Place, ensemble: Ensemble) -> npt.NDArray[np.float32]:
     Raises
     ------
     ProductMismatch
-        If the folder is no scan's output, or no field of it is scored.
+        If the folder is no scan's output, no field of it is scored, or one was scored behind gates.
     ModelMismatch
         If the scores are of other members or weights.
     """
@@ -128,7 +128,13 @@ def scan_logits(output: Place, ensemble: Ensemble) -> npt.NDArray[np.float32]:
                 f"{output}: field {field_id} was scored by {', '.join(packages) or 'nobody'}, not by these weights of "
                 f"{', '.join(strange)}; run the scan with this ensemble first."
             )
-        parts.append(field_tables.read_score_parts(output / manifest.place, ensemble.names)[1].logits)
+        answers = field_tables.read_score_parts(output / manifest.place, ensemble.names)[1]
+        if answers.gates is not None:
+            raise ProductMismatch(
+                f"{output}: field {field_id} was scored behind gates, so that most detections have no logits; run the "
+                "scan into another output with score.cascade = false first."
+            )
+        parts.append(answers.logits)
     if not parts:
         raise ProductMismatch(f"{output}: no field is scored; run `lensscan scan` with an ensemble first.")
     return np.concatenate(parts)

@@ -65,6 +65,7 @@ class Summary:
     catalogue: str
     seconds: float
     notes: tuple[str, ...] = ()
+    stopped: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The summary as plain values, for JSON."""
@@ -425,6 +426,7 @@ def _summarise(setup: ScanSetup, chosen: Plan, result: ScanResult, seconds: floa
         catalogue=str(setup.output),
         seconds=round(seconds, 2),
         notes=tuple(notes),
+        stopped=totals["stopped"],
     )
 
 

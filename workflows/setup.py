@@ -17,7 +17,7 @@ from pipeline.scan_config import ScanConfig, load_scan
 from pipeline.surveys import Survey, open_survey
 from workflows.job import Job
 from workflows.plan import Plan, make_plan
-from workflows.tasks import ensemble_key, survey_key
+from workflows.remembered import ensemble_key, survey_key
 
 
 @dataclass(frozen=True)

@@ -8,37 +8,27 @@ replaced by the same bytes, and only a published manifest makes any of it live.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from threading import Lock
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.config import find as config_file
-from pipeline.errors import BadSurveyData, ConfigError, ModelMismatch, NoCoverage, ProductMismatch
-from pipeline.field import Field, FieldImage
-from pipeline.geometry import FieldGeometry, primary
-from pipeline.io import cutout_store, products
-from pipeline.io.cutout_store import Stamps
-from pipeline.io.places import Place, file_identity, place
-from pipeline.models.ensemble import Ensemble, load_ensemble
-from pipeline.notes import listening
-from pipeline.provenance import STAGES, fingerprint
-from pipeline.scan.cutouts import cut, stamp_pixels
-from pipeline.scan.detect import Detections, detect
-from pipeline.scan.mapped import Planes, map_candidates, shards_with_candidates
-from pipeline.scan.masks import FieldMasks, find
-from pipeline.scan.rows import Origin, ScoredRows, score_rows
-from pipeline.scan.score import ask_members
-from pipeline.scan_config import ScanConfig
-from pipeline.surveys import Survey, open_survey
-from workflows import field_tables
-from workflows.job import Job
-from workflows.publisher import Publisher
-from workflows.wanted import pixel_files
+import numpy as np
+import numpy.typing as npt
 
-_DEVICE = Lock()
-"""Held by the task that computes: a worker with a GPU has two under way, of which the other reads or writes."""
+from pipeline.errors import ConfigError
+from pipeline.field import Field
+from pipeline.io import cutout_store, products
+from pipeline.io.cutout_store import CutoutStore, Packed, Stamps
+from pipeline.io.places import place
+from pipeline.provenance import STAGES
+from pipeline.scan.cutouts import Cutouts
+from pipeline.scan.score import ask_members
+from workflows import field_tables
+from workflows.field_cutouts import Tally, write_cutouts
+from workflows.field_cutting import FieldTask, all_kept, cutting, input_bytes, live, opened, taken
+from workflows.field_finish import finish, passed_field, publish_cutouts, stored_field
+from workflows.job import Job
+from workflows.remembered import computing
 
 
 @dataclass(frozen=True)
@@ -72,58 +62,66 @@ class FinishResult:
     bytes_out: int = 0
 
 
+@dataclass(frozen=True)
+class WholeResult:
+    """A field from pixels to catalogue in one task: its rows, the shards scored, the stages written, where time went.
+
+    `cut_seconds` are those of masks, detections and cutouts with their writing, `score_seconds` the members'; what is
+    left of `seconds` is the field's finish.
+    """
+
+    rows: int
+    shards: tuple[int, ...]
+    wrote: tuple[str, ...]
+    seconds: float
+    cut_seconds: float
+    score_seconds: float
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
 def cut_field(
     job: Job, field: Field, wanted: Mapping[str, str], redo: Sequence[str], provenance: Mapping[str, Any]
 ) -> CutResult:
     """Masks, detections and cutouts of one field; each is published, and done ones are read back.
 
-    A field without coverage is a success with zero rows.
+    A field without coverage is a success with zero rows. Where not all cutouts were kept and there are some to score,
+    they are cut again.
     """
     began = time.monotonic()
-    wrote: list[str] = []
-    bytes_in = bytes_out = 0
-    if {"masks", "detect", "cutouts"} & set(redo):
-        bytes_in = sum(max(0, int(file_identity(path)[1])) for path in pixel_files(job.config, field))
-        with listening() as heard:
-            try:
-                wrote, bytes_out = _cut_stages(job, field, wanted, redo, provenance, heard)
-            except NoCoverage as nothing:
-                wrote, bytes_out = _publish_empty(job, field, wanted, provenance, [*heard, str(nothing)])
-            except BadSurveyData as error:
-                # What was odd before may well be why.
-                raise BadSurveyData(" ".join([str(error), *(f"Noted before: {text}" for text in heard)])) from error
-    manifest = _live(job, field.field_id, "cutouts")
+    task = FieldTask(job, field, wanted, redo, provenance)
+    writer = task.publisher()
+    again = _cut_again(task)
+    bytes_in = 0
+    if again or {"masks", "detect", "cutouts"} & set(redo):
+        bytes_in = input_bytes(task)
+        with cutting(task, writer) as heard:
+            fresh = opened(task, writer, heard)
+            if again or "cutouts" in redo:
+                # What does not stay goes by another name, so that what stays has the same one by every way.
+                passing = job.config.cutouts.keep != "all" and len(fresh.detections) > 0
+                write_cutouts(writer.begin("cutouts", ".all" if passing else ""), fresh)
+                publish_cutouts(writer, len(fresh.detections), taken(heard), amend=again)
+        if job.ensemble is None:
+            writer.sweep(STAGES[:3])
+    manifest = task.live("cutouts")
     store = cutout_store.open_store(place(job.output) / manifest.place)
     generation, shards = "", tuple(range(store.shards))
     if "score" in redo:
-        generation, shards = _score_generation(job, field.field_id, wanted["score"], redo, shards)
-    return CutResult(manifest.rows, shards, generation, tuple(wrote), time.monotonic() - began, bytes_in, bytes_out)
+        generation, shards = _score_generation(job, task.name, wanted["score"], redo, shards)
+    seconds = time.monotonic() - began
+    return CutResult(manifest.rows, shards, generation, tuple(writer.wrote), seconds, bytes_in, writer.bytes)
 
 
 def score_shard(job: Job, field_id: str, index: int, generation: str) -> ScoreResult:
     """Answers of every member for one shard, written as a part of the field's scores."""
     began = time.monotonic()
-    output = place(job.output)
-    manifest = _live(job, field_id, "cutouts")
-    folder = output / manifest.place
+    folder = place(job.output) / live(job, field_id, "cutouts").place
     store = cutout_store.open_store(folder)
     stamps = cutout_store.read_shard(store, index)
-    with _DEVICE:
-        ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
-        _fix_threads(job.config.threads)
-        answers = ask_members(
-            stamps.image,
-            stamps.ivar,
-            stamps.mask,
-            pixel_scale=store.pixel_scale,
-            bands=store.bands,
-            ensemble=ensemble,
-            config=job.config.score,
-        )
     first, last = store.span(index)
     objid = field_tables.read_stamps(folder).objid[first:last]
-    target = output / products.generation_place("score", field_id, generation)
-    field_tables.write_score_part(target, index, objid, first, answers, ensemble)
+    _score(job, field_id, generation, index, stamps, objid, store.pixel_scale)
     return ScoreResult(last - first, time.monotonic() - began)
 
 
@@ -136,7 +134,7 @@ def finish_field(
     near: Sequence[Field],
     provenance: Mapping[str, Any],
 ) -> FinishResult:
-    """Publish a field's scores and write its catalogue rows.
+    """Publish a field's scores, write its catalogue rows, and let go of the cutouts that do not stay.
 
     `near` are the fields around it, of which the headers are read: they own some of its objects.
 
@@ -146,181 +144,144 @@ def finish_field(
         If detections, cutouts and scores are not equally many.
     """
     began = time.monotonic()
-    output = place(job.output)
-    name = field.field_id
-    with _DEVICE:
-        ensemble = _ensemble(str(job.ensemble), job.ensemble_key)
-    geometry = _geometry(job, field)
-    cutouts = _live(job, name, "cutouts")
-    stamps = field_tables.read_stamps(output / cutouts.place)
-    detections = field_tables.read_detections(output / _live(job, name, "detect").place, job.config.bands)
-    writer = Publisher(job, name, wanted, provenance, empty=cutouts.empty)
-    if "score" in redo:
-        objid, _ = field_tables.read_score_parts(writer.go_on("score", generation), ensemble.names)
-        _conserve(name, len(detections), len(stamps.objid), len(objid))
-        writer.publish("score", rows=len(objid))
-    objid, answers = field_tables.read_score_parts(output / _live(job, name, "score").place, ensemble.names)
-    _conserve(name, len(detections), len(stamps.objid), len(objid))
-    scored = score_rows(
-        detections,
-        stamps,
-        objid,
-        answers,
-        is_primary=primary(geometry, [_geometry(job, other) for other in near], detections.ra, detections.dec),
-        ensemble=ensemble,
-        bands=job.config.bands,
-        vet=job.config.vet,
-        candidates=job.config.candidates,
-        origin=Origin(field.survey, field.release, name, job.config.scan_id, job.config.cutouts.shard),
-        seeing=cutout_store.seeing(output / cutouts.place),
-    )
-    scored = _mapped(job, scored, ensemble, output / cutouts.place, geometry)
-    field_tables.write_scored(writer.begin("candidates"), scored, job.config, ensemble)
-    counts = {
-        "detections": len(detections),
-        "cutouts": len(stamps.objid),
-        "scored": len(objid),
-        "unscorable": scored.unscorable,
-        "candidates": int(scored.is_candidate.sum()),
-    }
-    writer.publish("candidates", rows=len(objid), counts=counts)
-    writer.sweep(STAGES)
-    return FinishResult(len(objid), tuple(writer.wrote), time.monotonic() - began, writer.bytes)
+    task = FieldTask(job, field, wanted, redo, provenance)
+    writer = task.publisher(empty=task.live("cutouts").empty)
+    rows = finish(task, writer, stored_field(task), generation, near)
+    return FinishResult(rows, tuple(writer.wrote), time.monotonic() - began, writer.bytes)
 
 
-def _mapped(job: Job, scored: ScoredRows, ensemble: Ensemble, cutouts: Place, geometry: FieldGeometry) -> ScoredRows:
-    """The rows with the maps of the candidates, where the ensemble draws any; one shard of cutouts at a time."""
-    if ensemble.mapper is None or not scored.is_candidate.any():
-        return scored
-    store = cutout_store.open_store(cutouts)
-
-    def shards() -> Iterator[tuple[int, Planes]]:
-        for index in shards_with_candidates(scored):
-            stamps = cutout_store.read_shard(store, index)
-            yield store.span(index)[0], (stamps.image, stamps.ivar, stamps.mask)
-
-    with _DEVICE:
-        _fix_threads(job.config.threads)
-        return map_candidates(
-            scored,
-            shards(),
-            ensemble=ensemble,
-            bands=store.bands,
-            pixel_scale=store.pixel_scale,
-            size=store.size,
-            wcs=geometry.wcs,
-            config=job.config,
-        )
-
-
-def _cut_stages(
+def scan_field_whole(
     job: Job,
     field: Field,
     wanted: Mapping[str, str],
     redo: Sequence[str],
+    near: Sequence[Field],
     provenance: Mapping[str, Any],
-    heard: list[str],
-) -> tuple[list[str], int]:
-    """Write what is to be redone; each product carries what was `heard` while it was made.
+) -> WholeResult:
+    """All that is to be done of one field, where cutting and scoring share a machine: the bytes of the three tasks.
 
-    Gives the stages written and their size in bytes.
+    Cutouts are scored as they are cut, shard by shard, as a reader of the store would have them. They are written if
+    they stay, and not read back. Memory holds a block of rows, or the field where it fits, and one shard.
+
+    Parameters
+    ----------
+    redo : sequence of str
+        Stages to compute; what is not among them is read back.
+    near : sequence of Field
+        As `finish_field` has it.
+
+    Raises
+    ------
+    ConfigError
+        If the scan has no ensemble: `cut_field` does all of such a one.
     """
-    output, config = place(job.output), job.config
-    survey = _survey(job.survey, job.survey_key)
-    field_image = survey.open(field, config.bands)
-    writer = Publisher(job, field.field_id, wanted, provenance)
-    if "masks" in redo:
-        survey.check_masks(field_image)
-        masks = find(field_image, config.masks, config.memory)
-        folder = writer.begin("masks")
-        field_tables.write_masks(folder, masks)
-        writer.publish("masks", rows=0, notes=_taken(heard))
-    else:
-        masks = field_tables.read_masks(output / _live(job, field.field_id, "masks").place)
-    if "detect" in redo:
-        detections = _detect(job, survey, field, field_image, masks)
-        folder = writer.begin("detect")
-        field_tables.write_detections(folder, detections)
-        writer.publish("detect", rows=len(detections), notes=_taken(heard))
-    else:
-        detections = field_tables.read_detections(output / _live(job, field.field_id, "detect").place, config.bands)
-    if "cutouts" in redo:
-        folder = writer.begin("cutouts")
-        _write_cutouts(folder, config, field_image, masks, detections)
-        counts = {"detections": len(detections), "cutouts": len(detections)}
-        writer.publish("cutouts", rows=len(detections), counts=counts, notes=_taken(heard))
     if job.ensemble is None:
-        writer.sweep(STAGES[:3])
-    return writer.wrote, writer.bytes
+        raise ConfigError("a scan without an ensemble has nothing to score; its fields are cut.")
+    began = time.monotonic()
+    task = FieldTask(job, field, wanted, redo, provenance)
+    writer = task.publisher()
+    again = _cut_again(task)
+    scoring = _Scoring(task)
+    fresh, passed, bytes_in = None, None, 0
+    if again or {"masks", "detect", "cutouts"} & set(redo):
+        bytes_in = input_bytes(task)
+        with cutting(task, writer) as heard:
+            fresh = opened(task, writer, heard)
+            scoring.begin(len(fresh.detections), fresh.field_image.pixel_scale)
+            if "cutouts" in redo and (job.config.cutouts.keep == "all" or len(fresh.detections) == 0):
+                write_cutouts(writer.begin("cutouts"), fresh, scoring.take)
+                publish_cutouts(writer, len(fresh.detections), taken(heard))
+            elif again or "cutouts" in redo:
+                tally = Tally()
+                for cutouts, packed in fresh.cut():
+                    tally.take(cutouts)
+                    scoring.take(cutouts, packed)
+                passed = passed_field(fresh, tally, taken(heard)) if "cutouts" in redo else None
+    cut = passed or replace(stored_field(task), fresh=fresh)
+    if cut.store is not None and fresh is None:
+        scoring.read(cut.store, cut.stamps.objid)
+    cut_seconds = time.monotonic() - began - scoring.seconds
+    ending = task.publisher(empty=passed is None and task.live("cutouts").empty)
+    rows = finish(task, ending, cut, scoring.generation, near)
+    return WholeResult(
+        rows=rows,
+        shards=tuple(scoring.shards),
+        wrote=(*writer.wrote, *ending.wrote),
+        seconds=time.monotonic() - began,
+        cut_seconds=cut_seconds,
+        score_seconds=scoring.seconds,
+        bytes_in=bytes_in,
+        bytes_out=writer.bytes + ending.bytes,
+    )
 
 
-def _taken(heard: list[str]) -> list[str]:
-    """What was heard since this was last asked."""
-    notes = list(heard)
-    heard.clear()
-    return notes
+class _Scoring:
+    """Scores shards as they come by; remembers which, and how long that took."""
+
+    def __init__(self, task: FieldTask) -> None:
+        self._task = task
+        self._left: tuple[int, ...] = ()
+        self._pixel_scale = 1.0
+        self.generation = ""
+        self.shards: list[int] = []
+        self.seconds = 0.0
+
+    def begin(self, rows: int, pixel_scale: float) -> None:
+        """Say how many cutouts there are, of what pixels; parts of the scores that are there already are left."""
+        self._pixel_scale = pixel_scale
+        if "score" in self._task.redo:
+            job = self._task.job
+            shards = tuple(range(-(-rows // job.config.cutouts.shard)))
+            self.generation, self._left = _score_generation(
+                job, self._task.name, self._task.wanted["score"], self._task.redo, shards
+            )
+
+    def take(self, cutouts: Cutouts, packed: Packed) -> None:
+        """Score a shard on its way from the field."""
+        if cutouts.shard in self._left:
+            self._score(cutouts.shard, packed.stamps(), cutouts.objid)
+
+    def read(self, store: CutoutStore, objid: npt.NDArray[np.int64]) -> None:
+        """Score what is left of a field's stored cutouts."""
+        self.begin(store.rows, store.pixel_scale)
+        for index in self._left:
+            first, last = store.span(index)
+            self._score(index, cutout_store.read_shard(store, index), objid[first:last])
+
+    def _score(self, index: int, stamps: Stamps, objid: npt.NDArray[np.int64]) -> None:
+        began = time.monotonic()
+        _score(self._task.job, self._task.name, self.generation, index, stamps, objid, self._pixel_scale)
+        self.shards.append(index)
+        self.seconds += time.monotonic() - began
 
 
-def _detect(job: Job, survey: Survey, field: Field, field_image: FieldImage, masks: FieldMasks) -> Detections:
-    """Detections that keep the ids of the field's previous generation."""
-    output, config = place(job.output), job.config
-    before = products.live_manifest(output, field.field_id, "detect")
-    previous = field_tables.read_detections(output / before.place, config.bands) if before is not None else None
-    external = survey.detections(field, field_image) if config.detect.method == "catalogue" else None
-    return detect(field_image, masks, config.detect, config.memory, external=external, previous=previous)
-
-
-def _write_cutouts(
-    folder: Place, config: ScanConfig, field_image: FieldImage, masks: FieldMasks, detections: Detections
+def _score(
+    job: Job,
+    field_id: str,
+    generation: str,
+    index: int,
+    stamps: Stamps,
+    objid: npt.NDArray[np.int64],
+    pixel_scale: float,
 ) -> None:
-    store = cutout_store.create(
-        folder,
-        bands=field_image.bands,
-        pixel_scale=field_image.pixel_scale,
-        rows=len(detections),
-        size=stamp_pixels(config.cutouts, field_image.pixel_scale),
-        chunk=config.cutouts.chunk,
-        shard=config.cutouts.shard,
-        codec=config.cutouts.codec,
-        seeing=field_image.meta.get("seeing", {}),
-    )
-    shards = []
-
-    def pixels() -> Any:
-        for cutouts in cut(field_image, masks, detections, config.cutouts, config.vet, config.memory):
-            shards.append((cutouts.objid, cutouts.stats))
-            yield Stamps(cutouts.image, cutouts.ivar, cutouts.mask)
-
-    cutout_store.write(store, pixels())
-    field_tables.write_stamps(folder, shards, store.size)
+    """Ask the members of one shard and write their answers."""
+    with computing(job) as ensemble:
+        answers = ask_members(
+            stamps.image,
+            stamps.ivar,
+            stamps.mask,
+            pixel_scale=pixel_scale,
+            bands=job.config.bands,
+            ensemble=ensemble,
+            config=job.config.score,
+        )
+    target = place(job.output) / products.generation_place("score", field_id, generation)
+    field_tables.write_score_part(target, index, objid, index * job.config.cutouts.shard, answers, ensemble)
 
 
-def _publish_empty(
-    job: Job, field: Field, wanted: Mapping[str, str], provenance: Mapping[str, Any], notes: Sequence[str]
-) -> tuple[list[str], int]:
-    """A field without coverage: every cutting stage done, with zero rows, and why."""
-    config = job.config
-    writer = Publisher(job, field.field_id, wanted, provenance, empty=True)
-    writer.begin("masks")
-    writer.publish("masks", rows=0, notes=notes)
-    field_tables.write_detections(writer.begin("detect"), field_tables.no_detections(config.bands))
-    writer.publish("detect", rows=0)
-    folder = writer.begin("cutouts")
-    store = cutout_store.create(
-        folder,
-        bands=config.bands,
-        pixel_scale=1.0,
-        rows=0,
-        size=1,
-        chunk=config.cutouts.chunk,
-        shard=config.cutouts.shard,
-        codec=config.cutouts.codec,
-        seeing={},
-    )
-    cutout_store.write(store, [])
-    field_tables.write_stamps(folder, [], store.size)
-    writer.publish("cutouts", rows=0)
-    return writer.wrote, writer.bytes
+def _cut_again(task: FieldTask) -> bool:
+    """Whether cutouts are done but not all of them were kept, and all are to be scored."""
+    return "cutouts" not in task.redo and "score" in task.redo and not all_kept(task.job, task.name)
 
 
 def _score_generation(
@@ -337,65 +298,3 @@ def _score_generation(
     generation = fingerprint[:16]
     there = products.sizes(output / products.generation_place("score", field_id, generation)) or {}
     return generation, tuple(index for index in shards if field_tables.part_name(index) not in there)
-
-
-def _conserve(field_id: str, detections: int, cutouts: int, scores: int) -> None:
-    if not detections == cutouts == scores:
-        raise ProductMismatch(
-            f"field {field_id}: {detections} detections, {cutouts} cutouts and {scores} scores are not equally many; "
-            f"nothing was published. Rerun the field from masks."
-        )
-
-
-def _live(job: Job, field_id: str, stage: str) -> products.Manifest:
-    manifest = products.live_manifest(place(job.output), field_id, stage)
-    if manifest is None:
-        raise ProductMismatch(f"field {field_id}: {stage} is not there; rerun the field from {stage}.")
-    return manifest
-
-
-def _fix_threads(threads: int) -> None:
-    """The number of threads is part of what makes bytes equal."""
-    import torch
-
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
-
-
-def warm_up(job: Job) -> None:
-    """Load what every task of this process will need, and make the first, slower, use of it."""
-    _survey(job.survey, job.survey_key)
-    if job.ensemble is not None:
-        _fix_threads(job.config.threads)
-        _ensemble(job.ensemble, job.ensemble_key)
-
-
-def survey_key(survey: Survey) -> str:
-    """Hash of what pixels, masks and detections depend on beside the files."""
-    return fingerprint([survey.provenance(), survey.catalogue_provenance(), str(survey.root)])
-
-
-def ensemble_key(ensemble: Ensemble) -> str:
-    """Hash of what scores depend on: networks, weights, calibration and rule."""
-    maps = [] if ensemble.mapper is None else [ensemble.mapper.fingerprint()]
-    return fingerprint([ensemble.fingerprint(), ensemble.calibration_fingerprint(), *maps])
-
-
-def _geometry(job: Job, field: Field) -> FieldGeometry:
-    return _survey(job.survey, job.survey_key).geometry(field)
-
-
-@lru_cache(maxsize=2)
-def _survey(path: str, key: str) -> Survey:
-    survey = open_survey(config_file(path, "surveys"))
-    if survey_key(survey) != key:
-        raise ConfigError(f"{path}: changed while the scan runs, or differs on this worker; run the scan again.")
-    return survey
-
-
-@lru_cache(maxsize=2)
-def _ensemble(path: str, key: str) -> Ensemble:
-    ensemble = load_ensemble(config_file(path, "ensembles"))
-    if ensemble_key(ensemble) != key:
-        raise ModelMismatch(f"{path}: its packages changed while the scan runs, or differ on this worker; run again.")
-    return ensemble

@@ -68,7 +68,8 @@ def _summary_lines(summary: Summary) -> list[str]:
         f"{summary.done:,} of {summary.fields:,} fields done, {summary.empty:,} empty, {summary.failed:,} failed; "
         f"{summary.ran:,} products written in {summary.seconds:,.1f} s",
         f"{summary.detections:,} detections = {summary.cutouts:,} cutouts = {summary.scored:,} scores "
-        f"({summary.unscorable:,} null), {summary.candidates:,} candidates",
+        f"({summary.unscorable:,} not scorable, {summary.stopped:,} stopped by gates), "
+        f"{summary.candidates:,} candidates",
         f"catalogue: {summary.catalogue}",
         *(f"note: {text}" for text in summary.notes[:_NOTES]),
         *([f"{len(summary.notes) - _NOTES:,} more notes: lensscan status"] if len(summary.notes) > _NOTES else []),

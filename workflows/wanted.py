@@ -43,15 +43,19 @@ class Wanted:
         self._reads = {
             "masks": fingerprint({"masks": config.masks.model_dump(mode="json"), "bands": config.bands}),
             "detect": fingerprint(config.detect.model_dump(mode="json")),
-            "cutouts": fingerprint([config.cutouts.model_dump(mode="json"), config.vet.centre_radius]),
+            "cutouts": fingerprint(
+                [config.cutouts.model_dump(mode="json", exclude={"keep"}), config.vet.centre_radius]
+            ),
         }
         if ensemble is not None:
-            score = config.score.model_dump(mode="json", exclude={"device"})
+            score = config.score.model_dump(mode="json", exclude={"device", "cascade", "backend"})
+            asked = ensemble.fingerprint(cascade=config.score.cascade)
             maps = [] if ensemble.mapper is None else [ensemble.mapper.fingerprint(), device]
             vet, candidates = config.vet.model_dump(mode="json"), config.candidates.model_dump(mode="json")
-            self._reads["score"] = fingerprint([score, config.threads, ensemble.fingerprint(), device, "torch"])
+            self._reads["score"] = fingerprint([score, config.threads, asked, device, config.score.backend])
+            keep = config.cutouts.keep
             self._reads["candidates"] = fingerprint(
-                [config.scan_id, vet, candidates, ensemble.calibration_fingerprint(), maps]
+                [config.scan_id, vet, candidates, ensemble.calibration_fingerprint(), maps, keep]
             )
 
     def of(self, field: Field, near: Sequence[str]) -> dict[str, str]:
@@ -60,7 +64,7 @@ class Wanted:
         Parameters
         ----------
         field : Field
-            Its files are looked at by size and time.
+            Its files are looked at by size, and time or ETag.
         near : sequence of str
             Tokens of the fields beside it, in order of their ids: they decide which objects it owns.
         """

@@ -91,6 +91,11 @@ def explained(output: Place, objid: int, field: str | None = None) -> Explained:
     row = _row(output, objid, field)
     field_id = str(row["field_id"])
     _check_cutouts(output, field_id)
+    if row["row"] is None:
+        raise ProductMismatch(
+            f"{output}: the cutout of objid {objid} was not kept (cutouts.keep in the scan's config); "
+            'set keep = "all" and run the scan again, which cuts its fields once more.'
+        )
     stamp = scan_stamps(output)(field_id, objid, row["row"])
     if stamp is None:
         raise ProductMismatch(

@@ -35,14 +35,15 @@ class Stamp:
     ivar: npt.NDArray[np.float32] | None = None
 
 
-StampSource = Callable[[str, int, int], Stamp | None]
+StampSource = Callable[[str, int, int | None], Stamp | None]
 """(field_id, objid, row) -> the stamp, or None where there is none to show."""
 
 
 def scan_stamps(output: Place) -> StampSource:
     """Stamps of a scan's live cutouts.
 
-    A row whose place holds another object by now, because its field was cut again and not yet scored, has no stamp.
+    A row whose place holds another object by now, because its field was cut again and not yet scored, has no stamp,
+    nor has one whose cutout was not kept.
 
     Raises
     ------
@@ -58,11 +59,13 @@ def scan_stamps(output: Place) -> StampSource:
         folder = output / manifest.place
         return cutout_store.open_store(folder), read_table(folder / "stamps.parquet")["objid"].to_numpy()
 
-    def stamp(field_id: str, objid: int, row: int) -> Stamp | None:
+    def stamp(field_id: str, objid: int, row: int | None) -> Stamp | None:
         found = opened(field_id)
-        if found is None or row >= len(found[1]) or found[1][row] != objid:
+        if found is None or row is None or row >= len(found[1]) or found[1][row] != objid:
             return None
         store = found[0]
+        if store.kept is not None and row not in store.kept:
+            return None
         cutout = cutout_store.read(store, row, row + 1)
         return Stamp(cutout.image[0], cutout.mask[0], store.bands, store.pixel_scale, cutout.ivar[0])
 

@@ -2,51 +2,49 @@
 
 Row k of every array is the cutout of row k of the field's stamp table. A shard is written whole by one
 writer; two writers in one shard would lose data without a word (zarr-python issue 3682).
+
+A store may keep some cutouts of a field only. They lie in the rows that they would have among all; the other rows hold
+nothing and take no space, and reading one is an error.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import zarr
-import zarr.codecs
 
 from pipeline.errors import ProductMismatch
+from pipeline.io.cutout_codec import Packed, Stamps, array_specs, pack
 from pipeline.io.objects import StoreUnavailable
 from pipeline.io.places import Place
 from pipeline.io.zarr_groups import open_group, reading
 
+__all__ = [
+    "NAME",
+    "CutoutStore",
+    "Packed",
+    "Stamps",
+    "create",
+    "open_store",
+    "pack",
+    "read",
+    "read_packed",
+    "read_shard",
+    "seeing",
+    "write",
+    "write_kept",
+]
+
 NAME = "cutouts.zarr"
-_ARRAYS: tuple[tuple[str, str, Any], ...] = (
-    ("image", "float32", float("nan")),
-    ("ivar", "float32", 0.0),
-    ("mask", "uint32", 1),
-)
-
-
-@dataclass(frozen=True)
-class Stamps:
-    """Cutouts in memory.
-
-    Attributes
-    ----------
-    image : float32 (cutout, band, y, x), nJy; NaN where there is no data
-    ivar : float32 (cutout, band, y, x), nJy^-2; 0 where there is no data
-    mask : uint32 (cutout, band, y, x); see `pipeline.flags`
-    """
-
-    image: npt.NDArray[np.float32]
-    ivar: npt.NDArray[np.float32]
-    mask: npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
 class CutoutStore:
-    """What the group of a field says of itself."""
+    """What the group of a field says of itself; `kept` are the rows that it holds, ascending, or None for all."""
 
     path: Place
     bands: tuple[str, ...]
@@ -54,6 +52,8 @@ class CutoutStore:
     rows: int
     size: int
     shard: int
+    quantised: bool = False
+    kept: tuple[int, ...] | None = None
 
     @property
     def shards(self) -> int:
@@ -76,6 +76,7 @@ def create(
     shard: int,
     codec: str,
     seeing: Mapping[str, float],
+    kept: Sequence[int] | None = None,
 ) -> CutoutStore:
     """Make the empty group of a field.
 
@@ -91,9 +92,12 @@ def create(
         Stamp side in pixels.
     chunk, shard : int
         Cutouts a chunk and a shard.
-    codec : {"lz4", "zstd", "none"}
+    codec : {"lz4", "zstd", "none", "quantised"}
+        See `cutout_codec`.
     seeing : mapping
         band -> FWHM in arcsec, for the bands whose survey says it.
+    kept : sequence of int, optional
+        The rows that it is to hold, ascending, where those are not all; each is a chunk of its own then.
     """
     path = folder / NAME
     attributes: dict[str, Any] = {
@@ -106,27 +110,28 @@ def create(
         "rows": rows,
         "seeing": dict(seeing),
     }
-    compressors = {
-        "lz4": zarr.codecs.BloscCodec(cname="lz4", clevel=1, shuffle=zarr.codecs.BloscShuffle.shuffle),
-        "zstd": zarr.codecs.ZstdCodec(level=1),
-        "none": None,
-    }[codec]
+    if codec == "quantised":
+        attributes["codec"] = codec
+    if kept is not None:
+        attributes["kept"] = [int(row) for row in kept]
     root = open_group(path, "w")
     root.attrs.update(attributes)
-    for name, dtype, fill in _ARRAYS:
+    for spec in array_specs(codec):
+        tail = (len(bands), size, size) if spec.pixels else (len(bands),)
         root.create_array(
-            name,
-            shape=(rows, len(bands), size, size),
-            dtype=dtype,
-            chunks=(chunk, len(bands), size, size),
-            shards=(shard, len(bands), size, size),
-            compressors=compressors,
-            fill_value=fill,
+            spec.name,
+            shape=(rows, *tail),
+            dtype=spec.dtype,
+            chunks=(chunk if kept is None else 1, *tail),
+            shards=(shard, *tail),
+            compressors=spec.compressor,
+            fill_value=spec.fill,
         )
-    return CutoutStore(path, tuple(bands), pixel_scale, rows, size, shard)
+    rows_kept = None if kept is None else tuple(attributes["kept"])
+    return CutoutStore(path, tuple(bands), pixel_scale, rows, size, shard, codec == "quantised", rows_kept)
 
 
-def write(store: CutoutStore, shards: Iterable[Stamps]) -> None:
+def write(store: CutoutStore, shards: Iterable[Stamps | Packed]) -> None:
     """Write a field's shards in order, each whole; checks that they fill the group exactly.
 
     Raises
@@ -135,18 +140,48 @@ def write(store: CutoutStore, shards: Iterable[Stamps]) -> None:
         If a shard has not the number of cutouts that its place has, or there are too few.
     """
     root = open_group(store.path, "r+")
-    arrays = {name: _array(root, name) for name, _, _ in _ARRAYS}
     count = 0
-    for index, stamps in enumerate(shards):
+    for index, given in enumerate(shards):
+        packed = given if isinstance(given, Packed) else pack(given, store.quantised)
         first, last = store.span(index)
-        if index >= store.shards or len(stamps.image) != last - first:
-            raise ProductMismatch(f"{store.path}: shard {index} has {len(stamps.image)} cutouts, not {last - first}.")
-        arrays["image"][first:last] = stamps.image
-        arrays["ivar"][first:last] = stamps.ivar
-        arrays["mask"][first:last] = stamps.mask
+        there = len(packed.arrays["image"])
+        if index >= store.shards or there != last - first:
+            raise ProductMismatch(f"{store.path}: shard {index} has {there} cutouts, not {last - first}.")
+        for name, values in packed.arrays.items():
+            _array(root, name)[first:last] = values
         count += last - first
     if count != store.rows:
         raise ProductMismatch(f"{store.path}: {count} cutouts written of {store.rows}.")
+
+
+def write_kept(store: CutoutStore, shards: Iterable[tuple[int, Packed]]) -> None:
+    """Write the cutouts of a store that keeps some only.
+
+    Parameters
+    ----------
+    store : CutoutStore
+    shards : iterable of (int, Packed)
+        Number and all cutouts of every shard of which some are kept; of the others it may hold anything.
+
+    Raises
+    ------
+    ProductMismatch
+        If a shard with cutouts to keep is missing.
+    """
+    root = open_group(store.path, "r+")
+    kept = np.array(store.kept or (), np.int64)
+    count = 0
+    for index, packed in shards:
+        first, last = store.span(index)
+        mine = kept[(kept >= first) & (kept < last)] - first
+        for name, values in packed.arrays.items():
+            array = _array(root, name)
+            whole = np.full(values.shape, array.fill_value, values.dtype)
+            whole[mine] = values[mine]
+            array[first:last] = whole
+        count += len(mine)
+    if count != len(kept):
+        raise ProductMismatch(f"{store.path}: {count} cutouts written, {len(kept)} are to be kept.")
 
 
 def open_store(folder: Place) -> CutoutStore:
@@ -167,6 +202,8 @@ def open_store(folder: Place) -> CutoutStore:
             rows=int(attrs["rows"]),  # type: ignore[arg-type]
             size=int(attrs["size"]),  # type: ignore[arg-type]
             shard=int(attrs["shard"]),  # type: ignore[arg-type]
+            quantised=attrs.get("codec") == "quantised",
+            kept=None if "kept" not in attrs else tuple(int(row) for row in attrs["kept"]),  # type: ignore[union-attr, arg-type]
         )
     except StoreUnavailable:
         raise
@@ -182,17 +219,39 @@ def seeing(folder: Place) -> dict[str, float]:
 
 
 def read(store: CutoutStore, first: int, last: int) -> Stamps:
-    """Cutouts `first` to `last` (exclusive)."""
+    """Cutouts `first` to `last` (exclusive).
 
-    def stamps(root: zarr.Group) -> Stamps:
-        return Stamps(*(np.asarray(_array(root, name)[first:last]) for name, _, _ in _ARRAYS))
-
-    return reading(store.path, stamps)
+    Raises
+    ------
+    ProductMismatch
+        If one of them was not kept.
+    """
+    there = last - first if store.kept is None else bisect_left(store.kept, last) - bisect_left(store.kept, first)
+    if there != last - first:
+        raise ProductMismatch(
+            f"{store.path}: of the cutouts {first} to {last - 1} only {there} were kept (cutouts.keep in the scan's "
+            'config); set keep = "all" and run the scan again to have them cut.'
+        )
+    return _read(store, first, last).stamps()
 
 
 def read_shard(store: CutoutStore, index: int) -> Stamps:
-    """All cutouts of one shard."""
+    """All cutouts of one shard; raises ProductMismatch if one was not kept."""
     return read(store, *store.span(index))
+
+
+def read_packed(store: CutoutStore, index: int) -> Packed:
+    """One shard as it is stored; a cutout that was not kept is without data."""
+    return _read(store, *store.span(index))
+
+
+def _read(store: CutoutStore, first: int, last: int) -> Packed:
+    names = [spec.name for spec in array_specs("quantised" if store.quantised else "none")]
+
+    def packed(root: zarr.Group) -> Packed:
+        return Packed({name: np.asarray(_array(root, name)[first:last]) for name in names}, store.quantised)
+
+    return reading(store.path, packed)
 
 
 def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:

@@ -9,6 +9,9 @@ from pipeline.errors import ConfigError
 from pipeline.io import objects
 from pipeline.io.object_path import ObjectPath
 
+_BEAT = "\n# beat "
+"""Between an owner's text and the count of its beats, which makes every version another one."""
+
 
 class ObjectLock:
     """The lock at a key. See `pipeline.io.lease.Lock`."""
@@ -31,7 +34,7 @@ class ObjectLock:
         etag = objects.create(self._path.bucket, self._path.key, text.encode())
         if etag is None:
             return False
-        if objects.create(self._path.bucket, self._path.key, text.encode() + b"\n") is not None:
+        if objects.create(self._path.bucket, self._path.key, (text + _BEAT).encode()) is not None:
             self.drop()
             raise ConfigError(
                 f"{self._path}: the object store lets two writers make one object (it ignores If-None-Match); "
@@ -48,7 +51,7 @@ class ObjectLock:
             self._etag = None
             return None
         self._etag = info.etag
-        return data.decode(errors="replace").partition("\n")[0]
+        return data.decode(errors="replace").partition(_BEAT)[0]
 
     def silence(self) -> float:
         """Seconds since the object was written, by the store's own clock: an object written now tells that."""
@@ -75,7 +78,7 @@ class ObjectLock:
         """Write the object again, unless somebody else has."""
         if self._etag is not None:
             self._beats += 1
-            data = f"{self._text}\n{self._beats}".encode()
+            data = f"{self._text}{_BEAT}{self._beats}".encode()
             self._etag = objects.replace(self._path.bucket, self._path.key, data, self._etag)
 
     def drop(self) -> None:

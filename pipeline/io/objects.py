@@ -38,7 +38,7 @@ SILENCE = timedelta(seconds=20)
 """How long a store may send nothing before the request counts as lost."""
 PROBE = timedelta(seconds=8)
 """The whole time of a request of `probe`."""
-AGAIN = 3
+AGAIN = 6
 """Tries of what the client gave up or does not try again itself: answers cut short, requests with a condition."""
 AT_ONCE = 16
 """Requests that one call has under way at the same time."""
@@ -107,7 +107,7 @@ def read_part(bucket: str, key: str, start: int, stop: int | None = None) -> tup
     try:
         return insist(part, bucket, key)
     except StoreUnavailable as error:
-        if "416" in str(error):  # a range of nothing can't be had
+        if "status code: 416" in str(error):  # a range of nothing can't be had
             return b"", head(bucket, key)
         raise
 
@@ -276,7 +276,7 @@ def insist(call: Callable[[], Answer], bucket: str, key: str) -> Answer:
         except StoreUnavailable:
             if attempt == AGAIN or time.monotonic() - began > PATIENCE.total_seconds():
                 raise
-        time.sleep(FIRST_PAUSE.total_seconds() * attempt)
+        time.sleep(min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE).total_seconds())
         attempt += 1
 
 

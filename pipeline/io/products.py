@@ -230,17 +230,20 @@ def generation_place(stage: str, field_id: str, generation: str) -> str:
     return f"{stage}/{encoded(field_id)}/{generation}"
 
 
-def new_generation(output: Place, stage: str, field_id: str, fingerprint: str) -> str:
+def new_generation(output: Place, stage: str, field_id: str, fingerprint: str, suffix: str = "") -> str:
     """Make and name a generation of a fingerprint that no other run has: `<fingerprint[:16]>`, then `.2`, `.3`, ...
+
+    `suffix` tells one that is not there to stay from the one that is; it comes after the fingerprint.
 
     The folder exists when this returns, so that two writers never share one.
     """
     parent = output / stage / encoded(field_id)
     parent.mkdir(parents=True, exist_ok=True)
-    name, number = fingerprint[:16], 1
+    stem = fingerprint[:16] + suffix
+    name, number = stem, 1
     while not _begin(parent / name):
         number += 1
-        name = f"{fingerprint[:16]}.{number}"
+        name = f"{stem}.{number}"
     return name
 
 
@@ -268,8 +271,12 @@ def publish(
     empty: bool = False,
     counts: Mapping[str, int] | None = None,
     notes: Sequence[str] = (),
+    amend: bool = False,
 ) -> Manifest:
     """Make a generation the live product of a field's stage; its files must all be written.
+
+    Where `amend`, it takes the place of a live one of the same fingerprint, number and all: it holds the same, or a
+    part of it that is enough.
 
     Raises
     ------
@@ -285,7 +292,7 @@ def publish(
         field_id=field_id,
         stage=stage,
         fingerprint=fingerprint,
-        sequence=before.sequence + 1 if before else 1,
+        sequence=_number(before, fingerprint if amend else None),
         place=place,
         rows=rows,
         empty=empty,
@@ -296,6 +303,13 @@ def publish(
     )
     write_json(_manifest_path(output, field_id, stage, fingerprint), asdict(manifest))
     return manifest
+
+
+def _number(before: Manifest | None, amended: str | None) -> int:
+    """Sequence of a publication after another, or in its stead where it has the fingerprint that is amended."""
+    if before is None:
+        return 1
+    return before.sequence if before.fingerprint == amended else before.sequence + 1
 
 
 def sizes(folder: Place) -> dict[str, int] | None:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from pipeline.config import find, load, shipped
 from pipeline.errors import ConfigError, LensscanError, ModelMismatch
 from pipeline.models.calibration import Calibration, log_odds, logit, odds_of, sigmoid
+from pipeline.models.cascade import Cascade, CascadeConfig, Views
 from pipeline.models.combination import Combination, Rule, check_rule, combine
-from pipeline.models.ensemble_config import EnsembleConfig, MemberConfig, Views
+from pipeline.models.ensemble_config import EnsembleConfig, MemberConfig
 from pipeline.models.familiarity import read_familiarity
 from pipeline.models.mapper import Mapper, MapperConfig
 from pipeline.models.package import ModelCard, ModelPackage, find_package, load_package, read_card
@@ -72,6 +73,8 @@ class Ensemble:
         as many passes (test-time augmentation; Dieleman et al. 2015, MNRAS 450, 1441).
     mapper : Mapper or None
         Draws maps of candidates; it has no part in the score.
+    cascade : Cascade or None
+        Its gates stop stamps before the members see them, in scans that ask for it.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Ensemble:
     calibration: Calibration | None = None
     views: Views = 1
     mapper: Mapper | None = None
+    cascade: Cascade | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -110,7 +114,8 @@ class Ensemble:
             than a member's, or cutouts that cover less than half of a member's stamp.
         """
         drawers = () if self.mapper is None else (self.mapper.package,)
-        for member in (*self.members, *drawers):
+        gates = () if self.cascade is None else self.cascade.packages
+        for member in (*self.members, *drawers, *gates):
             missing = [band for band in member.card.bands if band not in bands]
             if missing:
                 raise ModelMismatch(
@@ -131,9 +136,25 @@ class Ensemble:
                     f"{size_pix * pixel_scale:g} arcsec wide; set cutouts.size to {side:g} arcsec or more."
                 )
 
-    def fingerprint(self) -> str:
-        """Hash of what the logits depend on; calibration and rule don't count."""
-        return fingerprint([self.views, [[member.name, member.fingerprint()] for member in self.members]])
+    def fingerprint(self, cascade: bool = False) -> str:
+        """Hash of what the logits depend on; calibration and rule don't count, the gates of a cascade that is on do.
+
+        Raises
+        ------
+        ModelMismatch
+            If there is to be a cascade and the ensemble has none.
+        """
+        gates = [self.gates().fingerprint()] if cascade else []
+        return fingerprint([self.views, [[member.name, member.fingerprint()] for member in self.members], *gates])
+
+    def gates(self) -> Cascade:
+        """The cascade; raises ModelMismatch if the ensemble has none."""
+        if self.cascade is None:
+            raise ModelMismatch(
+                f"ensemble {self.name!r} has no cascade, and score.cascade is true; fit one with `lensscan calibrate "
+                f"{self.name} --cascade LOSS --gate MEMBER --pools GLOB`, or leave the key out."
+            )
+        return self.cascade
 
     def calibration_fingerprint(self) -> str:
         """Hash of what makes scores of logits, and shares of distances: calibrations, weights and rule."""
@@ -148,6 +169,7 @@ class Ensemble:
                     None if member.familiarity is None else member.familiarity.quantiles_identity()
                     for member in self.members
                 ],
+                **({} if self.cascade is None else {"cascade": self.cascade.calibration_fingerprint()}),
             }
         )
 
@@ -302,8 +324,17 @@ def load_ensemble(reference: str | Path, relative_to: Path | None = None) -> Ens
         raise ConfigError(f"{path}: {error}.") from error
     weights = tuple(member.weight for member in config.members)
     mapper = None if config.maps is None else _load_mapper(config.maps, path.parent)
+    cascade = None if config.cascade is None else _load_cascade(config.cascade, path.parent)
     return Ensemble(
-        config.name, members, weights, config.rule, config.combination, config.calibration, config.views, mapper
+        name=config.name,
+        members=members,
+        weights=weights,
+        rule=config.rule,
+        combination=config.combination,
+        calibration=config.calibration,
+        views=config.views,
+        mapper=mapper,
+        cascade=cascade,
     )
 
 
@@ -319,6 +350,10 @@ def _load_member(config: MemberConfig, folder: Path) -> ModelPackage:
 
 def _load_mapper(config: MapperConfig, folder: Path) -> Mapper:
     return Mapper(load_package(find_package(config.package, folder)), config.joint)
+
+
+def _load_cascade(config: CascadeConfig, folder: Path) -> Cascade:
+    return Cascade(tuple(load_package(find_package(gate.package, folder)) for gate in config.gates), config)
 
 
 def _check_bands(path: Path, members: tuple[ModelPackage, ...]) -> None:

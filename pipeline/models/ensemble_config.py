@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
 from pipeline.config import StrictModel
 from pipeline.models.calibration import Calibration
+from pipeline.models.cascade import CascadeConfig, Views
 from pipeline.models.combination import Combination, Rule
 from pipeline.models.mapper import MapperConfig
-
-Views = Literal[1, 2, 4]
 
 
 class MemberConfig(StrictModel):
@@ -31,7 +28,7 @@ class EnsembleConfig(StrictModel):
 
     `rule` combines the members' calibrated scores, with the parameters in `combination`. What comes out is in general
     not calibrated, even where every member is (Ranjan & Gneiting 2010, JRSS B 72, 71): `calibration` makes it so.
-    `views` is part of what the calibrations were fitted to.
+    `views` is part of what the calibrations were fitted to. `cascade` does nothing until a scan asks for it.
     """
 
     name: str
@@ -42,6 +39,7 @@ class EnsembleConfig(StrictModel):
     combination: Combination = Combination()
     calibration: Calibration | None = None
     maps: MapperConfig | None = None
+    cascade: CascadeConfig | None = None
 
     @model_validator(mode="after")
     def _each_once(self) -> EnsembleConfig:

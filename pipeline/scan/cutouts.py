@@ -16,7 +16,7 @@ no weight the noise map gives `ivar` (see `pipeline.scan.masks.calibrated`). Pix
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +77,7 @@ def cut(
     config: CutoutsConfig,
     vet: VetConfig,
     memory_mb: float,
+    only: Sequence[int] | None = None,
 ) -> Iterator[Cutouts]:
     """Cut every detection of a field, shard by shard, in one pass down the field.
 
@@ -92,6 +93,8 @@ def cut(
         `centre_radius` says which pixels are the centre in the statistics.
     memory_mb : float
         What the rows in hand may take, MB; a shard's own arrays come on top. It changes no value.
+    only : sequence of int, optional
+        Numbers of the shards to cut; all by default.
 
     Yields
     ------
@@ -106,6 +109,8 @@ def cut(
     window = _Window(field_image, masks, height)
     centre_pix = vet.centre_radius / field_image.pixel_scale
     for shard, start in enumerate(range(0, len(order), config.shard)):
+        if only is not None and shard not in only:
+            continue
         index = order[start : start + config.shard]
         shape = (len(index), bands, size, size)
         image = np.empty(shape, np.float32)

@@ -43,6 +43,12 @@ _LEAST_LENGTH = 40.0
 _CANDIDATES = 60
 _SECTORS = 24
 _ANGLES = 4
+_DIRECTIONS = (np.arange(_SECTORS * _ANGLES) + 0.5) * (2 * np.pi / (_SECTORS * _ANGLES))
+_SINES, _COSINES = (
+    np.ascontiguousarray(part(_DIRECTIONS).reshape(_SECTORS, _ANGLES).T)[:, None, None, :] for part in (np.sin, np.cos)
+)
+"""Of the samples of a ring: (angle within its sector, 1, 1, sector)."""
+
 _LIKELY = 0.5
 _AGREEING = 0.87
 _BEYOND = 0.4
@@ -120,7 +126,7 @@ def find_ghosts(
     for circle in found:
         x, y = (circle.x + 0.5) * side - 0.5, (circle.y + 0.5) * side - 0.5
         for band, picture in enumerate(bands):
-            if _judged(picture, circle).step >= _OWN * config.ghost_level:
+            if _judged(picture, [circle])[0].step >= _OWN * config.ghost_level:
                 sure = circle.radius * side * pixel_scale >= config.ghost_sure
                 flag = PixelFlag.GHOST if sure else PixelFlag.HALO
                 hole = max(_hole(picture, circle) * side - margin, 0.0)
@@ -150,7 +156,7 @@ def find_circles(picture: Float32, level: float, smallest: float, largest: float
     while min(pictures[-1].shape) >= 8 and _RADII[0] * 2 ** (len(pictures) - 1) <= largest:
         factor = 2 ** (len(pictures) - 1)
         radii = _RADII[(_RADII * factor * 1.1 >= smallest) & (_RADII * factor <= 1.1 * largest)]
-        for proposed in _proposed(pictures[-1], radii) if radii.size else ():
+        for proposed in _sharpened(pictures[-1], _proposed(pictures[-1], radii), level) if radii.size else ():
             circle = _settled(pictures, proposed, level)
             if circle is None or not smallest <= circle.radius <= largest:
                 continue
@@ -229,28 +235,42 @@ def _proposed(picture: Float32, radii: Float64) -> list[Circle]:
     return [Circle(*(float(v) for v in places[i])) for i in np.flatnonzero((step > 0) & (agreeing >= _LIKELY))]
 
 
+def _sharpened(picture: Float32, proposed: Sequence[Circle], level: float) -> list[Circle]:
+    """Proposed circles moved to where their step is largest, those that are edges of even light there."""
+    circles = _moved(picture, _moved(picture, proposed, 1.0, level), 0.5, level)
+    return [
+        circle
+        for circle in _judged(picture, circles)
+        if circle.step >= level and circle.agreeing >= _AGREEING and _is_even(picture, circle)
+    ]
+
+
 def _settled(pictures: Sequence[Float32], circle: Circle, level: float) -> Circle | None:
-    """A proposed circle of the last picture moved to where its step is largest, in bins of the first; None if none."""
-    coarse = pictures[-1]
-    circle = _judged(coarse, _moved(coarse, _moved(coarse, circle, 1.0, level), 0.5, level))
-    if circle.step < level or circle.agreeing < _AGREEING or not _is_even(coarse, circle):
-        return None
+    """A circle of the last picture moved to where it is sharpest in the first, in bins of that; None if not there."""
     for picture in reversed(pictures[:-1]):
         circle = replace(circle, x=2 * circle.x + 0.5, y=2 * circle.y + 0.5, radius=2 * circle.radius)
-        circle = _moved(picture, _moved(picture, circle, 1.0, level), 0.5, level)
+        (circle,) = _moved(picture, _moved(picture, [circle], 1.0, level), 0.5, level)
     # Once more where it came to lie: the edge of a galaxy's disc looks sharp in coarse bins.
-    circle = replace(_judged(pictures[0], circle), agreeing=circle.agreeing)
+    circle = replace(_judged(pictures[0], [circle])[0], agreeing=circle.agreeing)
     return circle if circle.step >= level and _is_even(pictures[0], circle) else None
 
 
-def _moved(picture: Float32, circle: Circle, stride: float, level: float) -> Circle:
-    """The best of a circle and those `stride` bins beside it and larger or smaller."""
-    places = np.array([circle.x, circle.y, circle.radius]) + stride * _MOVES
-    steps = _sectors(picture, places, *_INNER) - _sectors(picture, places, *_OUTER)
+def _moved(picture: Float32, circles: Sequence[Circle], stride: float, level: float) -> list[Circle]:
+    """The best of each circle and those `stride` bins beside it and larger or smaller."""
+    if not circles:
+        return []
+    at = np.array([(circle.x, circle.y, circle.radius) for circle in circles])
+    places = (at[:, None] + stride * _MOVES).reshape(-1, 3)
+    inner, outer = (np.tile(edges, (1, len(circles))) for edges in (_INNER, _OUTER))
+    steps = _sectors(picture, places, *inner) - _sectors(picture, places, *outer)
     # A star on the edge must not draw the circle to itself.
-    cut = 2 * max(circle.step, level)
-    x, y, radius = places[int(np.argmax(np.nansum(np.clip(steps, -cut, cut), axis=1)))]
-    return replace(circle, x=float(x), y=float(y), radius=float(radius))
+    cut = np.repeat([2 * max(circle.step, level) for circle in circles], len(_MOVES))[:, None]
+    total = np.nansum(np.clip(steps, -cut, cut), axis=1).reshape(len(circles), -1)
+    best = places.reshape(len(circles), -1, 3)[np.arange(len(circles)), np.argmax(total, axis=1)]
+    return [
+        replace(circle, x=float(x), y=float(y), radius=float(radius))
+        for circle, (x, y, radius) in zip(circles, best, strict=True)
+    ]
 
 
 _MOVES = np.array([(0, 0, 0), *(move for move in np.ndindex(3, 3, 3))], np.float64)
@@ -259,15 +279,26 @@ _INNER = np.full(len(_MOVES), -1.25), np.full(len(_MOVES), -0.25)
 _OUTER = -_INNER[1], -_INNER[0]
 
 
-def _judged(picture: Float32, circle: Circle) -> Circle:
-    """The circle with its step and the sectors that have it."""
-    step, agreeing = _steps(picture, np.array([[circle.x, circle.y, circle.radius]]))
-    return replace(circle, step=float(step[0]), agreeing=float(agreeing[0]))
+def _judged(picture: Float32, circles: Sequence[Circle]) -> list[Circle]:
+    """Circles with their step and the sectors that have it."""
+    places = np.array([(circle.x, circle.y, circle.radius) for circle in circles]).reshape(-1, 3)
+    step, agreeing = np.zeros(len(places)), np.zeros(len(places))
+    # Rings of one number of samples together, so that none depends on what else is judged.
+    samples = np.ceil(_step_width(places))
+    for number in np.unique(samples):
+        alike = samples == number
+        step[alike], agreeing[alike] = _steps(picture, places[alike])
+    return [replace(circle, step=float(step[i]), agreeing=float(agreeing[i])) for i, circle in enumerate(circles)]
+
+
+def _step_width(circles: Float64) -> Float64:
+    """Width of the rings on either side of circles that their step is measured in, bins."""
+    return np.maximum(1.5, 0.15 * circles[:, 2])
 
 
 def _steps(picture: Float32, circles: Float64) -> tuple[Float64, Float64]:
     """Median step over the sectors of circles, and the share of the sectors with half of it; 0 for too short an arc."""
-    width = np.maximum(1.5, 0.15 * circles[:, 2])
+    width = _step_width(circles)
     inside, outside = (
         _sectors(picture, circles, low, low + width) for low in (-0.75 - width, np.full_like(width, 0.75))
     )
@@ -323,17 +354,22 @@ def _sectors(picture: Float32, circles: Float64, inner: Float64, outer: Float64)
     float64 (n, sector)
         NaN where less than half of a sector has data.
     """
-    angles = (np.arange(_SECTORS * _ANGLES) + 0.5) * (2 * np.pi / (_SECTORS * _ANGLES))
     count = max(2, int(np.ceil((outer - inner).max())))
     shares = (np.arange(count) + 0.5) / count
     radii = np.maximum((circles[:, 2] + inner)[:, None] + shares * (outer - inner)[:, None], 0.0)
-    rows = np.rint(circles[:, 1, None, None] + radii[:, :, None] * np.sin(angles)).astype(np.intp)
-    columns = np.rint(circles[:, 0, None, None] + radii[:, :, None] * np.cos(angles)).astype(np.intp)
-    outside = (rows < 0) | (columns < 0) | (rows >= picture.shape[0]) | (columns >= picture.shape[1])
-    values = picture[np.where(outside, 0, rows), np.where(outside, 0, columns)]
+    # Samples of a sector come first, so that they can be sorted along the first axis as they are.
+    radii = np.ascontiguousarray(radii.T)[None, :, :, None]
+    rows = np.rint(circles[:, 1, None] + radii * _SINES).astype(np.intp)
+    columns = np.rint(circles[:, 0, None] + radii * _COSINES).astype(np.intp)
+    height, width = picture.shape
+    outside = (rows < 0) | (columns < 0) | (rows >= height) | (columns >= width)
+    rows *= width
+    rows += columns
+    rows[outside] = 0
+    values = picture.reshape(-1)[rows]
     values[outside] = np.nan
-    parts = values.reshape(len(circles), count, _SECTORS, _ANGLES).transpose(1, 3, 0, 2)
-    parts = np.sort(parts.reshape(count * _ANGLES, len(circles), _SECTORS), axis=0)
+    parts = values.reshape(_ANGLES * count, len(circles), _SECTORS)
+    parts.sort(axis=0)
     number = np.isfinite(parts).sum(axis=0)
     medians = middle(parts, number).astype(np.float64)
     medians[2 * number < len(parts)] = np.nan

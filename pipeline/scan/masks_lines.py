@@ -9,12 +9,14 @@ line.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.scan.background import MIN_VALID_FRACTION, SAMPLE_PIX, measure_cells
+from pipeline.scan.medians import middle
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -149,14 +151,26 @@ def _medians(excess: Float32, usable: Bool) -> Float64:
     """Median of each part of a cell, from an even sample of its pixels; NaN where too few are usable."""
     stride = max(1, int(np.sqrt(excess.size / SAMPLE_PIX)))
     sample, known = excess[::stride, ::stride], usable[::stride, ::stride]
-    rows, columns = (np.arange(_PARTS + 1) * length // _PARTS for length in sample.shape)
-    medians = np.full((_PARTS, _PARTS), np.nan)
-    for y, (top, bottom) in enumerate(pairwise(rows)):
-        for x, (left, right) in enumerate(pairwise(columns)):
-            pixels = sample[top:bottom, left:right][known[top:bottom, left:right]]
-            if pixels.size >= max(MIN_VALID_FRACTION * (bottom - top) * (right - left), 1):
-                medians[y, x] = np.median(pixels)
-    return medians
+    places, sizes = _parts(sample.shape[0], sample.shape[1])
+    # Beyond a part's own pixels stands the one appended here, which is none.
+    values = np.append(np.where(known, sample, np.float32(np.inf)), np.float32(np.inf))[places]
+    values.sort(axis=0)
+    number = np.isfinite(values).sum(axis=0)
+    medians = np.where(number >= np.maximum(MIN_VALID_FRACTION * sizes, 1), middle(values, number), np.nan)
+    return medians.astype(np.float64).reshape(_PARTS, _PARTS)
+
+
+@lru_cache(maxsize=16)
+def _parts(height: int, width: int) -> tuple[Int, Int]:
+    """Places of the pixels of each part of a cell, (most, parts), and how many each has; the rest is height * width."""
+    rows, columns = (np.arange(_PARTS + 1) * length // _PARTS for length in (height, width))
+    index = np.arange(height * width).reshape(height, width)
+    parts = [index[a:b, c:d].ravel() for a, b in pairwise(rows) for c, d in pairwise(columns)]
+    sizes = np.array([part.size for part in parts])
+    places = np.full((max(int(sizes.max()), 1), len(parts)), height * width)
+    for number, part in enumerate(parts):
+        places[: part.size, number] = part
+    return places, sizes
 
 
 def _is_uneven(medians: Float64, noise: float) -> bool:

@@ -29,6 +29,10 @@ BINNED_SIDE = 2000
 """The binned picture has at most about this many bins a side."""
 
 
+_FEW = 7
+"""Up to so many elements numpy adds one after another."""
+
+
 @dataclass(frozen=True)
 class FieldProfile:
     """What one pass over a field measures.
@@ -220,10 +224,33 @@ def _bin(
 
 def _add_bins(binned: npt.NDArray[Any], plane: npt.NDArray[Any], y0: int, side: int) -> None:
     """Add the sums of the bins of rows y0, ... to a binned picture, which is changed."""
+    if plane.dtype == bool and not plane.any():
+        return
     rows, starts_y, starts_x = _bin_starts(plane.shape[0], binned.shape[1], y0, side)
     # Rows first, because adding whole lines is the fast way through memory.
-    lines = np.add.reduceat(plane, starts_y, axis=0, dtype=binned.dtype)
-    binned[rows] += np.add.reduceat(lines, starts_x, axis=1)
+    lines = _sums(plane, starts_y, side, binned.dtype)
+    binned[rows] += _sums(lines.T, starts_x, side, binned.dtype).T
+
+
+def _sums(plane: npt.NDArray[Any], starts: Int, side: int, dtype: Any) -> npt.NDArray[Any]:
+    """Sums along the first axis of the stretches that begin at `starts`: all of `side`, but for the first and last.
+
+    Element after element, which for so few gives the bits of `np.add.reduceat` at a multiple of its speed.
+    """
+    first = 1 if len(starts) > 1 and starts[1] < side else 0
+    whole = max((len(plane) - int(starts[first])) // side, 0) if first < len(starts) else 0
+    if whole < 1 or side > _FEW:
+        return np.add.reduceat(plane, starts, axis=0, dtype=dtype)
+    sums = np.zeros((len(starts), *plane.shape[1:]), dtype, order="F" if plane.flags.f_contiguous else "C")
+    low, high = int(starts[first]), int(starts[first]) + whole * side
+    middle = sums[first : first + whole]
+    middle[...] = plane[low:high:side]
+    for step in range(1, side):
+        middle += plane[low + step : high : side]
+    for index in (*range(first), *range(first + whole, len(starts))):
+        end = int(starts[index + 1]) if index + 1 < len(starts) else len(plane)
+        sums[index] = np.add.reduce(plane[int(starts[index]) : end], axis=0, dtype=dtype)
+    return sums
 
 
 def _bin_starts(height: int, bins: int, y0: int, side: int) -> tuple[slice, Int, Int]:

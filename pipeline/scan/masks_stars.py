@@ -13,6 +13,7 @@ from pipeline.flags import PixelFlag
 from pipeline.scan.masks_flags import Shape, disc
 from pipeline.scan.masks_picture import sky_picture
 from pipeline.scan.masks_profile import FieldProfile
+from pipeline.scan.medians import middle
 from pipeline.scan_config import MasksConfig
 
 Float32 = npt.NDArray[np.float32]
@@ -162,10 +163,10 @@ def _polar(picture: Float32, x: float, y: float, reach: float) -> Float32:
 
 def _rings(polar: Float32) -> Float64:
     """Median of each ring; infinite in the star's core, and as the last one known where too little has data."""
-    known = np.isfinite(polar).mean(axis=1) >= _LEAST_RING
-    rings = np.full(len(polar), np.inf)
-    for index in np.flatnonzero(known):
-        rings[index] = np.nanmedian(polar[index])
+    number = np.isfinite(polar).sum(axis=1)
+    known = number / polar.shape[1] >= _LEAST_RING
+    medians = middle(np.sort(polar, axis=1).T, number).astype(np.float64)
+    rings = np.where(known, medians, np.inf)
     seen = np.flatnonzero(known)
     if seen.size:
         rings[seen[-1] + 1 :] = rings[seen[-1]]

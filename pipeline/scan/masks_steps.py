@@ -230,7 +230,9 @@ def line_edges(
     # The light of a star or galaxy is as dark again a little further on; beyond a step it stays.
     stays = ~(outer * np.sign(found.step) < _STAYS * np.abs(found.step))
     stays &= np.abs(found.step) >= _BENT * found.bend
-    jump = np.abs(found.step) / typical
+    solid = stays & (np.abs(found.step) / typical >= rule.jump)
+    room = 1 + int(np.ceil(np.tan(np.radians(rule.lean)) * float(np.ptp(heights))))
+    framed, firm = (np.pad(plane, ((0, 0), (room, room))) for plane in (votes, solid))
     middles = (heights[1:] + heights[:-1]) / 2
     for start in range(cells - together + 1):
         part = slice(start, start + together)
@@ -239,12 +241,9 @@ def line_edges(
         shifts = np.zeros((length, together), np.intp)
         for slope in _slopes(float(np.ptp(heights[start : start + together + 1])), rule):
             shift = np.rint(slope * offsets).astype(np.intp)
-            moved = [
-                np.stack([_moved(row, by) for row, by in zip(plane[part], shift, strict=True)])
-                for plane in (votes, jump, stays)
-            ]
-            combined = moved[0].sum(axis=0) / np.sqrt(together)
-            agree = (moved[0] * np.sign(combined) >= _AGREES) & (moved[1] >= rule.jump) & (moved[2] > 0)
+            moved = _moved(framed[part], shift, room)
+            combined = moved.sum(axis=0) / np.sqrt(together)
+            agree = (moved * np.sign(combined) >= _AGREES) & _moved(firm[part], shift, room)
             enough = agree.sum(axis=0) >= max(2, int(np.ceil(0.75 * together)))
             strength = np.where(enough, np.abs(combined), 0.0).astype(np.float32)
             better = strength > best
@@ -274,16 +273,10 @@ def _slopes(height: float, rule: StepRule) -> npt.NDArray[np.float64]:
     return slopes[np.argsort(np.abs(slopes), kind="stable")]
 
 
-def _moved(row: npt.NDArray[Any], by: int) -> npt.NDArray[Any]:
-    """Element x + `by` of a row at x; 0 beyond its ends."""
-    moved = np.zeros_like(row)
-    if abs(by) >= len(row):
-        return moved
-    if by >= 0:
-        moved[: len(row) - by] = row[by:]
-    else:
-        moved[-by:] = row[:by]
-    return moved
+def _moved(padded: npt.NDArray[Any], shift: npt.NDArray[np.intp], room: int) -> npt.NDArray[Any]:
+    """Element x + `shift` of each row at x, of rows that begin and end with `room` zeros."""
+    length = padded.shape[1] - 2 * room
+    return np.stack([row[room + by : room + by + length] for row, by in zip(padded, shift.tolist(), strict=True)])
 
 
 def _strips(edges: Float32, rule: StepRule) -> Iterator[tuple[int, int, int, PixelFlag]]:

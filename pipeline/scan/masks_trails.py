@@ -7,18 +7,17 @@ than the strips on both sides, so that neither a few stars in a row nor the flan
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import label, map_coordinates, maximum_filter, uniform_filter1d
+from scipy.ndimage import label, uniform_filter1d
 from scipy.stats import theilslopes
-from skimage.transform import hough_line
 
 from pipeline.flags import PixelFlag
 from pipeline.scan.background import Mesh, cell_edges, measure_cells, smooth_mesh
 from pipeline.scan.masks_flags import Shape
+from pipeline.scan.masks_hough import LineCounts
 from pipeline.scan.masks_profile import FieldProfile
 from pipeline.scan_config import MasksConfig
 
@@ -28,7 +27,6 @@ Bool = npt.NDArray[np.bool_]
 
 _MAX_TRAILS = 40
 _PICTURE_SIDE = 600
-_MAX_CANDIDATES = 200
 _CELL = 24
 _WIDEST = 12
 _STRAIGHT_DEGREES = 0.2
@@ -101,8 +99,8 @@ def _light(votes: Float32, line: Segment) -> float:
     angle = float(np.arctan2(line.y1 - line.y0, line.x1 - line.x0)) - np.pi / 2
     places = np.linspace(0.0, 1.0, max(int(np.hypot(line.x1 - line.x0, line.y1 - line.y0)), 2))
     x, y = line.x0 + places * (line.x1 - line.x0), line.y0 + places * (line.y1 - line.y0)
-    middle = np.max([_sample(votes, x, y, angle, shift) for shift in (-1.0, 0.0, 1.0)], axis=0)
-    beside = np.mean([_sample(votes, x, y, angle, shift) for shift in (-10.0, -8.0, 8.0, 10.0)], axis=0)
+    middle = _sample(votes, x, y, angle, (-1.0, 0.0, 1.0)).max(axis=0)
+    beside = _sample(votes, x, y, angle, (-10.0, -8.0, 8.0, 10.0)).mean(axis=0)
     return float(np.median(middle - beside))
 
 
@@ -129,13 +127,11 @@ def _lines(votes: Float32, significance: float, length: float, sure: float) -> l
     if min(votes.shape) < 16:
         return []
     lit = votes >= _LIT
-    shape = (lit.shape[0], lit.shape[1])
-    angles = _angles(shape)
-    chords = _chords(shape)
+    crowd = LineCounts(lit)
     lines: list[Segment] = []
     for _ in range(_PASSES):
         before = len(lines)
-        for angle, offset in _candidates(lit, angles, chords, significance, length):
+        for angle, offset in crowd.fullest(lit, significance, length):
             line = _stretch(votes, angle, offset, significance, length, sure)
             if line is not None and len(lines) < _MAX_TRAILS:
                 lines.append(line)
@@ -181,45 +177,6 @@ def _surroundings(picture: Float32, data: Bool) -> Float32:
     )
 
 
-def _candidates(
-    lit: Bool, angles: Float64, chords: Float32, significance: float, length: float
-) -> list[tuple[float, float]]:
-    """Angle and offset (x cos + y sin = offset) of the lines that hold more lit bins than chance, best first."""
-    counts, _, offsets = hough_line(lit, angles)
-    share = float(lit.mean())
-    expected = np.maximum(share * (1 - share) * chords, 1.0)
-    excess = (counts - share * chords) / np.sqrt(expected)
-    excess[chords < length] = 0.0
-    crest = (excess == maximum_filter(excess, 15)) & (excess >= 0.5 * significance)
-    rows, columns = np.nonzero(crest)
-    order = np.argsort(-excess[rows, columns], kind="stable")[:_MAX_CANDIDATES]
-    return [(float(angles[columns[best]]), float(offsets[rows[best]])) for best in order]
-
-
-def _angles(shape: tuple[int, int]) -> Float64:
-    """Directions of lines, fine enough that the ends of neighbours lie one bin apart."""
-    return np.arange(-np.pi / 2, np.pi / 2, 1.0 / float(np.hypot(shape[0], shape[1])))
-
-
-@lru_cache(maxsize=1)
-def _chords(shape: tuple[int, int]) -> Float32:
-    """Length of each line inside the picture, bins: float32 (offset, angle), the offsets of `hough_line`."""
-    angles = _angles(shape)
-    reach = int(np.ceil(np.hypot(shape[0], shape[1])))
-    offsets = np.linspace(-reach, reach, 2 * reach + 1)[:, None]
-    sine, cosine = np.sin(angles)[None, :], np.cos(angles)[None, :]
-    low = np.full((offsets.size, angles.size), -np.inf, np.float32)
-    high = np.full((offsets.size, angles.size), np.inf, np.float32)
-    for base, direction, size in ((offsets * cosine, -sine, shape[1]), (offsets * sine, cosine, shape[0])):
-        # A line along the axis never leaves it, or was never on it; the tiny slope gives both as huge numbers.
-        slope = np.where(np.abs(direction) < 1e-9, 1e-9, direction)
-        first, second = -base / slope, (size - 1 - base) / slope
-        np.maximum(low, np.minimum(first, second), out=low, casting="same_kind")
-        np.minimum(high, np.maximum(first, second), out=high, casting="same_kind")
-    length: Float32 = np.maximum(high - low, 0.0)
-    return length
-
-
 def _stretch(
     votes: Float32, angle: float, offset: float, significance: float, length: float, sure: float
 ) -> Segment | None:
@@ -233,9 +190,9 @@ def _stretch(
     window = max(int(length / 3), 5)
     if x.size < length:
         return None
-    line = np.max([_sample(votes, x, y, angle, shift) for shift in (-1.0, 0.0, 1.0)], axis=0)
-    sides = [_sample(votes, x, y, angle, shift) for shift in (-12.0, -10.0, -8.0, 8.0, 10.0, 12.0)]
-    beside = np.maximum(np.mean(sides[:3], axis=0), np.mean(sides[3:], axis=0))
+    line = _sample(votes, x, y, angle, (-1.0, 0.0, 1.0)).max(axis=0)
+    sides = _sample(votes, x, y, angle, (-12.0, -10.0, -8.0, 8.0, 10.0, 12.0))
+    beside = np.maximum(sides[:3].mean(axis=0), sides[3:].mean(axis=0))
     clear = (line - beside > _LIT).astype(np.float64)
     filling = uniform_filter1d(clear, window, mode="constant")
     runs, number = label(filling > _FILLING)
@@ -275,7 +232,7 @@ def _straightened(votes: Float32, line: Segment, angle: float) -> Segment:
     places = np.linspace(0.0, 1.0, max(int(length), 2))
     x, y = line.x0 + places * (line.x1 - line.x0), line.y0 + places * (line.y1 - line.y0)
     shifts = np.arange(-_WIDEST, _WIDEST + 1)
-    across = np.array([_sample(votes, x, y, angle, float(shift)) for shift in shifts])
+    across = _sample(votes, x, y, angle, shifts)
     parts = np.array_split(np.arange(x.size), _PIECES)
     centres = np.array([_centre(np.median(across[:, part], axis=1), shifts) for part in parts if part.size])
     middles = np.array([places[part].mean() for part in parts if part.size])
@@ -289,9 +246,7 @@ def _straightened(votes: Float32, line: Segment, angle: float) -> Segment:
         start = end = 0.0
     side = np.array([np.cos(angle), np.sin(angle)])
     (x0, y0), (x1, y1) = (np.array([line.x0, line.y0]) + start * side, np.array([line.x1, line.y1]) + end * side)
-    moved = np.array(
-        [_sample(votes, x0 + places * (x1 - x0), y0 + places * (y1 - y0), angle, float(s)) for s in shifts]
-    )
+    moved = _sample(votes, x0 + places * (x1 - x0), y0 + places * (y1 - y0), angle, shifts)
     half_width = _half_width(np.median(moved, axis=1))
     return Segment(float(x0), float(y0), float(x1), float(y1), line.significance, half_width)
 
@@ -320,11 +275,16 @@ def _falls(light: Float64, limit: float) -> float:
     return last + float((light[last] - limit) / (light[last] - light[last + 1]))
 
 
-def _sample(votes: Float32, x: Float64, y: Float64, angle: float, shift: float) -> Float64:
-    """Votes along a line moved sideways by `shift` bins, nearest bin; 0 outside."""
-    sampled: Float64 = map_coordinates(
-        votes, [y + shift * np.sin(angle), x + shift * np.cos(angle)], order=0, mode="constant", cval=0.0
-    ).astype(np.float64)
+def _sample(votes: Float32, x: Float64, y: Float64, angle: float, shifts: npt.ArrayLike) -> Float64:
+    """Votes along a line moved sideways by each of `shifts` bins, nearest bin; 0 outside: float64 (shift, along)."""
+    moved = np.asarray(shifts, np.float64)[:, None]
+    rows, columns = y + moved * np.sin(angle), x + moved * np.cos(angle)
+    height, width = votes.shape
+    inside = (rows >= 0) & (rows <= height - 1) & (columns >= 0) & (columns <= width - 1)
+    place = np.floor(rows + 0.5).astype(np.intp) * width + np.floor(columns + 0.5).astype(np.intp)
+    place[~inside] = 0
+    sampled: Float64 = votes.reshape(-1)[place].astype(np.float64)
+    sampled[~inside] = 0.0
     return sampled
 
 

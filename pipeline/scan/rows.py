@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ProductMismatch
-from pipeline.flags import PixelFlag
+from pipeline.flags import PixelFlag, VetFlag
 from pipeline.models.ensemble import Ensemble
 from pipeline.scan.candidates import choose_candidates
 from pipeline.scan.cutouts_stats import StampStats
@@ -92,9 +92,11 @@ class ScoredRows:
     origin : Origin
     detections : Detections
     members : tuple of str
-    score, score_std : float32 (n,); NaN where not scorable
+    score, score_std : float32 (n,); NaN where not scorable, or stopped by a gate of the cascade
     ood : float32 (n,)
         Share of validation stamps that are more familiar; NaN where not scorable or no member has a familiarity.
+    gate_score : float32 (n,)
+        Probability by the cascade's gates alone; NaN where not scorable or there is no cascade.
     member_scores : float32 (n, members)
     vet_flags : uint32 (n,)
     artefact_fraction, valid_fraction : float32 (n,)
@@ -112,6 +114,7 @@ class ScoredRows:
     score: Float32
     score_std: Float32
     ood: Float32
+    gate_score: Float32
     member_scores: Float32
     vet_flags: UInt32
     artefact_fraction: Float32
@@ -124,8 +127,13 @@ class ScoredRows:
 
     @property
     def unscorable(self) -> int:
-        """Rows whose score is null."""
-        return int(np.isnan(self.score).sum())
+        """Rows whose score is null though no gate stopped them."""
+        return int(np.isnan(self.score).sum()) - self.stopped
+
+    @property
+    def stopped(self) -> int:
+        """Rows that a gate of the cascade stopped."""
+        return int((self.vet_flags & np.uint32(VetFlag.STOPPED_BY_GATE) != 0).sum())
 
     @property
     def shard(self) -> list[str]:
@@ -177,6 +185,7 @@ def score_rows(
     row = order[np.searchsorted(objid[order], detections.objid)] if len(objid) else np.empty(0, np.int64)
     found = ensemble.score(answers.logits[row], candidates.prior)
     ood = ensemble.unfamiliar(answers.distances[row])
+    gate_score, stopped = _gated(answers, row, ensemble, candidates.prior)
     stats = _taken(stamps.stats, row)
     used = sum(1 << bands.index(band) for band in ensemble.bands())
     return ScoredRows(
@@ -186,8 +195,9 @@ def score_rows(
         score=found.score,
         score_std=found.score_std,
         ood=ood,
+        gate_score=gate_score,
         member_scores=found.members,
-        vet_flags=vet_flags(stats, found.disagreement, vet, stamps.size**2, used, ood),
+        vet_flags=vet_flags(stats, found.disagreement, vet, stamps.size**2, used, ood, stopped),
         artefact_fraction=stats.artefact_fraction,
         valid_fraction=stats.valid_fraction,
         is_primary=is_primary,
@@ -198,13 +208,24 @@ def score_rows(
     )
 
 
+def _gated(answers: MemberAnswers, row: Int64, ensemble: Ensemble, prior: float) -> tuple[Float32, Bool]:
+    """The gates' probability of each row, and which they stopped; NaN and False throughout without a cascade."""
+    if answers.gates is None:
+        return np.full(len(row), np.nan, np.float32), np.zeros(len(row), np.bool_)
+    cascade, logits = ensemble.gates(), answers.gates[row]
+    return cascade.score(logits, prior), cascade.stops(logits)
+
+
 def joined_answers(parts: Sequence[MemberAnswers], members: int) -> MemberAnswers:
     """The answers of consecutive shards as one; of no shards, without rows."""
     if not parts:
         none = np.empty((0, members), np.float32)
         return MemberAnswers(none, none)
+    gates = [part.gates for part in parts if part.gates is not None]
     return MemberAnswers(
-        np.concatenate([part.logits for part in parts]), np.concatenate([part.distances for part in parts])
+        np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.distances for part in parts]),
+        np.concatenate(gates) if gates else None,
     )
 
 

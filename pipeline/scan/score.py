@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,39 +12,40 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import ConfigError, ModelMismatch
-from pipeline.flags import valid_pixels
+from pipeline.models.cascade import Cascade
+from pipeline.models.compiled import compiled_run
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.familiarity import Familiarity
-from pipeline.models.normalise import Normalisation, normalise
-from pipeline.models.package import ModelCard, ModelPackage
-from pipeline.models.resample import resample
+from pipeline.models.onnx_session import onnx_run
+from pipeline.models.package import ModelPackage
+from pipeline.scan.member_inputs import Cutouts, Prepared, batches
+from pipeline.scan.read_ahead import read_ahead
 from pipeline.scan_config import ScoreConfig
 
 Float32 = npt.NDArray[np.float32]
+Forward = Callable[[tuple[Tensor, ...]], tuple[Tensor, Tensor | None]]
+"""From the views of a batch to logits and, where the member has a familiarity, distances."""
 
-_CENTRE = 1.5
-"""Half the side, in arcsec, of the central square that must hold at least one valid pixel."""
-
-_TURNS = {1: (), 2: (2,), 4: (1, 2, 3)}
-"""Quarter turns beside the upright view, by the number of views."""
-
-_CPU_SLICE = 32
-"""Stamps that are resampled and normalised at a time on a CPU."""
+_CPU_BATCH = 32
+"""Stamps of a batch behind a gate on a CPU."""
 
 
 @dataclass(frozen=True)
 class MemberAnswers:
-    """What the members say of n stamps, float32 (n, members) each; NaN where a stamp can't be scored.
+    """What the members say of n stamps, float32 (n, members) each; NaN where a stamp can't be scored or was stopped.
 
     Attributes
     ----------
     logits
     distances
         From what the member was trained on (`Familiarity.distance`); NaN throughout for a member without.
+    gates : float32 (n, gates), or None
+        Logits of the cascade's gates; NaN where one can't score a stamp or was not asked, None without a cascade.
     """
 
     logits: Float32
     distances: Float32
+    gates: Float32 | None = None
 
 
 def score_cutouts(
@@ -84,7 +85,8 @@ def ask_members(
 ) -> MemberAnswers:
     """Logits and distances of every member, in one pass, for cutouts of any size and pixel scale.
 
-    A logit is the mean over the ensemble's views of the stamp, a distance that of the upright one.
+    A logit is the mean over the ensemble's views of the stamp, a distance that of the upright one. With
+    `config.cascade` the gates of the ensemble's cascade see the stamps first, and the members those that they pass.
 
     A pixel counts as valid in a band where it is finite, its `ivar` is positive and no fatal flag lies on
     it. A band is lost if, on the member's own grid, fewer of its pixels are valid than
@@ -94,8 +96,8 @@ def ask_members(
     doesn't make it blank sky, the stamp has no score from the member (NaN).
 
     What is in a batch depends on the cutouts of this call alone: batches have a fixed size, the last one
-    padded, nothing is autotuned and the number of threads is the caller's, so that the same call gives the
-    same bytes.
+    padded, also behind a gate, nothing is autotuned and the number of threads is the
+    caller's, so that the same call gives the same bytes.
 
     Parameters
     ----------
@@ -118,35 +120,44 @@ def ask_members(
     Raises
     ------
     ModelMismatch
-        If a member needs a band that `bands` lacks, the pixels are far too coarse, or a member's familiarity is that
-        of an embedding of another length.
+        If a member needs a band that `bands` lacks, the pixels are far too coarse, a member's familiarity is that
+        of an embedding of another length, or there is to be a cascade and the ensemble has none.
     ConfigError
         If a CUDA device is asked for and there is none.
     ValueError
         If shapes don't agree.
     """
-    _check_shapes(image, ivar, mask, bands)
+    cutouts = Cutouts(image, ivar, mask, bands, pixel_scale)
     ensemble.check(bands, pixel_scale=pixel_scale)
     place = torch.device(device) if device is not None else choose_device(config.device)
-    logits = np.full((len(image), len(ensemble.members)), np.nan, dtype=np.float32)
-    distances = np.full_like(logits, np.nan)
-    forwards = [_forward(member, place, config.dtype, ensemble.views) for member in ensemble.members]
-    with torch.inference_mode():
-        for rows, pixels, valid in _batches(image, ivar, mask, config.batch):
-            inputs: dict[_Input, tuple[Tensor, Tensor]] = {}
-            for column, member in enumerate(ensemble.members):
-                wanted = _Input.of(member.card)
-                if wanted not in inputs:
-                    inputs[wanted] = _prepare(
-                        pixels.to(place), valid.to(place), wanted, bands=bands, pixel_scale=pixel_scale, config=config
-                    )
-                channels, scorable = inputs[wanted]
-                logit, distance = forwards[column](channels)
-                for table, answer in ((logits, logit), (distances, distance)):
-                    if answer is not None:
-                        known = torch.where(scorable, answer, torch.nan).cpu()
-                        table[rows, column] = known[: rows.stop - rows.start].numpy()
-    return MemberAnswers(logits, distances)
+    rows, gates = np.arange(len(cutouts)), None
+    if config.cascade:
+        cascade = ensemble.gates()
+        gates = ask_gates(cutouts, cascade, config, place)
+        rows = np.flatnonzero(~cascade.stops(gates))
+        config = behind_a_gate(config, place)
+    found = _ask(cutouts, rows, ensemble.members, ensemble.views, config, place)
+    return MemberAnswers(*found, gates)
+
+
+def ask_gates(cutouts: Cutouts, cascade: Cascade, config: ScoreConfig, place: torch.device) -> Float32:
+    """Logits (n, gates) of a cascade's gates; NaN where one can't score a stamp, or one before it has stopped it."""
+    logits = np.full((len(cutouts), len(cascade.packages)), np.nan, np.float32)
+    for column, package in enumerate(cascade.packages):
+        rows = np.flatnonzero(~cascade.stops(logits))
+        asked, _ = _ask(cutouts, rows, (package,), cascade.config.views, config, place)
+        logits[:, column] = asked[:, 0]
+        config = behind_a_gate(config, place)
+    return logits
+
+
+def behind_a_gate(config: ScoreConfig, place: torch.device) -> ScoreConfig:
+    """The config with smaller batches on a CPU, where they are as fast: few stamps come through a gate, and the last
+    batch is padded to the full size.
+    """
+    if place.type != "cpu":
+        return config
+    return config.model_copy(update={"batch": min(config.batch, _CPU_BATCH)})
 
 
 def choose_device(asked: str) -> torch.device:
@@ -164,85 +175,70 @@ def choose_device(asked: str) -> torch.device:
     return torch.device(asked)
 
 
-@dataclass(frozen=True)
-class _Input:
-    """What of a card decides its input; members that agree share the work."""
-
-    bands: tuple[str, ...]
-    pixel_scale: float
-    size: int
-    normalisation: Normalisation
-
-    @classmethod
-    def of(cls, card: ModelCard) -> _Input:
-        return cls(card.bands, card.pixel_scale, card.size_pix, card.normalisation)
-
-
-def _prepare(
-    pixels: Tensor, valid: Tensor, wanted: _Input, *, bands: tuple[str, ...], pixel_scale: float, config: ScoreConfig
-) -> tuple[Tensor, Tensor]:
-    """Channels (n, c, size, size) of a batch, and which stamps can be scored (n,).
-
-    On a CPU in slices that stay in its cache, which is over twice as fast as a batch at a time.
-    """
-    order = [bands.index(band) for band in wanted.bands]
-    channels = torch.empty(
-        (len(pixels), wanted.normalisation.channels(len(order)), wanted.size, wanted.size),
-        device=pixels.device,
-        memory_format=torch.channels_last,
-    )
-    scorable = torch.empty(len(pixels), dtype=torch.bool, device=pixels.device)
-    step = _CPU_SLICE if pixels.device.type == "cpu" else len(pixels)
-    for start in range(0, len(pixels), step):
-        part = slice(start, start + step)
-        some, known = pixels[part, order], valid[part, order]
-        image, kept, covered = resample(some, known, pixel_scale, wanted.size, wanted.pixel_scale)
-        varied = some.where(known, -torch.inf).amax((-2, -1)) > some.where(known, torch.inf).amin((-2, -1))
-        usable = varied & _enough(kept, covered, wanted, config)
-        channels[part] = normalise(image, kept & usable[..., None, None], wanted.normalisation, wanted.pixel_scale)
-        may_lose = min(config.max_lost_bands, len(order) - 1) if wanted.normalisation.blank_where_invalid else 0
-        scorable[part] = (~usable).sum(1) <= may_lose
-    return channels, scorable
+def _ask(
+    cutouts: Cutouts,
+    rows: npt.NDArray[np.int64],
+    members: tuple[ModelPackage, ...],
+    views: int,
+    config: ScoreConfig,
+    place: torch.device,
+) -> tuple[Float32, Float32]:
+    """Logits and distances (n, members) of the chosen rows; NaN in all others."""
+    logits, distances = np.full((2, len(cutouts), len(members)), np.nan, dtype=np.float32)
+    forwards = [member_forward(member, place, config) for member in members]
+    cuda = place.type == "cuda"
+    made = batches(cutouts, rows, config.batch, pinned=cuda)
+    found: list[Tensor] = []
+    with torch.inference_mode():
+        # On a CPU one thread does it all: another would take the cores from the networks.
+        for batch in read_ahead(made) if cuda else made:
+            inputs = Prepared(batch.to(place), cutouts, config)
+            answers = [
+                _known(forward(inputs.views(member.card, views)), inputs.scorable(member.card))
+                for forward, member in zip(forwards, members, strict=True)
+            ]
+            found.append(torch.stack(answers, dim=-1)[:, : len(batch.rows)])
+        if found:
+            # One copy at the end: each one from a CUDA device waits for all that it still has to do.
+            logits[rows], distances[rows] = torch.cat(found, dim=1).cpu().numpy()
+    return logits, distances
 
 
-def _enough(kept: Tensor, covered: Tensor, wanted: _Input, config: ScoreConfig) -> Tensor:
-    """Whether each band of each stamp has enough valid pixels, in the centre too; bool (n, band)."""
-    fraction = kept.sum((-2, -1)) / covered.sum().clamp_min(1)
-    reach = max(1, round(_CENTRE / wanted.pixel_scale))
-    middle = slice(wanted.size // 2 - reach, wanted.size // 2 + reach)
-    centre = kept[:, :, middle, middle].flatten(2).any(2)
-    return (fraction >= config.min_valid_fraction) & centre
+def _known(answer: tuple[Tensor, Tensor | None], scorable: Tensor) -> Tensor:
+    """Logits and distances (2, n), NaN where there is none."""
+    logit, distance = answer
+    both = torch.stack([logit, torch.full_like(logit, torch.nan) if distance is None else distance])
+    return torch.where(scorable, both, torch.nan)
 
 
-def _forward(
-    member: ModelPackage, place: torch.device, dtype: str, views: int
-) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
+def member_forward(member: ModelPackage, place: torch.device, config: ScoreConfig) -> Forward:
     """The member's logits and distances on a device; weights of a CUDA device stay there for the next call."""
     network = member.network.to(place)
     familiarity = None if member.familiarity is None else member.familiarity.to(place)
 
-    def forward(channels: Tensor) -> tuple[Tensor, Tensor | None]:
+    def ask(channels: Tensor) -> tuple[Tensor | None, Tensor]:
+        if config.backend == "onnx":
+            return onnx_run(network, tuple(channels.shape), torch.get_num_threads())(channels)
         with (
-            torch.autocast(place.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"),
+            torch.autocast(place.type, dtype=torch.bfloat16, enabled=config.dtype == "bfloat16"),
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         ):
-            turned = [network(_turned(channels, turn)) for turn in _TURNS[views]]
+            if config.backend == "compile":
+                return compiled_run(network)(channels)
             if familiarity is None:
-                upright: Tensor = network(channels)
-                return _mean([upright, *turned]), None
+                return None, network(channels)
             embedding = network.embed(channels)
-            upright = network.head.classify(embedding)
-        return _mean([upright, *turned]), _distance(familiarity, embedding, member.name)
+            return embedding, network.head.classify(embedding)
+
+    def forward(views: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
+        answers = [ask(view) for view in views]
+        embedding = answers[0][0]
+        logit = torch.stack([logit.float() for _, logit in answers]).mean(0)
+        if familiarity is None or embedding is None:
+            return logit, None
+        return logit, _distance(familiarity, embedding, member.name)
 
     return forward
-
-
-def _turned(channels: Tensor, turns: int) -> Tensor:
-    return torch.rot90(channels, turns, (-2, -1)).contiguous(memory_format=torch.channels_last)
-
-
-def _mean(logits: list[Tensor]) -> Tensor:
-    return torch.stack([logit.float() for logit in logits]).mean(0)
 
 
 def _distance(familiarity: Familiarity, embedding: Tensor, name: str) -> Tensor:
@@ -252,30 +248,3 @@ def _distance(familiarity: Familiarity, embedding: Tensor, name: str) -> Tensor:
             f"fit the familiarity again with `lensscan calibrate --familiarity`."
         )
     return familiarity.distance(embedding)
-
-
-def _batches(
-    image: npt.NDArray[Any], ivar: npt.NDArray[Any] | None, mask: npt.NDArray[Any] | None, batch: int
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Rows, pixels and validity of each batch; the last is padded with invalid stamps to the full size."""
-    shape = (batch, *image.shape[1:])
-    for start in range(0, len(image), batch):
-        rows = slice(start, min(start + batch, len(image)))
-        count = rows.stop - rows.start
-        pixels = np.zeros(shape, dtype=np.float32)
-        valid = np.zeros(shape, dtype=np.bool_)
-        pixels[:count] = image[rows]
-        valid[:count] = valid_pixels(
-            pixels[:count], None if ivar is None else ivar[rows], None if mask is None else mask[rows]
-        )
-        yield rows, torch.from_numpy(pixels), torch.from_numpy(valid)
-
-
-def _check_shapes(
-    image: npt.NDArray[Any], ivar: npt.NDArray[Any] | None, mask: npt.NDArray[Any] | None, bands: tuple[str, ...]
-) -> None:
-    if image.ndim != 4 or image.shape[1] != len(bands):
-        raise ValueError(f"image has shape {image.shape}; expected (n, {len(bands)}, y, x) for bands {bands}")
-    for name, plane in (("ivar", ivar), ("mask", mask)):
-        if plane is not None and plane.shape != image.shape:
-            raise ValueError(f"{name} has shape {plane.shape}, image {image.shape}; they must be equal")

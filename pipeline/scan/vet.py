@@ -21,6 +21,7 @@ def vet_flags(
     area_pix: int,
     bands_used: int = 0xFFFFFFFF,
     ood: Float32 | None = None,
+    stopped: Bool | None = None,
 ) -> UInt32:
     """Vet flags of stamps.
 
@@ -37,6 +38,7 @@ def vet_flags(
     MISSING_BAND         a band that the ensemble uses has no valid pixel
     MEMBERS_DISAGREE     `disagreement` is above `disagree_log_odds`
     OUT_OF_DISTRIBUTION  `ood` is above `unfamiliar_share`
+    STOPPED_BY_GATE      `stopped`
     ===================  =====================================================================================
 
     ARTEFACT_LIKELY and KNOWN_LENS need more than a stamp's statistics and are set by others.
@@ -55,6 +57,8 @@ def vet_flags(
         Bit b set: the ensemble uses band b of the scan. All, unless told.
     ood : float32 (n,), optional
         Share of the members' validation stamps that are more familiar (`Ensemble.unfamiliar`); NaN is not flagged.
+    stopped : bool (n,), optional
+        What a gate of the cascade has stopped.
 
     Returns
     -------
@@ -80,6 +84,8 @@ def vet_flags(
             mark(VetFlag.MEMBERS_DISAGREE, disagreement > np.float32(config.disagree_log_odds))
         if ood is not None:
             mark(VetFlag.OUT_OF_DISTRIBUTION, ood > np.float32(config.unfamiliar_share))
+    if stopped is not None:
+        mark(VetFlag.STOPPED_BY_GATE, stopped)
     return flags
 
 

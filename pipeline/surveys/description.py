@@ -4,7 +4,7 @@ The smallest useful file::
 
     name = "mysurvey"
     release = "dr1"
-    root = "${MY_DATA}/dr1"            # relative paths start at the folder of this file
+    root = "${MY_DATA}/dr1"            # relative paths start at the folder of this file; s3://BUCKET/KEY may be one
     zero_point = [{ keyword = "MAGZERO" }, { magnitude = "22.5 mag" }]
 
     [bands]                            # canonical band = the survey's own name of the filter

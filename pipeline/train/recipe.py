@@ -18,8 +18,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from pipeline.config import StrictModel, expand, find, read_toml, validate
 from pipeline.errors import ConfigError
 from pipeline.io import products
+from pipeline.models.cascade import Views
 from pipeline.models.combination import Rule
-from pipeline.models.ensemble_config import Views
 from pipeline.scan_config import load_scan
 from pipeline.splits import Split
 from pipeline.train.config import TrainConfig

@@ -46,6 +46,7 @@ def make_table(
         "dec": np.array(dec, np.float64),
         "score": np.array(score, np.float32),
         "score_std": np.zeros(n),
+        "gate_score": np.full(n, np.nan),
         "ood": np.full(n, np.nan),
         "vet_flags": np.array(flags if flags is not None else [0] * n, np.uint32),
         "artefact_fraction": np.zeros(n),

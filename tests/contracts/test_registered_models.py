@@ -15,6 +15,7 @@ from pipeline.config import config_root, shipped
 from pipeline.models import ARCHITECTURES, build
 from pipeline.models.ensemble import load_ensemble
 from pipeline.models.layers import MapHead, Network
+from pipeline.models.onnx_session import onnx_run
 from pipeline.models.package import WEIGHTS, channels_last, find_package, load_package, shipped_packages
 from pipeline.models.publish import save_package
 from pipeline.models.saliency import saliency
@@ -174,6 +175,18 @@ def test_a_method_gives_losses_that_train_its_parameters(name: str):
     total.backward()
     for group in method.parameters(network):
         assert all(parameter.grad is not None for parameter in group["params"])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_answers_onnxruntime_as_it_answers_torch(name: str):
+    pytest.importorskip("onnxruntime", reason='onnxruntime is not installed: pip install "lensscan[onnx]"')
+    pytest.importorskip("onnxscript", reason='onnxscript is not installed: pip install "lensscan[onnx]"')
+    network, channels, size = fresh(name)
+    stamps = torch.randn(4, channels, size, size)
+    embedding, logits = onnx_run(network, tuple(stamps.shape), 1)(stamps)
+    with torch.no_grad():
+        torch.testing.assert_close(embedding, network.embed(stamps), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(logits, network(stamps), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -341,19 +342,36 @@ def test_the_holder_of_a_lease_is_told_by_its_token(output: Path | ObjectPath) -
     assert present_token(output) is None
 
 
+def test_the_lease_of_a_dead_process_is_broken_by_one(output: Path | ObjectPath) -> None:
+    dead = {"token": "theirs", "host": lease.socket.gethostname(), "pid": 2**22 - 3, "started": 1.0}
+    products.write_json(output / NAME, dead)
+    assert present_token(output) == "theirs"
+    with Lease(output) as mine:
+        assert present_token(output) == mine.mark.token
+        with pytest.raises(ProductMismatch, match="is being written by"):
+            Lease(output).__enter__()
+    assert present_token(output) is None
+
+
+def test_a_store_that_ignores_conditions_is_refused(bucket: str, failing: Callable[..., FaultProxy]) -> None:
+    failing(*["unconditional"] * 3)
+    with pytest.raises(ConfigError, match="ignores If-None-Match"):
+        Lease(ObjectPath(bucket, "out")).__enter__()
+    assert present_token(ObjectPath(bucket, "out")) is None
+
+
 def test_a_lease_in_a_store_is_broken_when_its_heart_stopped(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     output = ObjectPath(bucket, "out")
     monkeypatch.setattr(lease, "BEAT", 0.05)
-    monkeypatch.setattr(lease, "STALE_AFTER", 1.0)
+    monkeypatch.setattr(lease, "STALE_AFTER", 2.5)
     monkeypatch.setattr(lease.socket, "gethostname", lambda: "elsewhere")
     with Lease(output) as lost:
         monkeypatch.setattr(lease.socket, "gethostname", lambda: "here")
-        for _ in range(3):  # longer than STALE_AFTER, but its heart beats
-            threading.Event().wait(0.7)
-            with pytest.raises(ProductMismatch, match="on elsewhere"):
-                Lease(output).__enter__()
+        time.sleep(3)
+        with pytest.raises(ProductMismatch, match="on elsewhere"):
+            Lease(output).__enter__()  # its heart beats
         lost._stop.set()
-        threading.Event().wait(2.2)
+        time.sleep(3.6)
         with Lease(output) as heir:
             assert present_token(output) == heir.mark.token
             lost.__exit__(None, None, None)

@@ -37,6 +37,7 @@ def values(n: int = 3) -> dict[str, Any]:
         "dec": np.array([-30.0, 89.9, 0.0][:n]),
         "score": np.array([0.1, np.nan, 1.0][:n], np.float32),
         "score_std": np.array([0.01, np.nan, 0.0][:n]),
+        "gate_score": np.full(n, np.nan),
         "ood": np.array([0.5, np.nan, 1.0][:n], np.float32),
         "vet_flags": np.array([0, 2, 2**31 + 1][:n], np.uint32),
         "artefact_fraction": np.array([0.0, 0.5, 1.0][:n]),

@@ -234,7 +234,7 @@ def test_a_rerun_that_fails_names_the_stage_that_it_did_not_reach(
     def broken(*arguments: object, **options: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr("workflows.tasks._detect", broken)
+    monkeypatch.setattr("workflows.field_cutting._detect", broken)
     outcome = run_field(open_scan(str(project / "scan.toml")), SERIAL, "F1", quiet=True)
     assert [failure.stage for failure in outcome.failures] == ["detect"]
     assert outcome.summary.ran == 1

@@ -115,7 +115,7 @@ def test_queries_and_pages_of_a_store_say_what_those_of_the_disk_say(
 def test_a_running_scan_keeps_a_second_one_out(remote: Path, bucket: str) -> None:
     output = place(f"s3://{bucket}/scans/out put")
     with Lease(output) as lease:
-        assert present_token(output) == lease.token
+        assert present_token(output) == lease.mark.token
         with pytest.raises(ProductMismatch, match="is being written by process"):
             scan(remote)
         assert list(products.listing(output)) == []

@@ -1,0 +1,86 @@
+"""What a process keeps from one task to the next: the survey, the ensemble, and the number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from threading import Lock
+
+from pipeline.config import find
+from pipeline.errors import ConfigError, ModelMismatch
+from pipeline.field import Field
+from pipeline.geometry import FieldGeometry
+from pipeline.models.ensemble import Ensemble, load_ensemble
+from pipeline.provenance import fingerprint
+from pipeline.surveys import Survey, open_survey
+from workflows.job import Job
+
+_DEVICE = Lock()
+_LOADING = Lock()
+
+
+def survey_of(job: Job) -> Survey:
+    """The survey of a scan; raises ConfigError if it is no longer as it was planned."""
+    return _survey(job.survey, job.survey_key)
+
+
+def ensemble_of(job: Job) -> Ensemble:
+    """The ensemble of a scan; raises ModelMismatch if it is no longer as it was planned."""
+    with _LOADING:
+        return _ensemble(str(job.ensemble), job.ensemble_key)
+
+
+def geometry_of(job: Job, field: Field) -> FieldGeometry:
+    """Shape and WCS of a field."""
+    return survey_of(job).geometry(field)
+
+
+@contextmanager
+def computing(job: Job) -> Iterator[Ensemble]:
+    """Have the device and the ensemble, with the number of threads that is part of what makes bytes equal.
+
+    A worker with a GPU has two tasks under way: one at a time computes, while the other reads or writes.
+    """
+    import torch
+
+    with _DEVICE:
+        if torch.get_num_threads() != job.config.threads:
+            torch.set_num_threads(job.config.threads)
+        yield ensemble_of(job)
+
+
+def warm_up(job: Job) -> None:
+    """Load what every task of this process will need, and make the first, slower, use of it."""
+    survey_of(job)
+    if job.ensemble is not None:
+        with computing(job):
+            pass
+
+
+def survey_key(survey: Survey) -> str:
+    """Hash of what pixels, masks and detections depend on beside the files."""
+    return fingerprint([survey.provenance(), survey.catalogue_provenance(), str(survey.root)])
+
+
+def ensemble_key(ensemble: Ensemble) -> str:
+    """Hash of what scores depend on: networks, weights, calibration and rule."""
+    maps = [] if ensemble.mapper is None else [ensemble.mapper.fingerprint()]
+    logits = ensemble.fingerprint(cascade=ensemble.cascade is not None)
+    return fingerprint([logits, ensemble.calibration_fingerprint(), *maps])
+
+
+@lru_cache(maxsize=2)
+def _survey(path: str, key: str) -> Survey:
+    survey = open_survey(find(path, "surveys"))
+    if survey_key(survey) != key:
+        raise ConfigError(f"{path}: changed while the scan runs, or differs on this worker; run the scan again.")
+    return survey
+
+
+@lru_cache(maxsize=2)
+def _ensemble(path: str, key: str) -> Ensemble:
+    ensemble = load_ensemble(find(path, "ensembles"))
+    if ensemble_key(ensemble) != key:
+        raise ModelMismatch(f"{path}: its packages changed while the scan runs, or differ on this worker; run again.")
+    return ensemble
