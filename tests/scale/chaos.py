@@ -26,8 +26,10 @@ from workflows.setup import open_scan
 TARGETS = {"worker": 0.45, "node": 0.15, "scheduler": 0.15, "client": 0.25}
 FIELDS, WORKERS = 5, 2
 FAILED = 4
-PATIENCE = 300.0
-"""Seconds after which a scan counts as hanging."""
+LOOK = 2.0
+"""Seconds between looks at a scan that is left alone."""
+PATIENCE = 120.0
+"""Seconds for each kill, and once more, after which a scan counts as hanging."""
 
 
 def write_project(folder: Path) -> None:
@@ -87,9 +89,10 @@ class Chaos:
         client = self._client(output)
         began, left = time.monotonic(), list(targets)
         while True:
-            client.join(self._random.uniform(0, self._length) if left else PATIENCE)
-            if client.is_alive() and not left:
-                raise SystemExit(f"{output.name}: nothing has happened for {PATIENCE:.0f} s; a scan hangs")
+            client.join(self._random.uniform(0, self._length) if left else LOOK)
+            self._cluster.revive()
+            if client.is_alive() and time.monotonic() - began > PATIENCE * (1 + len(targets)):
+                raise SystemExit(f"{output.name}: has not ended in {time.monotonic() - began:.0f} s; a scan hangs")
             if not client.is_alive() and client.exitcode in (0, FAILED):
                 break
             if client.is_alive() and left:
