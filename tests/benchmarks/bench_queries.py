@@ -3,8 +3,8 @@
     PYTHONPATH=. python tests/benchmarks/bench_queries.py [--rows 2000000] [--fields 400] [--folder DIR] [--json FILE]
 
 Rows with random scores lie evenly on a patch of sky of as many square fields; they are written as a scan writes them,
-and as a HATS catalogue by LSDB. Each query is asked once to warm up and then seven times, the median counts; answers must
-have as many rows from each. DuckDB gets the files by name and no hint of what lies where.
+and as a HATS catalogue by LSDB. Each query is asked once to warm up, then seven times; the median counts, and answers
+must have as many rows from each. DuckDB gets the files by name and no hint of what lies where.
 """
 
 from __future__ import annotations
