@@ -43,6 +43,7 @@ from pipeline.sims.config.sky import SkyConfig
 from pipeline.sims.sky.survey import write_survey
 from pipeline.surveys import open_survey
 from workflows import field_tables
+from workflows.allocator import keep_freed_memory
 
 ROOT = Path(__file__).parents[2]
 
@@ -203,6 +204,7 @@ def surveys(folder: Path) -> dict[str, tuple[ScanConfig, str]]:
 
 def measure(folder: Path) -> dict[str, Any]:
     """One round on every survey: rows, seconds, and seconds by part."""
+    keep_freed_memory()
     stopwatch = Stopwatch()
     watch(stopwatch)
     given = surveys(folder)
