@@ -75,7 +75,7 @@ class Executor(Protocol):
     """Runs tasks."""
 
     def slots(self) -> Mapping[str, int]:
-        """How many tasks of each resource can run at the same time, as of now; both kinds may share a slot."""
+        """How many tasks can run at the same time, as of now, of those that ask for `cut`, `score` and `both`."""
         ...
 
     def workers(self) -> int:
@@ -118,7 +118,7 @@ class SerialExecutor:
 
     def slots(self) -> Mapping[str, int]:
         """One of each."""
-        return {"cut": 1, "score": 1}
+        return {"cut": 1, "score": 1, "both": 1}
 
     def workers(self) -> int:
         """One."""
@@ -177,9 +177,12 @@ class DaskExecutor:
             return
         self._counted = now
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        wanted = {"cut": ("cut",), "score": ("score",), "both": ("cut", "score")}
         self._slots = {
-            name: sum(min(int(worker["resources"].get(name, 0)), worker["nthreads"]) for worker in workers)
-            for name in ("cut", "score")
+            name: sum(
+                min(worker["nthreads"], *(int(worker["resources"].get(one, 0)) for one in needed)) for worker in workers
+            )
+            for name, needed in wanted.items()
         }
         self._workers = max(1, sum(worker["nthreads"] for worker in workers))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.io import products
 from pipeline.io.places import Place
+from pipeline.io.run_records import run_records
 from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
 from workflows.executors import Executor
@@ -166,7 +166,7 @@ def measured_rates(result: ScanResult, *, warm_up: float, basis: str) -> Rates |
 
 def last_rates(output: Place) -> Rates | None:
     """The rates in the newest run record of an output that has any."""
-    for record in reversed(products.run_records(output)):
+    for record in reversed(run_records(output)):
         if record.get("rates"):
             return Rates(**record["rates"])
     return None

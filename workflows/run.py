@@ -9,7 +9,7 @@ from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,10 +17,11 @@ import pyarrow as pa
 from distributed import Client
 from distributed.comm import CommClosedError
 
-from pipeline.catalogue.diff import TableDifference, difference
+from pipeline.catalogue.diff import difference
 from pipeline.errors import ConfigError, ProductMismatch
 from pipeline.io import products
 from pipeline.io.lease import Lease, LeaseMark
+from pipeline.io.run_records import run_records, write_run_record
 from pipeline.io.tables import read_table
 from workflows.cluster import (
     ClusterConfig,
@@ -35,100 +36,14 @@ from workflows.executors import Executor, require_resources
 from workflows.forecast import Forecast, Rates, Slots, actual, forecast, measured_rates
 from workflows.headers import read_headers
 from workflows.job import Job
+from workflows.outcomes import CandidatesOutcome, FieldOutcome, PlanReport, ScanOutcome, Summary
 from workflows.plan import Plan, mark_empty
 from workflows.probe import probe
 from workflows.progress import ScanProgress
-from workflows.results import Failure, ScanAborted, ScanResult
+from workflows.results import ScanAborted, ScanResult
 from workflows.scan import Scan
 from workflows.setup import ScanSetup
 from workflows.wanted import stages_of
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a scan or a rerun did, and what the output holds for the fields named.
-
-    Counts describe those fields, whether done now or before; `ran` counts products written by this call, and `notes`
-    say what a person should know of fields that went on (`<field>: <text>`).
-    """
-
-    fields: int
-    done: int
-    empty: int
-    failed: int
-    ran: int
-    detections: int
-    cutouts: int
-    scored: int
-    unscorable: int
-    candidates: int
-    catalogue: str
-    seconds: float
-    notes: tuple[str, ...] = ()
-    stopped: int = 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """The summary as plain values, for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class ScanOutcome:
-    """A summary with the fields that failed, the forecast made before, and what it came to."""
-
-    summary: Summary
-    failures: tuple[Failure, ...]
-    forecast: Forecast
-    actual: Forecast
-
-    def as_dict(self) -> dict[str, Any]:
-        """The summary with `forecast` and `actual`, for JSON."""
-        return {**self.summary.as_dict(), "forecast": self.forecast.as_dict(), "actual": self.actual.as_dict()}
-
-
-@dataclass(frozen=True)
-class FieldOutcome:
-    """A rerun's summary with what changed against the catalogue before."""
-
-    summary: Summary
-    failures: tuple[Failure, ...]
-    difference: TableDifference | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The summary with `new`, `gone` and `changed`, for JSON; null where the field failed."""
-        change = self.difference
-        counts = {
-            "new": change.new if change else None,
-            "gone": change.gone if change else None,
-            "changed": change.changed if change else None,
-        }
-        return {**self.summary.as_dict(), **counts}
-
-
-@dataclass(frozen=True)
-class PlanReport:
-    """What a scan would do.
-
-    Attributes
-    ----------
-    states : mapping
-        Stage -> state -> number of fields.
-    plan : Plan
-    forecast : Forecast
-    """
-
-    states: dict[str, dict[str, int]]
-    plan: Plan
-    forecast: Forecast
-
-    def as_dict(self) -> dict[str, Any]:
-        """The report as plain values, for JSON; `products` has one for each field and stage."""
-        rows = [
-            {"field": plan.field.field_id, "stage": one.stage, "fingerprint": one.fingerprint, "state": one.state}
-            for plan in self.plan
-            for one in plan.stages
-        ]
-        return {"stages": self.states, "products": rows, "forecast": self.forecast.as_dict()}
 
 
 def plan_report(
@@ -180,7 +95,7 @@ def local_device(setup: ScanSetup) -> str:
     """The kind of device that the last run of this output scored on, or else this process's."""
     if setup.ensemble is None:
         return "none"
-    for record in reversed(products.run_records(setup.output)):
+    for record in reversed(run_records(setup.output)):
         if record.get("device"):
             return str(record["device"])
     return device_kind(setup.config.score.device)
@@ -267,15 +182,6 @@ def run_field(
         _record(setup, summary, result, expected, actual(result, slots), device)
     changed = difference(before, after) if after is not None and not result.failures else None
     return FieldOutcome(summary, tuple(result.failures), changed)
-
-
-@dataclass(frozen=True)
-class CandidatesOutcome:
-    """A summary of the fields that have scores, the failures among them, and the fields that need a scan first."""
-
-    summary: Summary
-    failures: tuple[Failure, ...]
-    waiting: tuple[str, ...]
 
 
 def run_candidates(setup: ScanSetup, *, quiet: bool = False) -> CandidatesOutcome:
@@ -454,4 +360,4 @@ def _record(
 def _write_record(setup: ScanSetup, device: str, values: dict[str, Any]) -> None:
     now = datetime.now(UTC)
     about = {"ended": now.isoformat(timespec="seconds"), "host": socket.gethostname(), "device": device}
-    products.write_run_record(setup.output, f"{now:%Y%m%dT%H%M%S%f}-{os.getpid()}", {**about, **values})
+    write_run_record(setup.output, f"{now:%Y%m%dT%H%M%S%f}-{os.getpid()}", {**about, **values})

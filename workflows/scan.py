@@ -8,6 +8,8 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
 
 from pipeline.errors import BadSurveyData, ConfigError, LeaseLost, LensscanError, ModelMismatch
 from pipeline.io import products
@@ -17,7 +19,16 @@ from workflows.job import Job
 from workflows.plan import FieldPlan
 from workflows.results import Failure, ScanAborted, ScanResult
 from workflows.suspicion import ALONE, Suspicion
-from workflows.tasks import CutResult, FinishResult, ScoreResult, cut_field, finish_field, score_shard
+from workflows.tasks import (
+    CutResult,
+    FinishResult,
+    ScoreResult,
+    WholeResult,
+    cut_field,
+    finish_field,
+    scan_field_whole,
+    score_shard,
+)
 
 ATTEMPTS = 3
 """How often a task that met an error of the system is tried."""
@@ -41,6 +52,7 @@ _STAGES: Mapping[Kind, tuple[str, ...]] = {
 class Steps:
     """What the tasks call; arguments and results are those of `workflows.tasks`. Benchmarks put others in."""
 
+    whole: Callable[..., WholeResult] = scan_field_whole
     cut: Callable[..., CutResult] = cut_field
     score: Callable[..., ScoreResult] = score_shard
     finish: Callable[..., FinishResult] = finish_field
@@ -68,10 +80,12 @@ class Scan:
     """Drives fields through their stages.
 
     Strategy: futures, bounded in number, and fields opened one by one as there is room, so that neither a hundred
-    thousand fields nor their cutouts pile up. Cutting is one task a field; when it is done, scoring is one task a
-    shard; when the last shard is done, one task publishes the scores and writes the catalogue rows. Tasks that
-    finish a field go first. Arguments are ids, paths and frozen configs and results a few bytes; pixels go from
-    worker to disk. What becomes of tasks whose worker dies is `Suspicion`'s to say.
+    thousand fields nor their cutouts pile up. Where every worker both cuts and scores, a field is one task, and its
+    cutouts make no trip through the disk. Elsewhere, and for the last fields, which would leave workers idle, cutting
+    is one task a field; when it is done, scoring is one task a shard; when the last shard is done, one task publishes
+    the scores and writes the catalogue rows. Tasks that finish a field go first. Arguments are ids, paths and frozen
+    configs and results a few bytes; pixels go from worker to disk. What becomes of tasks whose worker dies is
+    `Suspicion`'s to say.
     """
 
     def __init__(
@@ -87,7 +101,8 @@ class Scan:
         self._executor = executor
         self._progress = on_progress
         self._steps = steps or Steps()
-        self._ready: dict[Kind, deque[Task]] = {"finish": deque(), "score": deque(), "cut": deque()}
+        self._ready: dict[Kind, deque[Task]] = {"finish": deque(), "score": deque(), "cut": deque(), "whole": deque()}
+        self._ahead: deque[FieldRun] = deque()
         self._suspicion = Suspicion()
         self._in_flight: Counter[Kind] = Counter()
         self._runs: dict[str, FieldRun] = {}
@@ -155,12 +170,27 @@ class Scan:
         self._suspicion.company()
         slots = self._executor.slots()
         self._feed_ready(slots)
-        while self._room("cut", slots) and len(self._ready["score"]) <= BACKLOG * slots.get("score", 0):
-            run = next(waiting, None)
-            if run is None:
+        while self._look_ahead(waiting):
+            kind = self._way(self._ahead[0], slots)
+            backlog = 0 if kind == "whole" else len(self._ready["score"])
+            if not self._room(kind, slots) or backlog > BACKLOG * slots.get("score", 0):
                 break
-            self._open(run)
+            self._open(self._ahead.popleft(), kind)
             self._feed_ready(slots)
+
+    def _look_ahead(self, waiting: Iterator[FieldRun]) -> bool:
+        """Have as many fields in sight as there are workers, and one; whether there is any."""
+        self._ahead.extend(islice(waiting, max(0, self._executor.workers() + 1 - len(self._ahead))))
+        return bool(self._ahead)
+
+    def _way(self, run: FieldRun, slots: Mapping[str, int]) -> Kind:
+        """By which task a field begins."""
+        if not {"masks", "detect", "cutouts", "score"} & set(run.redo):
+            return "finish"
+        alike = slots.get("both", 0) == slots.get("cut", 0) == slots.get("score", 0)
+        workers = self._executor.workers()
+        enough = workers == 1 or len(self._ahead) > workers
+        return "whole" if self._job.ensemble is not None and alike and enough else "cut"
 
     def _feed_ready(self, slots: Mapping[str, int]) -> None:
         for kind, queue in self._ready.items():
@@ -170,27 +200,44 @@ class Scan:
                     self._submit(task)
 
     def _room(self, kind: Kind, slots: Mapping[str, int]) -> bool:
-        resource = "score" if kind == "score" else "cut"
+        resource = {"score": "score", "whole": "both"}.get(kind, "cut")
         return self._in_flight[kind] < max(1, PENDING * slots.get(resource, 0))
 
     def _submit(self, task: Task) -> None:
         self._in_flight[task.kind] += 1
         self._executor.submit(task)
 
-    def _open(self, run: FieldRun) -> None:
+    def _open(self, run: FieldRun, kind: Kind) -> None:
         self._runs[run.field_id] = run
-        if not {"masks", "detect", "cutouts", "score"} & set(run.redo):
+        if kind == "finish":
             self._finish(run)
-            return
-        arguments = {
+        elif kind == "whole":
+            arguments = {**self._about(run), "near": run.plan.near}
+            self._queue(run, kind, self._steps.whole, arguments, ("cut", "score"))
+        else:
+            self._queue(run, kind, self._steps.cut, self._about(run), ("cut",))
+
+    def _about(self, run: FieldRun) -> dict[str, Any]:
+        """What every task on a whole field is told."""
+        return {
             "job": self._job,
             "field": run.plan.field,
             "wanted": {stage.stage: stage.fingerprint for stage in run.plan.stages},
             "redo": run.redo,
             "provenance": run.plan.provenance,
         }
-        self._ready["cut"].append(
-            Task(f"cut/{run.field_id}", "cut", self._steps.cut, arguments, ("cut",), run.field_id)
+
+    def _queue(
+        self,
+        run: FieldRun,
+        kind: Kind,
+        function: Callable[..., Any],
+        arguments: Mapping[str, Any],
+        resources: tuple[str, ...],
+        part: str = "",
+    ) -> None:
+        self._ready[kind].append(
+            Task(f"{kind}/{run.field_id}{part}", kind, function, arguments, resources, run.field_id)
         )
 
     def _take(self, outcome: Outcome) -> None:
@@ -201,7 +248,9 @@ class Scan:
             self._take_error(outcome, outcome.error)
             return
         run = self._runs[task.field_id]
-        if task.kind == "cut":
+        if task.kind == "whole":
+            self._after_whole(run, outcome.value)
+        elif task.kind == "cut":
             self._after_cut(run, outcome.value)
         elif task.kind == "score":
             self.result.scored.add(outcome.value.rows, outcome.value.seconds)
@@ -213,6 +262,18 @@ class Scan:
             self.result.finished.add(outcome.value.rows, outcome.value.seconds)
             self.result.bytes_out += outcome.value.bytes_out
             self._close(run, outcome.value.wrote)
+
+    def _after_whole(self, run: FieldRun, result: WholeResult) -> None:
+        if "cutouts" in run.redo:
+            self.result.cut.add(result.rows, result.cut_seconds, run.plan.area)
+        if "score" in run.redo:
+            self.result.scored.add(result.rows, result.score_seconds)
+            self._progress("scored", result.rows)
+        self.result.finished.add(result.rows, result.seconds - result.cut_seconds - result.score_seconds)
+        self.result.bytes_in += result.bytes_in
+        self.result.bytes_out += result.bytes_out
+        self._progress("cut", result.rows)
+        self._close(run, result.wrote)
 
     def _after_cut(self, run: FieldRun, result: CutResult) -> None:
         self.result.ran += len(result.wrote)
@@ -232,26 +293,14 @@ class Scan:
         run.shards_left = len(result.shards)
         for index in result.shards:
             arguments = {"job": self._job, "field_id": run.field_id, "index": index, "generation": run.generation}
-            self._ready["score"].append(
-                Task(f"score/{run.field_id}/{index}", "score", self._steps.score, arguments, ("score",), run.field_id)
-            )
+            self._queue(run, "score", self._steps.score, arguments, ("score",), f"/{index}")
         if run.shards_left == 0:
             self._finish(run)
 
     def _finish(self, run: FieldRun) -> None:
-        arguments = {
-            "job": self._job,
-            "field": run.plan.field,
-            "wanted": {stage.stage: stage.fingerprint for stage in run.plan.stages},
-            "redo": run.redo,
-            "generation": run.generation,
-            "near": run.plan.near,
-            "provenance": run.plan.provenance,
-        }
+        arguments = {**self._about(run), "near": run.plan.near, "generation": run.generation}
         needed = "score" if self._job.maps else "cut"
-        self._ready["finish"].append(
-            Task(f"finish/{run.field_id}", "finish", self._steps.finish, arguments, (needed,), run.field_id)
-        )
+        self._queue(run, "finish", self._steps.finish, arguments, (needed,))
 
     def _close(self, run: FieldRun, wrote: tuple[str, ...]) -> None:
         self.result.ran += len(wrote)

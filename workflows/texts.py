@@ -10,8 +10,8 @@ from rich.console import Group
 from rich.table import Table
 
 from workflows.forecast import Forecast
+from workflows.outcomes import FieldOutcome, PlanReport, ScanOutcome, Summary
 from workflows.results import Failure
-from workflows.run import FieldOutcome, PlanReport, ScanOutcome, Summary
 
 _NOTES = 10
 """Notes that a summary shows."""

@@ -22,6 +22,7 @@ from pipeline.errors import QueryError
 from pipeline.flags import VetFlag, decode
 from pipeline.io import products
 from pipeline.io.places import Place
+from pipeline.io.run_records import run_records
 from pipeline.io.writing import atomic_write
 from pipeline.provenance import STAGES
 
@@ -85,7 +86,7 @@ def gather(
         best = query(output, primary=True, top=top)
     except QueryError:
         scores, best, purity = None, None, ()
-    runs = products.run_records(output)
+    runs = run_records(output)
     last: Mapping[str, Any] = next((record for record in reversed(runs) if record.get("actual")), {})
     return ReportFacts(
         scan_id=str(owner.get("scan_id", "")),

@@ -94,7 +94,7 @@ def claim(output: Place, scan_id: str, survey: str, release: str) -> None:
     mine = {"format": FORMAT, "scan_id": scan_id, "survey": survey, "release": release}
     path = output / "scan.json"
     if path.exists():
-        theirs = _read(path)
+        theirs = read_json(path)
         if {key: theirs.get(key) for key in mine} != mine:
             owner = ", ".join(f"{key} {theirs.get(key)!r}" for key in mine if theirs.get(key) != mine[key])
             raise ProductMismatch(f"{output} belongs to another scan ({owner}); choose another output with --out DIR.")
@@ -115,7 +115,7 @@ def identity(output: Place) -> Mapping[str, Any]:
     path = output / "scan.json"
     if not path.is_file():
         raise ProductMismatch(f"{output} is not the output of a scan (no scan.json in it).")
-    return _read(path)
+    return read_json(path)
 
 
 def listing(output: Place) -> dict[str, dict[str, list[str]]]:
@@ -355,20 +355,8 @@ def clear_failure(output: Place, field_id: str) -> None:
 
 def failures(output: Place) -> dict[str, dict[str, str]]:
     """Fields that failed: field_id -> {"field_id", "stage", "fingerprint", "reason", "again"}."""
-    records = _read_all(output / "failures")
+    records = read_all_json(output / "failures")
     return {str(record["field_id"]): record for record in records}
-
-
-def write_run_record(output: Place, name: str, values: Mapping[str, Any]) -> Place:
-    """Keep what happened in one call: times, attempts, hosts, tracebacks; never read by the scan's products."""
-    path = output / "runs" / f"{name}.json"
-    write_json(path, values)
-    return path
-
-
-def run_records(output: Place) -> list[dict[str, Any]]:
-    """Every run record, oldest first by name."""
-    return _read_all(output / "runs")
 
 
 def _manifests(output: Place, field_id: str, stage: str, names: Mapping[str, Sequence[str]]) -> list[Manifest]:
@@ -376,7 +364,7 @@ def _manifests(output: Place, field_id: str, stage: str, names: Mapping[str, Seq
     found = []
     for digest in names.get(stage, []):
         try:
-            found.append(Manifest(**_read(_manifest_path(output, field_id, stage, digest))))
+            found.append(Manifest(**read_json(_manifest_path(output, field_id, stage, digest))))
         except FileNotFoundError:
             continue  # swept by another process between listing and reading
     return found
@@ -390,15 +378,16 @@ def _manifest_path(output: Place, field_id: str, stage: str, fingerprint: str) -
     return output / "manifests" / encoded(field_id) / f"{stage}.{fingerprint}.json"
 
 
-def _read_all(folder: Place) -> list[dict[str, Any]]:
+def read_all_json(folder: Place) -> list[dict[str, Any]]:
     """Every JSON file of a folder, in order of names."""
     if isinstance(folder, Path) and not folder.is_dir():
         return []
     paths: list[Place] = sorted(folder.glob("*.json"), key=str)
-    return each(_read, paths, folder)
+    return each(read_json, paths, folder)
 
 
-def _read(path: Place) -> dict[str, Any]:
+def read_json(path: Place) -> dict[str, Any]:
+    """The object that a JSON file holds; raises ProductMismatch if it holds none."""
     try:
         values = json.loads(path.read_text())
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from weakref import WeakKeyDictionary
 
@@ -50,7 +51,9 @@ def _session(network: Network, shape: tuple[int, ...], threads: int) -> Run:
             f'score.backend = "onnx": {error}; install the extra, `pip install "lensscan[onnx]"`, or leave the key out.'
         ) from error
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter's own, about itself
+        # What the exporter says of itself, and of libraries that no network here needs, is not for whoever scans.
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(Answers(network), (torch.zeros(shape),), dynamo=True, verbose=False)
     assert program is not None
     options = onnxruntime.SessionOptions()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -113,8 +113,9 @@ def _field(
     description: SurveyConfig, folder: Folder, field_id: str, keys: Mapping[str, str], files: Mapping[str, str] | None
 ) -> Field:
     planes: dict[str, Mapping[str, str]] = {}
+    there = None if files is None else {PurePosixPath(path).as_posix() for path in files.values()}
     for name, band in description.bands.items():
-        native = _native_present(description, folder, field_id, keys, files, name, band)
+        native = _native_present(description, folder, field_id, keys, there, name, band)
         if native is None and description.fields.missing_band == "empty":
             continue
         filled = {**keys, "field_id": field_id, "band": name, "native": native or band.native[0]}
@@ -147,7 +148,7 @@ def _native_present(
     folder: Folder,
     field_id: str,
     keys: Mapping[str, str],
-    files: Mapping[str, str] | None,
+    there: Set[str] | None,
     name: str,
     band: Band,
 ) -> str | None:
@@ -155,9 +156,8 @@ def _native_present(
     templates = image_path(description, band)
     for native in band.native:
         filled = {**keys, "field_id": field_id, "band": name, "native": native, "token": band.token or native}
-        if files is not None and not any(is_wild(template) for template in templates):
-            known = {PurePosixPath(path).as_posix() for path in files.values()}
-            if any(render(template, filled) in known for template in templates):
+        if there is not None and not any(is_wild(template) for template in templates):
+            if any(render(template, filled) in there for template in templates):
                 return native
         elif folder.is_file(resolve(folder, templates, filled).removeprefix(f"{folder.root}/")):
             return native

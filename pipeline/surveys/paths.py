@@ -6,6 +6,7 @@ import glob
 import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import BadSurveyData, ConfigError
@@ -53,6 +54,7 @@ def keys_of(template: str) -> list[str]:
     return list(dict.fromkeys(key for _, key, _, _ in _pieces(template) if key is not None))
 
 
+@cache
 def is_wild(template: str) -> bool:
     """Whether a template leaves something to `*` or `?`."""
     return any(_WILD.search(literal) for literal, _, _, _ in _pieces(template))
@@ -130,9 +132,10 @@ def check_root(folder: Folder, where: str) -> None:
         raise BadSurveyData(f"{where}: root {folder.root} is not a folder; mend `root` or mount the data.")
 
 
-def _pieces(template: str) -> list[tuple[str, str | None, str | None, str | None]]:
+@cache
+def _pieces(template: str) -> tuple[tuple[str, str | None, str | None, str | None], ...]:
     try:
-        return list(string.Formatter().parse(template))
+        return tuple(string.Formatter().parse(template))
     except ValueError as error:
         raise ConfigError(f"path {template!r}: {error}; write {{{{ for a brace.") from error
 

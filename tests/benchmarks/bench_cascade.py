@@ -1,7 +1,7 @@
 """What a cascade gains and loses: rate on a survey's detections, and lenses lost among ones that no fit has seen.
 
     python tests/benchmarks/bench_cascade.py --pools "runs/pools/test-lenses/pool-*.npz" [--pools ...]
-        [--ensemble ground] [--sky 1001] [--limit N] [--clock wall] [--json FILE]
+        [--ensemble ground] [--sky 1001 | --no-rates] [--limit N] [--clock wall] [--json FILE]
 
 Rate: every detection of a synthetic sky and, with `LENSSCAN_DATA`, of `kids-viking`, is scored by the whole ensemble
 and behind its gates, in turns on one thread; the ratio is that of the fastest of each (`--clock cpu`: by processor
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -159,12 +160,27 @@ def wilson_high(count: int, total: int, z: float) -> float:
     return float((middle + z * np.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))) / (1 + z**2 / total))
 
 
+def all_rates(seed: int, ensemble: Ensemble, clock: Callable[[], float]) -> list[dict[str, Any]]:
+    """Of a synthetic sky and, where there is one, of a real survey."""
+    config = load_sims("demo-sky")
+    assert isinstance(config, SkyConfig)
+    with tempfile.TemporaryDirectory() as folder:
+        toml = write_survey(config, Path(folder) / "sky", seed)
+        rates = [rate(f"synthetic sky {seed}", stamps_of(open_survey(toml)), ensemble, clock)]
+    if "LENSSCAN_DATA" in os.environ:
+        rates.append(rate("kids-viking", stamps_of(open_survey("kids-viking")), ensemble, clock))
+    else:
+        print("skipped: kids-viking, since LENSSCAN_DATA is not set")
+    return rates
+
+
 def main() -> None:
     """Print the figures as two tables, or write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pools", action="append", default=[])
     parser.add_argument("--ensemble", default="ground")
     parser.add_argument("--sky", type=int, default=1001)
+    parser.add_argument("--no-rates", action="store_true", help="measure the loss alone")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--json", type=Path)
@@ -173,17 +189,11 @@ def main() -> None:
     torch.set_num_threads(1)
     clock = time.process_time if options.clock == "cpu" else time.perf_counter
     ensemble = load_ensemble(options.ensemble)
-    rates = []
-    with tempfile.TemporaryDirectory() as folder:
-        config = load_sims("demo-sky")
-        assert isinstance(config, SkyConfig)
-        toml = write_survey(config, Path(folder) / "sky", options.sky)
-        rates.append(rate(f"synthetic sky {options.sky}", stamps_of(open_survey(toml)), ensemble, clock))
-    if "LENSSCAN_DATA" in os.environ:
-        rates.append(rate("kids-viking", stamps_of(open_survey("kids-viking")), ensemble, clock))
-    else:
-        print("skipped: kids-viking, since LENSSCAN_DATA is not set")
-    losses = [loss(pattern, ensemble, options.limit) for pattern in options.pools]
+    rates = [] if options.no_rates else all_rates(options.sky, ensemble, clock)
+    losses = []
+    for pattern in options.pools:
+        losses.append(loss(pattern, ensemble, options.limit))
+        print(losses[-1], file=sys.stderr, flush=True)
     if options.json is not None:
         options.json.write_text(json.dumps({"rates": rates, "losses": losses}, indent=1))
     console = Console(width=180)

@@ -22,9 +22,9 @@ from typing import Any
 from distributed import Client, as_completed
 
 from pipeline.io import products
-from tests.benchmarks.scale import no_science
-from tests.benchmarks.scale.headers_only import SCAN, write_survey
-from tests.benchmarks.scale.processes import Processes, peak_mb, processes
+from tests.scale import no_science
+from tests.scale.headers_only import SCAN, write_survey
+from tests.scale.processes import Processes, peak_mb, processes
 from workflows.cluster import ClusterConfig, executor_for
 from workflows.headers import read_headers
 from workflows.scan import PENDING, Scan, Steps

@@ -37,7 +37,7 @@ Clock = Callable[[], float]
 `time.process_time`."""
 
 
-def fastest(work: Callable[[], object], clock: Clock = time.perf_counter, rounds: int = 5) -> float:
+def fastest(work: Callable[[], object], clock: Clock = time.perf_counter, rounds: int = 3) -> float:
     """Seconds of the fastest round, after one that warms up; CUDA's queue is emptied before and after."""
     work()
     seconds = []

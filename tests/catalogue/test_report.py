@@ -20,6 +20,7 @@ from pipeline.errors import ProductMismatch
 from pipeline.flags import PixelFlag, mask_value
 from pipeline.io import cutout_store, products
 from pipeline.io.cutout_store import Stamps
+from pipeline.io.run_records import write_run_record
 from pipeline.io.tables import build_table, write_table
 from pipeline.schema import Column
 
@@ -84,7 +85,7 @@ def test_counts_candidates_and_flags_are_those_of_the_tables(scan: Path) -> None
 
 
 def test_forecast_and_what_a_run_took_stand_side_by_side(scan: Path, tmp_path: Path) -> None:
-    products.write_run_record(
+    write_run_record(
         scan, "1", {"forecast": {"objects": 4321}, "actual": {"objects": 1234, "seconds": 5.25, "fields": 2}}
     )
     text = write_report(scan, tmp_path / "page.html").read_text()

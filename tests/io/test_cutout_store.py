@@ -83,3 +83,75 @@ def test_the_same_cutouts_give_the_same_bytes(tmp_path: Path) -> None:
 def test_a_folder_without_cutouts_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ProductMismatch, match="rerun the field from cutouts"):
         cutout_store.open_store(tmp_path)
+
+
+def sky(rows: int, seed: int = 3) -> Stamps:
+    """Noise of another size in each cutout and band, with a bright pixel here and a hole there."""
+    rng = np.random.default_rng(seed)
+    sigma = rng.uniform(0.5, 20.0, (rows, 2, 1, 1)).astype(np.float32)
+    image = (sigma * rng.normal(size=(rows, 2, 6, 6))).astype(np.float32)
+    ivar = np.broadcast_to(1 / (sigma * sigma), image.shape).copy()
+    image[::3, 0, 2, 2] = 30_000 * sigma[::3, 0, 0, 0]
+    image[1::3, 1, :, 3], ivar[1::3, 1, :, 3] = np.nan, 0
+    return Stamps(image, ivar, rng.integers(0, 2**32, image.shape, dtype=np.uint32))
+
+
+def test_a_quantised_image_is_off_by_half_a_step_and_the_rest_by_nothing(tmp_path: Path) -> None:
+    whole = sky(21)
+    store = make(tmp_path, 21, "quantised")
+    cutout_store.write(store, split(store, whole))
+    assert cutout_store.open_store(tmp_path) == store
+    read = cutout_store.read(store, 0, 21)
+    np.testing.assert_array_equal(read.ivar.view(np.uint32), whole.ivar.view(np.uint32))
+    np.testing.assert_array_equal(read.mask, whole.mask)
+    np.testing.assert_array_equal(np.isnan(read.image), np.isnan(whole.image))
+    off = np.nanmax(np.abs(read.image - whole.image), axis=(2, 3))
+    noise = 1 / np.sqrt(whole.ivar.max(axis=(2, 3)))
+    peak = np.nanmax(np.abs(whole.image), axis=(2, 3))
+    assert (off <= 0.501 * np.maximum(noise / 16, peak / 32767)).all()
+    assert off.max() > 0
+
+
+def test_quantised_cutouts_are_read_as_they_were_scored(tmp_path: Path) -> None:
+    whole = sky(21)
+    store = make(tmp_path, 21, "quantised")
+    cutout_store.write(store, split(store, whole))
+    seen, read = cutout_store.pack(whole, quantised=True).stamps(), cutout_store.read(store, 0, 21)
+    np.testing.assert_array_equal(read.image, seen.image)
+    np.testing.assert_array_equal(read.ivar, seen.ivar)
+
+
+@pytest.mark.parametrize("filled", [np.nan, 0.0, 7.5])
+def test_cutouts_without_weight_or_light_can_be_quantised(filled: float) -> None:
+    image = np.full((3, 2, 6, 6), filled, np.float32)
+    packed = cutout_store.pack(Stamps(image, np.zeros_like(image), np.ones(image.shape, np.uint32)), quantised=True)
+    np.testing.assert_allclose(packed.stamps().image, image, rtol=1e-4)
+
+
+@pytest.mark.parametrize("codec", ["none", "lz4", "quantised"])
+def test_a_store_may_keep_some_rows_and_says_so_where_others_are_asked_for(tmp_path: Path, codec: str) -> None:
+    whole, kept = sky(21), (2, 3, 7, 16, 20)
+    store = cutout_store.create(
+        tmp_path,
+        bands=("g", "r"),
+        pixel_scale=0.3,
+        rows=21,
+        size=6,
+        chunk=4,
+        shard=8,
+        codec=codec,
+        seeing={},
+        kept=kept,
+    )
+    parts = {index: cutout_store.pack(part, store.quantised) for index, part in enumerate(split(store, whole))}
+    cutout_store.write_kept(store, ((index, parts[index]) for index in (0, 2)))
+    again = cutout_store.open_store(tmp_path)
+    assert again.kept == kept
+    expected = cutout_store.pack(whole, store.quantised).stamps()
+    for row in kept:
+        np.testing.assert_array_equal(cutout_store.read(again, row, row + 1).image[0], expected.image[row])
+    with pytest.raises(ProductMismatch, match="only 2 were kept"):
+        cutout_store.read(again, 1, 4)
+    assert np.isnan(cutout_store.read_packed(again, 0).stamps().image[4]).all()
+    with pytest.raises(ProductMismatch, match="3 cutouts written, 5 are to be kept"):
+        cutout_store.write_kept(store, [(0, parts[0])])

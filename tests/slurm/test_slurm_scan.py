@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -86,6 +88,38 @@ def test_partitions_share_the_work_and_a_job_that_ends_is_submitted_anew(slurm: 
         while "score-0.1" not in workers(client):
             assert time.monotonic() < end
             time.sleep(0.1)
+
+
+_SUBMIT = """
+import sys, time
+from pathlib import Path
+from tests.slurm.test_slurm_scan import cluster
+from workflows.cluster.slurm import slurm_cluster
+with slurm_cluster(cluster(Path(sys.argv[1]))) as client:
+    # One that starts without a scheduler waits a minute for it.
+    client.wait_for_workers(2)
+    print("started", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_jobs_end_by_themselves_when_the_command_is_killed(slurm: Slurm, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _SUBMIT, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "started\n"
+        finally:
+            process.kill()
+    assert living_jobs()
+    end = time.monotonic() + 70
+    while living_jobs():
+        assert time.monotonic() < end
+        time.sleep(0.2)
 
 
 @pytest.mark.parametrize(

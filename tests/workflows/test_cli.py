@@ -37,7 +37,7 @@ def test_scan_field_status_and_query_from_the_command_line(project: Path, tmp_pa
     assert code == 0
     assert set(done) == {
         *("fields", "done", "empty", "failed", "ran", "detections", "cutouts", "scored", "unscorable"),
-        *("candidates", "catalogue", "seconds", "notes", "forecast", "actual"),
+        *("candidates", "stopped", "catalogue", "seconds", "notes", "forecast", "actual"),
     }
     assert run("scan", config, "--cluster", "serial")[1]["ran"] == 0
     code, again = run("field", config, "F1", "--cluster", "serial", "--from", "candidates")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,20 +19,26 @@ from workflows.suspicion import ALONE, IN_COMPANY
 
 
 class Misbehaving(SerialExecutor):
-    """Runs tasks, except where `trouble` gives another outcome; several tasks are under way at once."""
+    """Runs tasks, except where `trouble` gives another outcome; several tasks are under way at once.
 
-    def __init__(self, trouble: Callable[[Task, int], Outcome | None]) -> None:
+    Its workers cut or score, unless a field is to begin with a task that does both, "whole".
+    """
+
+    def __init__(self, trouble: Callable[[Task, int], Outcome | None], first: str = "cut") -> None:
         super().__init__()
+        self._first = first
         self._trouble = trouble
         self.under_way = 0
+        self.sent: list[str] = []
         self.seen: Counter[str] = Counter()
         self.company: dict[str, list[int]] = {}
 
     def slots(self) -> Mapping[str, int]:
-        return {"cut": 3, "score": 3}
+        return {"cut": 3, "score": 3, "both": 3 if self._first == "whole" else 0}
 
     def submit(self, task: Task) -> None:
         self.under_way += 1
+        self.sent.append(task.key)
         super().submit(task)
 
     def next_outcome(self) -> Outcome:
@@ -59,20 +65,29 @@ def drive(project: Path, executor: Misbehaving) -> tuple[ScanResult, list[FieldP
     return result, list(setup.plan("cpu"))
 
 
-def test_a_field_that_kills_every_worker_is_quarantined_and_its_neighbours_finish(project: Path) -> None:
-    executor = Misbehaving(lambda task, time: died(task) if task.key == "cut/F1" else None)
+@pytest.fixture(params=["cut", "whole"])
+def first(request: pytest.FixtureRequest) -> str:
+    """The kind of task that a field begins with."""
+    return str(request.param)
+
+
+def test_a_field_that_kills_every_worker_is_quarantined_and_its_neighbours_finish(project: Path, first: str) -> None:
+    poison = f"{first}/F1"
+    executor = Misbehaving(lambda task, time: died(task) if task.key == poison else None, first)
     result, after = drive(project, executor)
     assert [failure.field_id for failure in result.failures] == ["F1"]
     assert "killed 3 workers" in result.failures[0].reason
     assert [plan.finished for plan in after] == [True, False, True]
-    assert len(executor.company["cut/F1"]) == IN_COMPANY + ALONE, "the deaths are bounded"
-    assert executor.company["cut/F1"][-ALONE:] == [1, 1, 1], "a suspect runs alone"
+    assert len(executor.company[poison]) == IN_COMPANY + ALONE, "the deaths are bounded"
+    assert executor.company[poison][-ALONE:] == [1, 1, 1], "a suspect runs alone"
     assert after[1].blocked
 
 
 @pytest.mark.parametrize("times", [1, 2, 4])
-def test_workers_that_are_taken_away_again_and_again_count_against_nobody(project: Path, times: int) -> None:
-    executor = Misbehaving(lambda task, time: died(task) if time <= times else None)
+def test_workers_that_are_taken_away_again_and_again_count_against_nobody(
+    project: Path, times: int, first: str
+) -> None:
+    executor = Misbehaving(lambda task, time: died(task) if time <= times else None, first)
     result, after = drive(project, executor)
     assert result.failures == []
     assert all(plan.finished for plan in after)
@@ -87,18 +102,20 @@ def test_one_death_does_not_empty_the_cluster(project: Path) -> None:
 def test_fields_are_opened_as_there_is_room(project: Path) -> None:
     setup = open_scan(str(project / "scan.toml"))
     products.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
-    taken: list[str] = []
-
-    def plans() -> Iterator[FieldPlan]:
-        for plan in setup.plan("cpu"):
-            taken.append(plan.field.field_id)
-            yield plan
-
     executor = Misbehaving(lambda task, time: None)
     executor.slots = lambda: {"cut": 1, "score": 1}  # type: ignore[method-assign]
-    executor.next_outcome = lambda: pytest.fail(f"{taken} were opened")  # type: ignore[method-assign]
-    with pytest.raises(pytest.fail.Exception, match=r"\['F0', 'F1'\] were opened"):
-        Scan(setup.job(), executor).run(plans())
+    executor.next_outcome = lambda: pytest.fail(f"{executor.sent} were sent")  # type: ignore[method-assign]
+    with pytest.raises(pytest.fail.Exception, match=r"\['cut/F0', 'cut/F1'\] were sent"):
+        Scan(setup.job(), executor).run(setup.plan("cpu"))
+
+
+def test_a_field_is_one_task_where_workers_do_both_but_the_last_ones_are_shared_out(project: Path) -> None:
+    executor = Misbehaving(lambda task, time: None, "whole")
+    executor.workers = lambda: 2  # type: ignore[method-assign]
+    drive(project, executor)
+    begun = [key for key in executor.sent if key.startswith(("whole", "cut"))]
+    assert begun == ["whole/F0", "cut/F1", "cut/F2"]
+    assert [key for key in executor.sent if key.endswith("F0")] == ["whole/F0"]
 
 
 def test_an_error_of_the_system_is_tried_again_three_times(project: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.io import products
+from pipeline.io.run_records import run_records
 from tests.workflows.conftest import write_mini_survey
 from workflows.cluster import ClusterConfig
 from workflows.forecast import Rates, Slots, forecast
@@ -33,7 +34,7 @@ def test_a_probe_leaves_the_products_alone_and_the_scan_forecasts_by_its_rates(p
     report = plan_report(open_scan(str(project / "scan.toml")), SERIAL)
     assert {name.split("/")[0] for name in files(setup.output)} == {"scan.json", "footprints.parquet", "runs"}
     assert not (setup.output / "probe").exists()
-    (record,) = products.run_records(setup.output)
+    (record,) = run_records(setup.output)
     assert record["kind"] == "probe"
     assert "probe of 2 fields" in report.forecast.basis
     outcome = run_scan(open_scan(str(project / "scan.toml")), SERIAL, quiet=True)
@@ -43,7 +44,7 @@ def test_a_probe_leaves_the_products_alone_and_the_scan_forecasts_by_its_rates(p
     assert outcome.forecast.objects == pytest.approx(outcome.actual.objects, rel=0.35)  # 2 fields of a sky of clumps
     assert outcome.forecast.bytes_in == outcome.actual.bytes_in
     assert outcome.forecast.bytes_out == pytest.approx(outcome.actual.bytes_out, rel=0.35)
-    assert products.run_records(setup.output)[-1]["actual"] == outcome.actual.as_dict()
+    assert run_records(setup.output)[-1]["actual"] == outcome.actual.as_dict()
 
 
 def test_without_a_probe_nothing_is_written_and_rates_are_assumed(project: Path) -> None:

@@ -77,7 +77,7 @@ class JobsCluster(SpecCluster):  # type: ignore[misc]
     def __init__(self, **options: Any) -> None:
         self._joined: set[str] = set()
         self._lost = 0
-        self._last: str | None = None
+        self._last: Path | None = None
         super().__init__(**options)
 
     async def renew(self, living: set[str]) -> None:
@@ -85,9 +85,9 @@ class JobsCluster(SpecCluster):  # type: ignore[misc]
         self._joined |= {str(worker["name"]) for worker in self.scheduler_info["workers"].values()}
         for name in set(self.worker_spec) - {name for name, job in self.workers.items() if job.job_id in living}:
             ended = self.workers.pop(name, None)
-            if ended is not None and not any(_is_of(worker, name) for worker in self._joined):
+            if ended is not None and ended.job_id and not any(_is_of(worker, name) for worker in self._joined):
                 self._lost += 1
-                self._last = ended.job_id
+                self._last = Path(ended.log_directory) / f"{ended.job_name}-{ended.job_id}.err"
             specification = self.worker_spec.pop(name)
             self.worker_spec[_next_name(name)] = specification
         await self._correct_state()
@@ -96,16 +96,7 @@ class JobsCluster(SpecCluster):  # type: ignore[misc]
         """What to say if jobs end before their workers join; None as long as it may be chance."""
         if self._lost < LAUNCHES:
             return None
-        return f"{self._lost} jobs ended before a worker of theirs had joined. {self._log()}"
-
-    def _log(self) -> str:
-        options = next(iter(self.worker_spec.values()))["options"]
-        path = Path(options["log_directory"]) / f"{options['job_name']}-{self._last}.err"
-        try:
-            lines = path.read_text(errors="replace").strip().splitlines()
-        except OSError:
-            lines = []
-        return f"{path} ends with: {' | '.join(lines[-3:])}" if lines else f"See {path.parent}."
+        return f"{self._lost} jobs ended before a worker of theirs had joined. {_end_of(self._last)}"
 
 
 def job_specifications(config: ClusterConfig) -> dict[str, dict[str, Any]]:
@@ -203,6 +194,16 @@ def _prologue(settings: SlurmConfig) -> list[str]:
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(math.ceil(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _end_of(log: Path | None) -> str:
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines() if log is not None else []
+    except OSError:
+        lines = []
+    if not lines:
+        return f"{log} is empty; `sacct` may know more."
+    return f"{log} ends with: {' | '.join(lines[-3:])}"
 
 
 def _is_of(worker: str, job: str) -> bool:

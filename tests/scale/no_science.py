@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from workflows.tasks import CutResult, FinishResult, ScoreResult
+from workflows.tasks import CutResult, FinishResult, ScoreResult, WholeResult
 
 ROWS = 100
+
+
+def whole(**arguments: Any) -> WholeResult:
+    """A field, from pixels to catalogue."""
+    wrote = ("masks", "detect", "cutouts", "score", "candidates")
+    return WholeResult(ROWS, (0,), wrote, 0.0, 0.0, 0.0)
 
 
 def cut(**arguments: Any) -> CutResult:

@@ -51,6 +51,12 @@ class Processes:
         each = ["--nthreads", "1", "--nworkers", "1", "--resources", "cut=1 score=1", "--death-timeout", "20"]
         return self._run(["distributed.cli.dask_worker", self.address, *each, *_HERE], dict(WORKER_ENVIRONMENT))
 
+    def revive(self) -> None:
+        """Start workers in the place of those whose nanny is gone: one whose worker dies while it starts gives up."""
+        for place, nanny in enumerate(self.nannies):
+            if nanny.poll() is not None:
+                self.nannies[place] = self.worker()
+
     def stop(self) -> None:
         """End all of it, at once."""
         for process in [*self.nannies, *([self.scheduler] if self.scheduler is not None else [])]:

@@ -1,0 +1,178 @@
+"""Queries of a catalogue against plain DuckDB on the same files and LSDB on the same rows.
+
+    PYTHONPATH=. python tests/benchmarks/bench_queries.py [--rows 2000000] [--fields 400] [--folder DIR] [--json FILE]
+
+Rows with random scores lie evenly on a patch of sky of as many square fields; they are written as a scan writes them,
+and as a HATS catalogue by LSDB. Each query is asked once to warm up, then seven times; the median counts, and answers
+must have as many rows from each. DuckDB gets the files by name and no hint of what lies where.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import lsdb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+from astropy import units as u
+from astropy.coordinates import Latitude, Longitude
+from cdshealpix.nested import lonlat_to_healpix
+
+from pipeline.catalogue.query import query
+from pipeline.io import products
+from pipeline.io.tables import build_table, write_table
+from pipeline.schema import scores_columns
+
+FIELD_DEG = 0.25
+CENTRE = (150.0, 2.0)
+RADIUS = 0.1
+TOP = 1000
+ASKED = 7
+MEMBERS, BANDS = ("one", "two", "three", "four", "five"), ("g", "r", "i")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--fields", type=int, default=400)
+    parser.add_argument("--folder", type=Path, default=None, help="keeps the catalogues here for another run")
+    parser.add_argument("--json", type=Path, default=None)
+    options = parser.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp())
+    output, hats = folder / "scan", folder / "hats"
+    if not hats.exists():
+        write_catalogues(output, hats, options.rows, options.fields)
+    figures = {"rows": options.rows, "fields": options.fields, "queries_ms": measure(output, hats)}
+    for name, row in figures["queries_ms"].items():
+        print(f"{name:10}" + "".join(f"{who:>12} {ms:9.1f} ms" for who, ms in row.items()))
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if options.folder is None:
+        shutil.rmtree(folder)
+
+
+def measure(output: Path, hats: Path) -> dict[str, dict[str, float]]:
+    """Milliseconds of each query by each."""
+    files = str(output / "candidates" / "*" / "*" / "candidates.parquet")
+    field = sorted(products.listing(output))[0]
+    plain = duckdb.connect()
+    ra, dec = CENTRE
+    cone = (
+        "2 * asin(sqrt(pow(sin(radians(dec - $dec) / 2), 2) + cos(radians($dec)) * cos(radians(dec)) "
+        "* pow(sin(radians(ra - $ra) / 2), 2))) <= radians($radius)"
+    )
+
+    def by_duckdb(rest: str, **values: Any) -> pa.Table:
+        return plain.execute(f"SELECT * FROM read_parquet('{files}') {rest}", values).to_arrow_table()
+
+    def best(part: pd.DataFrame) -> pd.DataFrame:
+        return part.nlargest(TOP, "score")
+
+    def catalogue() -> Any:
+        return lsdb.open_catalog(hats)
+
+    asked: dict[str, dict[str, Callable[[], Any]]] = {
+        "cone": {
+            "ours": lambda: query(output, cone=(ra, dec, RADIUS)),
+            "duckdb": lambda: by_duckdb(f"WHERE {cone}", ra=ra, dec=dec, radius=RADIUS),
+            "lsdb": lambda: catalogue().cone_search(ra, dec, RADIUS * 3600).compute(),
+        },
+        "top": {
+            "ours": lambda: query(output, top=TOP),
+            "duckdb": lambda: by_duckdb(f"ORDER BY score DESC, field_id, objid LIMIT {TOP}"),
+            "lsdb": lambda: best(catalogue().map_partitions(best).compute()),
+        },
+        "field": {
+            "ours": lambda: query(output, field=field),
+            "duckdb": lambda: by_duckdb("WHERE field_id = $field", field=field),
+            "lsdb": lambda: catalogue().query(f"field_id == '{field}'").compute(),
+        },
+    }
+    figures: dict[str, dict[str, float]] = {}
+    for name, ways in asked.items():
+        counts = {who: len(call()) for who, call in ways.items()}
+        assert len(set(counts.values())) == 1, f"{name}: {counts}"
+        figures[name] = {who: median_ms(call) for who, call in ways.items()}
+    return figures
+
+
+def median_ms(call: Callable[[], Any]) -> float:
+    """Of several calls."""
+    times = []
+    for _ in range(ASKED):
+        began = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - began))
+    return statistics.median(times)
+
+
+def write_catalogues(output: Path, hats: Path, rows: int, fields: int) -> None:
+    """The same rows as a scan's output and as a HATS catalogue."""
+    random = np.random.default_rng(5)
+    products.claim(output, "bench", "many", "1")
+    side = int(np.ceil(np.sqrt(fields)))
+    parts = []
+    for number in range(fields):
+        corner = np.array([number % side, number // side]) - side / 2
+        ra, dec = (CENTRE[axis] + FIELD_DEG * (corner[axis] + random.random(rows // fields)) for axis in range(2))
+        table = candidates(random, f"f{number:05d}", ra, dec)
+        generation = products.new_generation(output, "candidates", f"f{number:05d}", "0" * 64)
+        place = output / products.generation_place("candidates", f"f{number:05d}", generation)
+        write_table(place / "candidates.parquet", table)
+        products.publish(
+            output,
+            field_id=f"f{number:05d}",
+            stage="candidates",
+            fingerprint="0" * 64,
+            generation=generation,
+            rows=len(table),
+            provenance={},
+        )
+        parts.append(table)
+    everything = pa.concat_tables(parts).drop_columns(["_healpix_29"])
+    frame = everything.to_pandas(types_mapper=pd.ArrowDtype)
+    for name in ("survey", "release", "field_id", "scan_id"):
+        frame[name] = frame[name].astype("string[pyarrow]")
+    lsdb.from_dataframe(frame, ra_column="ra", dec_column="dec", margin_threshold=None).write_catalog(hats)
+
+
+def candidates(
+    random: np.random.Generator, field_id: str, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]
+) -> pa.Table:
+    """A field's table, sorted as a scan sorts it."""
+    healpix = lonlat_to_healpix(Longitude(ra, u.deg), Latitude(dec, u.deg), 29).astype(np.int64)
+    order = np.argsort(healpix)
+    number = len(ra)
+    texts = {"survey": "many", "release": "1", "field_id": field_id, "scan_id": "bench"}
+    values: dict[str, Any] = {}
+    for column in scores_columns(MEMBERS, BANDS):
+        if column.name in texts:
+            values[column.name] = [texts[column.name]] * number
+        elif column.name == "shard":
+            values[column.name] = [f"{field_id}/0"] * number
+        elif column.name in ("objid", "_healpix_29"):
+            values[column.name] = healpix[order]
+        elif column.name in ("ra", "dec"):
+            values[column.name] = (ra if column.name == "ra" else dec)[order]
+        elif pa.types.is_boolean(column.type):
+            values[column.name] = np.ones(number, bool)
+        elif pa.types.is_integer(column.type):
+            values[column.name] = np.arange(number, dtype=column.type.to_pandas_dtype())
+        else:
+            values[column.name] = random.random(number).astype(column.type.to_pandas_dtype())
+    return build_table(scores_columns(MEMBERS, BANDS), values)
+
+
+if __name__ == "__main__":
+    main()
