@@ -194,6 +194,8 @@ def _stretch(
     sides = _sample(votes, x, y, angle, (-12.0, -10.0, -8.0, 8.0, 10.0, 12.0))
     beside = np.maximum(sides[:3].mean(axis=0), sides[3:].mean(axis=0))
     clear = (line - beside > _LIT).astype(np.float64)
+    if clear.sum() < _FILLING * length:
+        return None  # Nor is any part of it long enough and lit enough.
     filling = uniform_filter1d(clear, window, mode="constant")
     runs, number = label(filling > _FILLING)
     if number == 0:
