@@ -107,6 +107,8 @@ class Scan:
         self._in_flight: Counter[Kind] = Counter()
         self._runs: dict[str, FieldRun] = {}
         self._failed: set[str] = set()
+        self._noted: set[str] = set()
+        """Fields of which an earlier call has noted a failure."""
         self._errors: Counter[str] = Counter()
         self.result = ScanResult()
 
@@ -128,6 +130,7 @@ class Scan:
             If a task finds that the scan as a whole is wrong.
         """
         began = time.monotonic()
+        self._noted = set(products.failures(self._output))
         waiting = self._to_do(plans, redo)
         while True:
             self._feed(waiting)
@@ -305,7 +308,8 @@ class Scan:
     def _close(self, run: FieldRun, wrote: tuple[str, ...]) -> None:
         self.result.ran += len(wrote)
         self.result.fields += 1
-        products.clear_failure(self._output, run.field_id)
+        if run.field_id in self._noted:
+            products.clear_failure(self._output, run.field_id)
         del self._runs[run.field_id]
         self._progress("field", 1)
 
