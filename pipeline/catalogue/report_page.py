@@ -18,7 +18,7 @@ from pipeline.provenance import STAGES
 MOST_FIELDS = 300
 """Rows of the table of fields; failed ones come first."""
 
-_COUNTS = ("detections", "cutouts", "scored", "unscorable", "candidates")
+_COUNTS = ("detections", "cutouts", "scored", "unscorable", "stopped", "candidates")
 _FORECAST = (
     ("fields", "fields"),
     ("objects", "objects"),
