@@ -86,6 +86,8 @@ class Chaos:
 
     def scan(self, output: Path, targets: Sequence[str]) -> None:
         """Bring one scan to its end through the death of these, one after the other."""
+        if self._cluster.scheduler is None:
+            self._cluster.start()
         client = self._client(output)
         began, left = time.monotonic(), list(targets)
         while True:
