@@ -58,7 +58,7 @@ _PLACE = (
         pa.string(),
         "",
         "meta.id",
-        "cutout shard of the field, as <field_id>/<number>; null where the cutout was not kept",
+        "cutout shard, as <field_id>/<number>; null: cutout not kept",
         nullable=True,
     ),
     Column(
@@ -66,7 +66,7 @@ _PLACE = (
         pa.int32(),
         "",
         "meta.record",
-        "row of the cutout in the field's cutout arrays; null where it was not kept",
+        "row of the cutout in the field's arrays; null: cutout not kept",
         nullable=True,
     ),
 )

@@ -34,9 +34,9 @@ def test_compiled_members_answer_as_they_do_uncompiled_to_the_same_bytes_each_ti
             "",
             calibration,
         )
-        for name in ("cnn", "preact_resnet")
+        for name in ("cnn",)
     )
-    ensemble = Ensemble("test", members, (1.0, 1.0), "mean_log_odds", views=2)
+    ensemble = Ensemble("test", members, (1.0,), "mean_log_odds", views=2)
     image = np.random.default_rng(0).normal(0, 10, (11, 3, 64, 64)).astype(np.float32)
 
     def ask(backend: str) -> np.ndarray:

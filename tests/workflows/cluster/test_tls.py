@@ -38,7 +38,7 @@ def test_certificates_of_the_cluster_open_it_and_others_do_not(tmp_path: Path) -
         with executor_for(at(address, mine)) as (executor, client):
             assert client is not None
             assert client.scheduler.address.startswith("tls://")
-            assert executor.slots() == {"cut": 1, "score": 1}
+            assert executor.slots() == {"cut": 1, "score": 1, "both": 1}
         with (
             pytest.raises(ConfigError, match=r"no Dask scheduler answers at tls://.*and the certificates in tls"),
             executor_for(at(address, others, "3 s")),
