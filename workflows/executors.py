@@ -61,13 +61,15 @@ class Task:
 class Outcome:
     """What became of a task: its value, or the error, and whether the error was its worker's death.
 
-    `peak_mb` is the largest resident memory that its process ever had, 0 where that is not known.
+    `seconds` is how long its function ran, `peak_mb` the largest resident memory that its process ever had; both are 0
+    where that is not known.
     """
 
     task: Task
     value: Any = None
     error: BaseException | None = None
     worker_died: bool = False
+    seconds: float = 0.0
     peak_mb: float = 0.0
 
 
@@ -95,14 +97,15 @@ class Executor(Protocol):
         ...
 
 
-def observed(function: Callable[..., Any], arguments: Mapping[str, Any]) -> tuple[Any, float]:
-    """A function's value, and the largest resident memory in MB that this process has had."""
+def observed(function: Callable[..., Any], arguments: Mapping[str, Any]) -> tuple[Any, float, float]:
+    """A function's value, its seconds, and the largest resident memory in MB that this process has had."""
+    began = time.monotonic()
     value = function(**arguments)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return value, peak / (1e6 if sys.platform == "darwin" else 1e3)
+    return value, time.monotonic() - began, peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-def unpacked(packed: bytes) -> tuple[Any, float]:
+def unpacked(packed: bytes) -> tuple[Any, float, float]:
     """What `observed` gives for a pickled function and its arguments.
 
     Pickled apart, because a scheduler unpickles what it is sent: it would load torch and every class of the arguments.
@@ -132,10 +135,10 @@ class SerialExecutor:
         """Run the oldest task."""
         task = self._queue.popleft()
         try:
-            value, peak = observed(task.function, task.arguments)
+            value, seconds, peak = observed(task.function, task.arguments)
         except Exception as error:  # the edge of a task: what it was goes into the field's record
             return Outcome(task, error=error)
-        return Outcome(task, value, peak_mb=peak)
+        return Outcome(task, value, seconds=seconds, peak_mb=peak)
 
     def everywhere(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call it here."""
@@ -217,8 +220,8 @@ class DaskExecutor:
         for future in futures:
             task = self._tasks.pop(str(future.key))
             if future.key in values:
-                value, peak = values[future.key]
-                self._ended.append(Outcome(task, value, peak_mb=peak))
+                value, seconds, peak = values[future.key]
+                self._ended.append(Outcome(task, value, seconds=seconds, peak_mb=peak))
             elif future.cancelled() or future.status == "finished":
                 self._ended.append(Outcome(task, error=lost, worker_died=True))
             else:

@@ -34,7 +34,13 @@ ATTEMPTS = 3
 """How often a task that met an error of the system is tried."""
 
 PENDING = 2
-"""Tasks under way for each that can run, so that a worker that ends one finds the next."""
+"""Tasks under way for each that can run, so that a worker that ends one finds the next, ..."""
+
+AHEAD = 0.2
+"""... and more of short ones, so that this many seconds of work are on their way to it, ..."""
+
+MOST_PENDING = 32
+"""... but no more than this."""
 
 BACKLOG = 4
 """Shards for each that can be scored at a time beyond which no field is opened: cutouts must not pile up."""
@@ -105,6 +111,8 @@ class Scan:
         self._ahead: deque[FieldRun] = deque()
         self._suspicion = Suspicion()
         self._in_flight: Counter[Kind] = Counter()
+        self._seconds: dict[Kind, float] = {}
+        """How long a task of a kind takes, the latest counting most."""
         self._runs: dict[str, FieldRun] = {}
         self._failed: set[str] = set()
         self._noted: set[str] = set()
@@ -139,6 +147,9 @@ class Scan:
             outcome = self._executor.next_outcome()
             self._in_flight[outcome.task.kind] -= 1
             self.result.peak_mb = max(self.result.peak_mb, outcome.peak_mb)
+            if outcome.error is None:
+                before = self._seconds.get(outcome.task.kind, outcome.seconds)
+                self._seconds[outcome.task.kind] = 0.9 * before + 0.1 * outcome.seconds
             self._take(outcome)
         self.result.seconds = time.monotonic() - began
         return self.result
@@ -204,7 +215,9 @@ class Scan:
 
     def _room(self, kind: Kind, slots: Mapping[str, int]) -> bool:
         resource = {"score": "score", "whole": "both"}.get(kind, "cut")
-        return self._in_flight[kind] < max(1, PENDING * slots.get(resource, 0))
+        seconds = self._seconds.get(kind)
+        pending = PENDING if seconds is None else min(MOST_PENDING, PENDING + int(AHEAD / max(seconds, 1e-3)))
+        return self._in_flight[kind] < max(1, pending * slots.get(resource, 0))
 
     def _submit(self, task: Task) -> None:
         self._in_flight[task.kind] += 1

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,8 @@ class Processes:
 
     folder: Path
     workers: int
-    environment: Mapping[str, str] = field(default_factory=dict)
+    offers: Sequence[str] = ("cut=1 score=1",)
+    """Resources of the workers, in turn."""
     scheduler: subprocess.Popen[bytes] | None = None
     nannies: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -44,18 +45,19 @@ class Processes:
         file = ["--scheduler-file", str(self.folder / "scheduler.json")]
         allowed = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
         self.scheduler = self._run(["distributed.cli.dask_scheduler", *file, *_HERE, "--port", "0"], allowed)
-        self.nannies = [self.worker() for _ in range(self.workers)]
+        self.nannies = [self.worker(place) for place in range(self.workers)]
 
-    def worker(self) -> subprocess.Popen[bytes]:
+    def worker(self, place: int = 0) -> subprocess.Popen[bytes]:
         """Start one more worker with its nanny."""
-        each = ["--nthreads", "1", "--nworkers", "1", "--resources", "cut=1 score=1", "--death-timeout", "20"]
+        offer = self.offers[place % len(self.offers)]
+        each = ["--nthreads", "1", "--nworkers", "1", "--resources", offer, "--death-timeout", "20"]
         return self._run(["distributed.cli.dask_worker", self.address, *each, *_HERE], dict(WORKER_ENVIRONMENT))
 
     def revive(self) -> None:
         """Start workers in the place of those whose nanny is gone: one whose worker dies while it starts gives up."""
         for place, nanny in enumerate(self.nannies):
             if nanny.poll() is not None:
-                self.nannies[place] = self.worker()
+                self.nannies[place] = self.worker(place)
 
     def stop(self) -> None:
         """End all of it, at once."""
@@ -76,15 +78,15 @@ class Processes:
                 [sys.executable, "-m", *module],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.environment, **more},
+                env={**os.environ, **more},
                 start_new_session=True,
             )
 
 
 @contextmanager
-def processes(folder: Path, workers: int, environment: Mapping[str, str] | None = None) -> Iterator[Processes]:
+def processes(folder: Path, workers: int, *, offers: Sequence[str] = ("cut=1 score=1",)) -> Iterator[Processes]:
     """Run a scheduler and workers for as long as the context lasts."""
-    running = Processes(folder, workers, environment or {})
+    running = Processes(folder, workers, offers)
     running.start()
     try:
         yield running
