@@ -56,7 +56,14 @@ def executor_for(config: ClusterConfig) -> Iterator[tuple[Executor, Client | Non
     if config.kind == "serial":
         yield SerialExecutor(), None
         return
-    dask.config.set({"distributed.scheduler.allowed-failures": 0, "distributed.scheduler.worker-saturation": 1.0})
+    dask.config.set(
+        {
+            "distributed.scheduler.allowed-failures": 0,
+            "distributed.scheduler.worker-saturation": 1.0,
+            # Every connection keeps its last messages, for those who debug Dask: tens of megabytes of tasks.
+            "distributed.admin.low-level-log-length": 10,
+        }
+    )
     with _client(config) as client:
         if config.kind not in ("local", "gpus"):
             check_same_code(client)
