@@ -4,8 +4,8 @@
 
 Fields are files with a header and no pixels. A field is one task, or, with `--apart`, three on workers that either
 cut or score. Scheduler, workers and this process, the client, are processes of their own, and their largest resident
-memory is printed; the client has torch and an ensemble loaded, as in any scan. Two thousand tasks of Dask alone follow, as
-many under way as the scan has, each asked for its value when it has ended, for the ratio.
+memory is printed; the client has torch and an ensemble loaded, as in any scan. Two thousand tasks of Dask alone follow,
+as many under way as the scan has, each asked for its value when it has ended, for the ratio.
 """
 
 from __future__ import annotations
