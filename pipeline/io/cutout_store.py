@@ -21,7 +21,7 @@ from pipeline.errors import ProductMismatch
 from pipeline.io.cutout_codec import Packed, Stamps, array_specs, pack
 from pipeline.io.objects import StoreUnavailable
 from pipeline.io.places import Place
-from pipeline.io.zarr_groups import open_group, reading
+from pipeline.io.zarr_groups import open_group, reading, writing
 
 __all__ = [
     "NAME",
@@ -147,8 +147,9 @@ def write(store: CutoutStore, shards: Iterable[Stamps | Packed]) -> None:
         there = len(packed.arrays["image"])
         if index >= store.shards or there != last - first:
             raise ProductMismatch(f"{store.path}: shard {index} has {there} cutouts, not {last - first}.")
-        for name, values in packed.arrays.items():
-            _array(root, name)[first:last] = values
+        with writing():
+            for name, values in packed.arrays.items():
+                _array(root, name)[first:last] = values
         count += last - first
     if count != store.rows:
         raise ProductMismatch(f"{store.path}: {count} cutouts written of {store.rows}.")
@@ -174,11 +175,12 @@ def write_kept(store: CutoutStore, shards: Iterable[tuple[int, Packed]]) -> None
     for index, packed in shards:
         first, last = store.span(index)
         mine = kept[(kept >= first) & (kept < last)] - first
-        for name, values in packed.arrays.items():
-            array = _array(root, name)
-            whole = np.full(values.shape, array.fill_value, values.dtype)
-            whole[mine] = values[mine]
-            array[first:last] = whole
+        with writing():
+            for name, values in packed.arrays.items():
+                array = _array(root, name)
+                whole = np.full(values.shape, array.fill_value, values.dtype)
+                whole[mine] = values[mine]
+                array[first:last] = whole
         count += len(mine)
     if count != len(kept):
         raise ProductMismatch(f"{store.path}: {count} cutouts written, {len(kept)} are to be kept.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import RLock
 from typing import Literal, TypeVar
 
 import zarr
@@ -13,6 +15,8 @@ from pipeline.io.places import Place
 from pipeline.io.zarr_store import ObjectZarr
 
 _READ_PIPELINE = "zarrs.ZarrsCodecPipeline"
+_PIPELINE = RLock()
+"""Held while the pipeline matters: it is a setting of the process, and zarrs writes chunks as its threads end."""
 
 Answer = TypeVar("Answer")
 
@@ -23,6 +27,13 @@ def open_group(path: Place, mode: Literal["r", "r+", "w"]) -> zarr.Group:
     return zarr.open_group(store, mode=mode, zarr_format=3)
 
 
+@contextmanager
+def writing() -> Iterator[None]:
+    """Have arrays opened inside write with zarr's own codecs, whose shards are the same bytes every time."""
+    with _PIPELINE:
+        yield
+
+
 def reading(path: Place, read: Callable[[zarr.Group], Answer]) -> Answer:
     """Call what reads from the group at a place.
 
@@ -31,5 +42,5 @@ def reading(path: Place, read: Callable[[zarr.Group], Answer]) -> Answer:
     """
     if isinstance(path, ObjectPath):
         return read(open_group(path, "r"))
-    with zarr.config.set({"codec_pipeline.path": _READ_PIPELINE}):
+    with _PIPELINE, zarr.config.set({"codec_pipeline.path": _READ_PIPELINE}):
         return read(open_group(path, "r"))

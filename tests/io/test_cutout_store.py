@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from pipeline.errors import ProductMismatch
 from pipeline.io import cutout_store
 from pipeline.io.cutout_store import CutoutStore, Stamps
+from pipeline.io.zarr_groups import reading
 
 
 def make(folder: Path, rows: int, codec: str = "lz4") -> CutoutStore:
@@ -69,6 +73,26 @@ def test_shards_of_the_wrong_size_or_number_are_refused(tmp_path: Path) -> None:
         cutout_store.write(store, [stamps(8)])
     with pytest.raises(ProductMismatch, match="shard 2"):
         cutout_store.write(store, [stamps(8), stamps(2), stamps(1)])
+
+
+def test_threads_that_read_at_once_leave_the_pipeline_that_writes_as_it_was(tmp_path: Path) -> None:
+    cutout_store.write(make(tmp_path, 1), [stamps(1)])
+    path, before = cutout_store.open_store(tmp_path).path, zarr.config.get("codec_pipeline.path")
+    entered = threading.Event()
+
+    def slow(seconds: float) -> None:
+        def read(_: zarr.Group) -> None:
+            entered.set()
+            time.sleep(seconds)
+
+        reading(path, read)
+
+    first = threading.Thread(target=slow, args=(0.2,))
+    first.start()
+    entered.wait()
+    slow(0.4)
+    first.join()
+    assert zarr.config.get("codec_pipeline.path") == before
 
 
 def test_the_same_cutouts_give_the_same_bytes(tmp_path: Path) -> None:
