@@ -51,7 +51,7 @@ def computing(job: Job) -> Iterator[Ensemble]:
 
 
 def warm_up(job: Job) -> None:
-    """Load what every task of this process will need, and make the first, slower, use of it."""
+    """Load what every task of this process will need."""
     survey_of(job)
     if job.ensemble is not None:
         with computing(job):

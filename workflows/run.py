@@ -68,7 +68,8 @@ def plan_report(
     ConfigError
         As `run_scan`.
     """
-    if not measure or len(setup.plan(local_device(setup)).named(fields)) < 2:
+    # Counted by names: a plan made here would read the headers one by one that the cluster's workers are to read.
+    if not measure or len(setup.survey.fields() if fields is None else set(fields)) < 2:
         chosen = setup.plan(local_device(setup)).named(fields)
         workers = cluster.processes
         return _report(setup, chosen, forecast(setup, chosen, Slots(workers, workers, workers)))
