@@ -8,8 +8,9 @@ from pipeline.errors import BadSurveyData
 from pipeline.field import Field
 from pipeline.geometry import Footprint
 from pipeline.io.footprints import read_footprints, write_footprints
-from pipeline.surveys import open_survey
 from workflows.executors import Executor, Task
+from workflows.job import Job
+from workflows.remembered import geometry_of
 from workflows.scan import PENDING
 from workflows.setup import ScanSetup
 from workflows.wanted import header_identity, header_key
@@ -31,12 +32,13 @@ def read_headers(setup: ScanSetup, executor: Executor) -> None:
     if executor.workers() < 2 or len(unknown) < 2 * FIELDS_A_TASK:
         return
     found: dict[str, Footprint] = {}
+    job = setup.job()
     chunks = [unknown[first : first + FIELDS_A_TASK] for first in range(0, len(unknown), FIELDS_A_TASK)]
     under_way = 0
     while chunks or under_way:
         while chunks and under_way < PENDING * executor.workers():
             chunk = chunks.pop()
-            arguments = {"survey": str(setup.survey_path), "fields": chunk}
+            arguments = {"job": job, "fields": chunk}
             name = chunk[0].field_id
             executor.submit(Task(f"headers/{name}", "cut", footprints_of, arguments, ("cut",), name))
             under_way += 1
@@ -52,13 +54,12 @@ def read_headers(setup: ScanSetup, executor: Executor) -> None:
     write_footprints(setup.output, old_and_new)
 
 
-def footprints_of(survey: str, fields: Sequence[Field]) -> dict[str, Footprint]:
+def footprints_of(job: Job, fields: Sequence[Field]) -> dict[str, Footprint]:
     """Footprints by field, without those whose header is not to be read."""
-    opened = open_survey(survey)
     found = {}
     for field in fields:
         try:
-            found[field.field_id] = opened.geometry(field).footprint()
+            found[field.field_id] = geometry_of(job, field).footprint()
         except BadSurveyData:
             continue
     return found
