@@ -30,7 +30,7 @@ from pipeline.errors import ProductMismatch
 from pipeline.io import objects
 from pipeline.io.object_path import ObjectPath
 from pipeline.io.places import Place, each, remove
-from pipeline.io.writing import write_json
+from pipeline.io.writing import is_unfinished, write_json
 
 FORMAT = 1
 """Version of this layout; another one in an output is refused."""
@@ -259,6 +259,8 @@ def publish(
 ) -> Manifest:
     """Make a generation the live product of a field's stage; its files must all be written.
 
+    What killed processes left half written in it is removed first.
+
     Where `amend`, it takes the place of a live one of the same fingerprint, number and all: it holds the same, or a
     part of it that is enough.
 
@@ -271,6 +273,7 @@ def publish(
     files = sizes(output / place)
     if files is None:
         raise ProductMismatch(f"{output / place} is missing; nothing to publish for field {field_id}.")
+    _tidy(output / place)
     before = live_manifest(output, field_id, stage)
     manifest = Manifest(
         field_id=field_id,
@@ -299,7 +302,7 @@ def _number(before: Manifest | None, amended: str | None) -> int:
 def sizes(folder: Place) -> dict[str, int] | None:
     """Every file below a folder and its size in bytes, by its path from there; None if there is no such folder.
 
-    In a store an empty folder is none, and no folder an empty one.
+    What a killed process was writing is none of them. In a store an empty folder is none, and no folder an empty one.
     """
     if isinstance(folder, ObjectPath):
         found = objects.below(folder.bucket, folder.key)
@@ -308,12 +311,24 @@ def sizes(folder: Place) -> dict[str, int] | None:
     if not folder.is_dir():
         return None
     return {
-        path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not is_unfinished(path.name)
     }
 
 
+def _tidy(folder: Place) -> None:
+    """Remove files that were never written to their end."""
+    if isinstance(folder, ObjectPath):
+        return  # A store shows an object when all of it is there.
+    for path in folder.rglob("*"):
+        if is_unfinished(path.name):
+            path.unlink(missing_ok=True)
+
+
 def sweep(output: Place, field_id: str, stages: tuple[str, ...]) -> None:
-    """Remove a field's superseded manifests, then every generation that no manifest names."""
+    """Remove a field's superseded manifests, every generation that no manifest names, and what kills left of either."""
+    _tidy(output / "manifests" / encoded(field_id))
     names = field_listing(output, field_id)
     for stage in stages:
         manifests = _manifests(output, field_id, stage, names)
