@@ -226,6 +226,13 @@ class ScanConfig(StrictModel):
             raise ValueError("must be letters, digits, '.', '_' or '-', starting with a letter or digit")
         return value
 
+    @field_validator("output")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        if not value.strip() or "\0" in value:
+            raise ValueError("names no folder")
+        return value
+
     @field_validator("bands")
     @classmethod
     def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
