@@ -101,7 +101,7 @@ def scan(
     with reporting(as_json):
         setup = open_scan(config, out)
         outcome = run_scan(setup, cluster_config(cluster), fields=_names(fields), retry_failed=retry_failed)
-        show(as_json, outcome.as_dict(), lambda: scan_text(outcome, config, out))
+        show(as_json, outcome.as_dict(), lambda: scan_text(outcome, config, out, cluster))
         exit_if(bool(outcome.failures))
 
 
@@ -125,7 +125,7 @@ def field(
     with reporting(as_json):
         setup = open_scan(config, out)
         outcome = run_field(setup, cluster_config(cluster), field_id, first_stage=first_stage)
-        show(as_json, outcome.as_dict(), lambda: field_text(outcome, config, out))
+        show(as_json, outcome.as_dict(), lambda: field_text(outcome, config, out, cluster))
         exit_if(bool(outcome.failures))
 
 

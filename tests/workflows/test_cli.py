@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -181,3 +182,17 @@ def test_the_readme_names_every_command_and_option() -> None:
             for option in parameter.opts:
                 if option.startswith("--") and option != "--help":
                     assert option in readme, f"README does not mention {option} of `lensscan {name}`"
+
+
+def test_the_rerun_that_a_failed_field_is_told_is_one_that_runs(project: Path) -> None:
+    (project / "survey ü" / "F1").rename(project / "survey ü" / "-F1")
+    for path in (project / "survey ü" / "-F1").iterdir():
+        path.rename(path.with_name(f"-{path.name}"))
+    (project / "survey ü" / "-F1" / "-F1-g.fits").write_bytes(b"SIMPLE")
+    options = ["--out", str(project / "an output"), "--cluster", "serial"]
+    said = CliRunner().invoke(app, ["scan", *options, str(project / "scan.toml")]).stdout
+    command = shlex.split(said.partition("rerun: ")[2])
+    assert command[:6] == ["lensscan", "field", *options]
+    result = CliRunner().invoke(app, command[1:])
+    assert result.exit_code == 1
+    assert "failed: -F1 at masks" in result.stdout
