@@ -15,6 +15,7 @@ from pipeline.io.places import place
 from pipeline.io.storage_check import check
 from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
+from workflows.cluster.config import PROCESS_MB
 from workflows.cluster.machine import visible_gpus
 from workflows.plan import Plan
 from workflows.results import ScanAborted
@@ -27,8 +28,6 @@ _FIELD_BYTES = 40
 """What the stages before scoring hold of a field's pixel and band at most, bytes (`pipeline.scan.masks`)."""
 _STAMP_BYTES = 12
 """Image, ivar and mask of a stamp's pixel and band."""
-_PROCESS_MB = 500.0
-"""A worker with torch and the astronomy libraries loaded, before it holds any data, MB."""
 
 
 def check_same_code(client: Client) -> None:
@@ -243,14 +242,14 @@ def require_memory(client: Client | None, config: ScanConfig, plan: Plan) -> Non
         allowed = (worker["memory_limit"] or 0) / 1e6
         cut = block if worker["resources"].get("cut") else 0.0
         tasks = max(1, min(int(worker["resources"].get("score", 0)), worker["nthreads"]))
-        needed = (_PROCESS_MB + cut + shard * tasks) / share
+        needed = (PROCESS_MB + cut + shard * tasks) / share
         if 0 < allowed < needed:
             lacking.append((needed - allowed, address, allowed, needed, cut, shard * tasks))
     if lacking:
         _, address, allowed, needed, cut, shards = max(lacking)
         raise ConfigError(
             f"worker {address} may use {allowed:,.0f} MB, but needs about {needed:,.0f} MB, of which Dask lets it fill "
-            f"{share:.0%}: {_PROCESS_MB:,.0f} for the process, {cut:,.0f} for a block of a field (memory) and "
+            f"{share:.0%}: {PROCESS_MB:,.0f} for the process, {cut:,.0f} for a block of a field (memory) and "
             f"{shards:,.0f} for a shard of cutouts a task (cutouts.shard). Lower those in the scan's config, or give "
             f"fewer workers more memory each."
         )

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pipeline.config import Megabytes, Seconds, StrictModel, find, load, validate
 
+PROCESS_MB = 500.0
+"""A worker with torch and the astronomy libraries loaded, before it holds any data, MB."""
+
+
+def _holds_a_worker(value: float) -> float:
+    if value < PROCESS_MB:
+        raise ValueError(f"a worker takes {PROCESS_MB:g} MB before it holds any data")
+    return value
+
+
+WorkerMegabytes = Annotated[Megabytes, AfterValidator(_holds_a_worker)]
+
 Kind = Literal["local", "address", "serial", "gpus", "slurm", "kubernetes"]
+
+_ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx|ucxx)://[^/:\s]+:\d+|(tcp|tls)://\[[0-9a-fA-F:]+\]:\d+")
 
 _KINDS_OF: dict[str, tuple[Kind, ...]] = {
     "workers": ("local", "gpus"),
@@ -63,7 +78,7 @@ class JobGroup(StrictModel):
 
     jobs: int = Field(ge=1)
     workers: int = Field(1, ge=1)
-    memory: Megabytes
+    memory: WorkerMegabytes
     partition: str | None = None
     account: str | None = None
     walltime: Seconds
@@ -74,7 +89,7 @@ class GpuJobGroup(StrictModel):
     """SLURM jobs of a partition with GPUs: one job, one worker process, one GPU. Keys as in `JobGroup`."""
 
     jobs: int = Field(ge=1)
-    memory: Megabytes
+    memory: WorkerMegabytes
     partition: str | None = None
     account: str | None = None
     walltime: Seconds
@@ -125,7 +140,7 @@ class PodGroup(StrictModel):
     """Pods of one worker process each, with a core and `memory` (MB); `image` overrides the cluster's."""
 
     workers: int = Field(ge=1)
-    memory: Megabytes
+    memory: WorkerMegabytes
     image: str | None = None
     node_selector: Mapping[str, str] = Field(default_factory=dict)
 
@@ -200,7 +215,7 @@ class ClusterConfig(StrictModel):
 
     kind: Kind = "local"
     workers: int = Field(0, ge=0)
-    memory: Megabytes | None = None
+    memory: WorkerMegabytes | None = None
     dashboard: str = "127.0.0.1:0"
     devices: tuple[int, ...] | None = None
     address: str | None = None
@@ -208,6 +223,13 @@ class ClusterConfig(StrictModel):
     wait: Seconds = Field("60 s", validate_default=True)
     slurm: SlurmConfig | None = None
     kubernetes: KubernetesConfig | None = None
+
+    @field_validator("address")
+    @classmethod
+    def _names_host_and_port(cls, value: str | None) -> str | None:
+        if value is not None and not _ADDRESS.fullmatch(value):
+            raise ValueError("is no address such as tcp://host:8786")
+        return value
 
     @model_validator(mode="after")
     def _keys_of_its_kind(self) -> ClusterConfig:
@@ -248,6 +270,6 @@ def cluster_config(reference: str | None) -> ClusterConfig:
     """
     if reference is None:
         return ClusterConfig()
-    if "://" in reference:
+    if "://" in reference or _ADDRESS.fullmatch(f"tcp://{reference}"):
         return validate(ClusterConfig, {"kind": "address", "address": reference}, f"--cluster {reference}")
     return load(ClusterConfig, find(reference, "clusters"))

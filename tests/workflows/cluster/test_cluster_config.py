@@ -49,6 +49,8 @@ def test_an_address_on_the_command_line_is_a_cluster() -> None:
         ('kind = "address"\naddress = "tcp://a:1"\n[tls]\nca_file = "a"\ncert = "b"\nkey = "c"', "only that has one"),
         ('kind = "kubernetes"\n[kubernetes]\nimage = "a"\nname = "Ä"\ncpu = { workers = 1, memory = "1 GB" }', "name"),
         ('kind = "cloud"', "kind"),
+        ('kind = "local"\nmemory = "50 MB"', "memory: a worker takes 500 MB before it holds any data"),
+        ('kind = "slurm"\n[slurm.cpu]\njobs = 1\nmemory = "50 MB"\nwalltime = "1 h"', "a worker takes 500 MB"),
     ],
 )
 def test_a_wrong_config_is_told_with_its_key(tmp_path: Path, text: str, told: str) -> None:
@@ -57,6 +59,13 @@ def test_a_wrong_config_is_told_with_its_key(tmp_path: Path, text: str, told: st
     with pytest.raises(ConfigError, match=told) as caught:
         cluster_config(str(path))
     assert "cluster.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["tcp://", "tcp://somewhere", "tcp://:8786", "http://a:1", "somewhere:8786"])
+def test_what_is_no_address_is_told_at_once(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"is no address such as tcp://host:8786"):
+        cluster_config(address)
+    assert cluster_config("tcp://[::1]:8786").kind == "address"
 
 
 def test_an_address_that_wants_certificates_is_told_to_name_them() -> None:
