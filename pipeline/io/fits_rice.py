@@ -168,11 +168,9 @@ class _Tiles:
         self._stops = (where[:, 0] + where[:, 1] - begin).tolist()
         self._blanks: list[int | None] = [layout.blank] * len(table)
         if layout.pixels.kind == "f":
-            # Python's numbers: an operation on an array by one of them is twice as quick.
             self._scales, self._zeros = table["ZSCALE"].tolist(), table["ZZERO"].tolist()
             if "ZBLANK" in names:
                 self._blanks = table["ZBLANK"].tolist()
-        self._scaled = np.empty(layout.tile)
 
     def decode(self, number: int, out: npt.NDArray[Any]) -> None:
         """One tile into its place."""
@@ -194,9 +192,11 @@ class _Tiles:
             )
             out[...] = np.frombuffer(reals, np.float32).reshape(out.shape)
         else:
-            scaled = self._scaled[: out.shape[0], : out.shape[1]]
-            np.multiply(integers, scale, out=scaled)
-            np.add(scaled, zero, out=out, casting="same_kind")
+            # In place, type by type: half as long again with numpy's conversions inside of the operations.
+            scaled = integers.astype(np.float64)
+            scaled *= scale
+            scaled += zero
+            out[...] = scaled
         blank = self._blanks[tile]
         if blank is not None:
             out[integers == blank] = np.nan

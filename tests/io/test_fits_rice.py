@@ -100,6 +100,17 @@ def test_what_is_rare_is_left_to_astropy(tmp_path: Path) -> None:
         np.testing.assert_array_equal(open_plane(str(path)).read(5, 19), whole[5:19])
 
 
+def test_without_the_functions_of_astropy_its_sections_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.fits"
+    fits.CompImageHDU(image_of("noise"), compression_type="RICE_1").writeto(path)
+    expected = open_plane(str(path)).read(5, 19)
+    monkeypatch.setattr("pipeline.io.fits_rice.decompress_rice_1_c", None)
+    assert layout_of(path) is None
+    np.testing.assert_array_equal(open_plane(str(path)).read(5, 19), expected)
+
+
 def test_a_plane_in_another_process_reads_the_same(tmp_path: Path) -> None:
     fits.CompImageHDU(image_of("noise"), compression_type="RICE_1").writeto(tmp_path / "a.fits")
     plane = open_plane(str(tmp_path / "a.fits"))
