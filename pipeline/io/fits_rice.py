@@ -138,9 +138,10 @@ def rice_rows(layout: RiceLayout, file: BinaryIO, y0: int, y1: int) -> npt.NDArr
     if rows.size == 0:
         return rows
     tiles = _Tiles(layout, file, first * across, last * across)
-    for number in range(first * across, last * across):
-        top, left = (number // across - first) * height, number % across * width
-        tiles.decode(number, rows[top : top + height, left : left + width])
+    for row in range(last - first):
+        band = rows[row * height : (row + 1) * height]
+        for column in range(across):
+            tiles.decode(row * across + column, band if across == 1 else band[:, column * width : (column + 1) * width])
     return rows[y0 - first * height : y1 - first * height]
 
 
@@ -148,49 +149,50 @@ class _Tiles:
     """Consecutive tiles with their part of the heap."""
 
     def __init__(self, layout: RiceLayout, file: BinaryIO, first: int, last: int) -> None:
-        self._layout, self._first = layout, first
+        self._first, self._seed, self._dither = first, layout.seed, layout.dither
+        self._block, self._coded, self._itemsize = layout.block, layout.coded, layout.coded.itemsize
         names = layout.columns.names or ()
         table = np.frombuffer(
             _read(file, layout.table + first * layout.columns.itemsize, (last - first) * layout.columns.itemsize),
             layout.columns,
         )
         where = table["COMPRESSED_DATA"].astype(np.int64)
-        self._packed = where[:, 0] == 0
-        if self._packed.any():
+        packed = where[:, 0] == 0
+        if packed.any():
             if _PACKED not in names:
-                raise ValueError(f"tile {first + int(np.argmax(self._packed))} has no data")
-            where[self._packed] = table[_PACKED][self._packed]
+                raise ValueError(f"tile {first + int(np.argmax(packed))} has no data")
+            where[packed] = table[_PACKED][packed]
         begin, end = int(where[:, 1].min()), int((where[:, 0] + where[:, 1]).max())
         if begin < 0 or where[:, 0].min() < 0 or layout.heap + end > layout.end:
             raise ValueError(f"tiles {first} to {last - 1} lie outside of the heap")
         self._heap = _read(file, layout.heap + begin, end - begin)
+        self._packed = packed.tolist()
         self._starts = (where[:, 1] - begin).tolist()
         self._stops = (where[:, 0] + where[:, 1] - begin).tolist()
         self._blanks: list[int | None] = [layout.blank] * len(table)
+        self._scales: list[float] | None = None
         if layout.pixels.kind == "f":
             self._scales, self._zeros = table["ZSCALE"].tolist(), table["ZZERO"].tolist()
             if "ZBLANK" in names:
                 self._blanks = table["ZBLANK"].tolist()
 
-    def decode(self, number: int, out: npt.NDArray[Any]) -> None:
-        """One tile into its place."""
-        layout, tile = self._layout, number - self._first
+    def decode(self, tile: int, out: npt.NDArray[Any]) -> None:
+        """A tile, counted from the first of these, into its place."""
         data = self._heap[self._starts[tile] : self._stops[tile]]
         if self._packed[tile]:
             # Pixels that the quantisation did not suit are stored as they are, packed.
             out[...] = np.frombuffer(gzip.decompress(data), ">f4").reshape(out.shape)
             return
-        codes = decompress_rice_1_c(data, layout.block, layout.coded.itemsize, out.size)
-        integers = np.frombuffer(codes, layout.coded).reshape(out.shape)
-        if layout.pixels.kind != "f":
+        codes = decompress_rice_1_c(data, self._block, self._itemsize, out.size)
+        integers = np.ndarray(out.shape, self._coded, codes)
+        if self._scales is None:
             out[...] = integers
             return
         scale, zero = self._scales[tile], self._zeros[tile]
-        if layout.dither:
-            reals = unquantize_float_c(
-                codes, number + layout.seed, out.size, scale, zero, layout.dither, 0, 0, 0.0, layout.coded.itemsize
-            )
-            out[...] = np.frombuffer(reals, np.float32).reshape(out.shape)
+        if self._dither:
+            number = tile + self._first + self._seed
+            reals = unquantize_float_c(codes, number, out.size, scale, zero, self._dither, 0, 0, 0.0, self._itemsize)
+            out[...] = np.ndarray(out.shape, np.float32, reals)
         else:
             # In place, type by type: half as long again with numpy's conversions inside of the operations.
             scaled = integers.astype(np.float64)
