@@ -19,8 +19,9 @@ _BYTES_PER_PIXEL = 12
 _SHARE = 0.5
 """Of the memory given that a held field may take; the rest is for what is computed from it."""
 
-_ROWS = 256
-"""Rows that are read at a time."""
+_ROWS = 200
+"""Rows that are read at a time. The Legacy Surveys' files are compressed in tiles of 100 rows, of which parts would be
+decoded twice."""
 
 
 def held(field_image: FieldImage, memory_mb: float) -> tuple[FieldImage, float]:

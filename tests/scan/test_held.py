@@ -30,7 +30,7 @@ def test_a_field_that_fits_is_read_once_and_gives_the_same_rows(
         for name in ("image", "ivar", "mask"):
             np.testing.assert_array_equal(getattr(there, name), getattr(expected, name))
         there.image[:] = 0.0  # It is the caller's to change.
-    assert reads[:2] == [(0, 256), (256, 400)]
+    assert reads[:2] == [(0, 200), (200, 400)]
     assert len(reads) == 2 + 3
 
 
