@@ -7,7 +7,6 @@ from typing import Any
 
 from pipeline.io.places import Place
 from pipeline.io.run_records import run_records
-from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
 from workflows.executors import Executor
 from workflows.plan import FieldSketch, Plan
@@ -181,7 +180,7 @@ def assumed_rates(config: ScanConfig, plan: Plan) -> Rates:
         cut=assumed.density / assumed.cut_rate,
         score=1.0 / assumed.score_rate,
         finish=0.0,
-        bytes_out=12.0 * len(config.bands) * stamp_pixels(config.cutouts, scale) ** 2,
+        bytes_out=12.0 * len(config.bands) * config.cutouts.stamp_pixels(scale) ** 2,
         memory_mb=config.memory,
         warm_up=0.0,
         basis="all of it assumed",

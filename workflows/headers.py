@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from pipeline.errors import BadSurveyData
-from pipeline.field import Field
 from pipeline.geometry import Footprint
 from pipeline.io.footprints import read_footprints, write_footprints
+from workflows.deferred import Deferred
 from workflows.executors import Executor, Task
-from workflows.job import Job
-from workflows.remembered import geometry_of
 from workflows.scan import PENDING
 from workflows.setup import ScanSetup
 from workflows.wanted import header_identity, header_key
+
+FOOTPRINTS_OF = Deferred("workflows.header_task:footprints_of")
 
 FIELDS_A_TASK = 200
 """Headers that one task reads: a second's work."""
@@ -40,7 +37,7 @@ def read_headers(setup: ScanSetup, executor: Executor) -> None:
             chunk = chunks.pop()
             arguments = {"job": job, "fields": chunk}
             name = chunk[0].field_id
-            executor.submit(Task(f"headers/{name}", "cut", footprints_of, arguments, ("cut",), name))
+            executor.submit(Task(f"headers/{name}", "cut", FOOTPRINTS_OF, arguments, ("cut",), name))
             under_way += 1
         outcome = executor.next_outcome()
         under_way -= 1
@@ -52,14 +49,3 @@ def read_headers(setup: ScanSetup, executor: Executor) -> None:
         if (footprint := known.get(identity) or found.get(field.field_id)) is not None
     }
     write_footprints(setup.output, old_and_new)
-
-
-def footprints_of(job: Job, fields: Sequence[Field]) -> dict[str, Footprint]:
-    """Footprints by field, without those whose header is not to be read."""
-    found = {}
-    for field in fields:
-        try:
-            found[field.field_id] = geometry_of(job, field).footprint()
-        except BadSurveyData:
-            continue
-    return found

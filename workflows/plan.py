@@ -15,9 +15,8 @@ from pipeline.geometry import Footprint, Overlaps
 from pipeline.io import products
 from pipeline.io.footprints import read_footprints, write_footprints
 from pipeline.io.places import Place
-from pipeline.models.ensemble import Ensemble
+from pipeline.models.described_ensemble import DescribedEnsemble
 from pipeline.provenance import software
-from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey
 from workflows.wanted import Wanted, header_identity, header_key, stages_of
@@ -184,7 +183,7 @@ def make_plan(
     config: ScanConfig,
     raw: Mapping[str, Any],
     survey: Survey,
-    ensemble: Ensemble | None,
+    ensemble: DescribedEnsemble | None,
     *,
     device: str,
     output: Place,
@@ -204,7 +203,7 @@ def make_plan(
     raw : mapping
         The config before expansion, for provenance.
     survey : Survey
-    ensemble : Ensemble or None
+    ensemble : DescribedEnsemble or None
     device : str
         Kind of device that will score; part of the scores' fingerprint.
     output : Path or ObjectPath
@@ -226,7 +225,7 @@ def make_plan(
     footprints, broken = _footprints(survey, fields, output, remember)
     if ensemble is not None and footprints:
         scale = max(footprint.pixel_scale for footprint in footprints.values())
-        ensemble.check(config.bands, pixel_scale=scale, size_pix=stamp_pixels(config.cutouts, scale))
+        ensemble.check(config.bands, pixel_scale=scale, size_pix=config.cutouts.stamp_pixels(scale))
     stages = stages_of(config)
     table = _Table(
         fields=fields,
@@ -311,7 +310,7 @@ def mark_empty(plan: FieldPlan, live: Mapping[str, products.Manifest]) -> FieldP
     return replace(plan, stages=tuple(stages))
 
 
-def _common_provenance(raw: Mapping[str, Any], survey: Survey, ensemble: Ensemble | None) -> dict[str, Any]:
+def _common_provenance(raw: Mapping[str, Any], survey: Survey, ensemble: DescribedEnsemble | None) -> dict[str, Any]:
     """What every manifest of a scan carries; no output place, cluster, host or time."""
     return {
         "config": {key: value for key, value in raw.items() if key != "output"},
@@ -321,7 +320,7 @@ def _common_provenance(raw: Mapping[str, Any], survey: Survey, ensemble: Ensembl
     }
 
 
-def _packages(ensemble: Ensemble) -> dict[str, str]:
+def _packages(ensemble: DescribedEnsemble) -> dict[str, str]:
     """The sha256 of the weights of members and of the network that draws maps, by name."""
     drawers = [] if ensemble.mapper is None else [ensemble.mapper.package]
     return {**ensemble.package_digests(), **{package.name: package.weights_sha256 for package in drawers}}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.field import Field
-from pipeline.models.ensemble import Ensemble
+from pipeline.models.described_ensemble import DescribedEnsemble
 from pipeline.provenance import STAGES, fingerprint, stage_fingerprint
 from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey
@@ -29,12 +29,12 @@ class Wanted:
     ----------
     config : ScanConfig
     survey : Survey
-    ensemble : Ensemble or None
+    ensemble : DescribedEnsemble or None
     device : str
         Kind of device that scores.
     """
 
-    def __init__(self, config: ScanConfig, survey: Survey, ensemble: Ensemble | None, device: str) -> None:
+    def __init__(self, config: ScanConfig, survey: Survey, ensemble: DescribedEnsemble | None, device: str) -> None:
         self._config = config
         self._survey = survey
         self._scores = ensemble is not None

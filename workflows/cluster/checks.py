@@ -12,7 +12,6 @@ from pipeline.errors import ConfigError
 from pipeline.io.object_path import ObjectPath
 from pipeline.io.places import place
 from pipeline.io.storage_check import check
-from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
 from workflows.cluster.machine import visible_gpus
 from workflows.plan import Plan
@@ -255,7 +254,7 @@ def task_memory(config: ScanConfig, plan: Plan) -> tuple[float, float]:
             objects = pixels * (scale / config.detect.grid_step) ** 2
         else:
             objects = field.footprint.area * config.forecast.density
-        stamp = _STAMP_BYTES * bands * stamp_pixels(config.cutouts, scale) ** 2
+        stamp = _STAMP_BYTES * bands * config.cutouts.stamp_pixels(scale) ** 2
         block = max(block, min(config.memory, _FIELD_BYTES * bands * pixels / 1e6))
         shard = max(shard, min(float(config.cutouts.shard), objects) * stamp / 1e6)
     return block, shard
