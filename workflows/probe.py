@@ -46,7 +46,7 @@ def probe(setup: ScanSetup, executor: Executor, plan: Plan, lease: LeaseMark) ->
     began = time.monotonic()
     executor.everywhere(Deferred("workflows.remembered:warm_up"), job)
     ready = time.monotonic() - began
-    every = {field.field.field_id: stages_of(setup.config) for field in chosen.sketches()}
+    every = {field.field_id: stages_of(setup.config) for field in chosen.sketches()}
     try:
         result = Scan(job, executor).run(chosen, every)
     finally:

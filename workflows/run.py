@@ -210,8 +210,8 @@ def run_candidates(setup: ScanSetup, *, quiet: bool = False) -> CandidatesOutcom
             result = _drive(setup.job(lease), executor, ready, None, quiet, None)
         summary = _summarise(setup, ready, result, time.monotonic() - began)
         _record(setup, summary, result, expected, actual(result, slots), device)
-    taken = {one.field.field_id for one in ready.sketches()}
-    waiting = tuple(one.field.field_id for one in plan.sketches() if one.field.field_id not in taken)
+    taken = {one.field_id for one in ready.sketches()}
+    waiting = tuple(one.field_id for one in plan.sketches() if one.field_id not in taken)
     return CandidatesOutcome(summary, tuple(result.failures), waiting)
 
 
@@ -223,7 +223,7 @@ def status(setup: ScanSetup) -> list[dict[str, str | None]]:
     """
     rows: list[dict[str, str | None]] = []
     plan = setup.plan(local_device(setup))
-    names = (field.field.field_id for field in plan.sketches())
+    names = (field.field_id for field in plan.sketches())
     manifests = products.live_by_field(setup.output, names, stages_of(setup.config))
     for field, (_, live) in zip(plan, manifests, strict=True):
         marked = mark_empty(field, live)
@@ -311,7 +311,7 @@ def _summarise(setup: ScanSetup, chosen: Plan, result: ScanResult, seconds: floa
     last = stages_of(setup.config)[-1]
     totals: Counter[str] = Counter()
     notes: list[str] = []
-    names = [plan.field.field_id for plan in chosen.sketches()]
+    names = [plan.field_id for plan in chosen.sketches()]
     totals["failed"] = sum(name in failed for name in names)
     finished = (name for name in names if name not in failed)
     for name, live in products.live_by_field(setup.output, finished, stages_of(setup.config)):
