@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.io.footprints import read_footprints, write_footprints
+from pipeline.geometry import Footprints
+from pipeline.io.footprints import Identities, read_footprints, write_footprints
 from workflows.deferred import Deferred
 from workflows.executors import Executor, Task
 from workflows.scan import PENDING
@@ -24,8 +25,7 @@ def read_headers(setup: ScanSetup, executor: Executor) -> None:
     does with those that no worker could read: it then says why.
     """
     fields = setup.survey.fields()
-    identities = header_identities(setup.survey)
-    footprints = read_footprints(setup.output).of(identities, fields.ids)
+    identities, footprints = _remembered(setup)
     unknown = np.flatnonzero(~footprints.known)
     if executor.workers() < 2 or len(unknown) < 2 * FIELDS_A_TASK:
         return
@@ -47,3 +47,15 @@ def read_headers(setup: ScanSetup, executor: Executor) -> None:
                 if number is not None:
                     footprints.put(number, footprint)
     write_footprints(setup.output, identities, footprints)
+
+
+def unknown_headers(setup: ScanSetup) -> int:
+    """How many fields have a header that this output does not remember."""
+    _, footprints = _remembered(setup)
+    return int(np.count_nonzero(~footprints.known))
+
+
+def _remembered(setup: ScanSetup) -> tuple[Identities, Footprints]:
+    """The identities of the fields' files, and the footprints that are remembered of the same files."""
+    identities = header_identities(setup.survey)
+    return identities, read_footprints(setup.output).of(identities, setup.survey.fields().ids)

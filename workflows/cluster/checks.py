@@ -8,12 +8,14 @@ from typing import Any
 import dask
 from distributed import Client
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, LensscanError
 from pipeline.io.object_path import ObjectPath
 from pipeline.io.places import place
 from pipeline.io.storage_check import check
 from pipeline.scan_config import ScanConfig
 from workflows.cluster.machine import visible_gpus
+from workflows.deferred import Deferred
+from workflows.job import Job
 from workflows.plan import Plan
 
 _DASK = ("python", "dask", "distributed", "cloudpickle", "msgpack")
@@ -137,6 +139,23 @@ def device_kinds(client: Client | None, wanted: str) -> set[str]:
     return set(kinds.values())
 
 
+def require_ensemble(client: Client, job: Job) -> None:
+    """Check that every worker that scores can load the scan's networks, which it then keeps.
+
+    Raises
+    ------
+    ModelMismatch, ConfigError
+        What the first of those that cannot says.
+    """
+    load = Deferred("workflows.remembered:warm_up")
+    answers: Mapping[str, Any] = client.run(load, job, workers=workers_with(client, "score"), on_error="return")
+    failed = {worker: answer for worker, answer in answers.items() if answer is not None}
+    if failed:
+        worker, error = min(failed.items(), key=lambda item: item[0])
+        kind = type(error) if isinstance(error, LensscanError) else ConfigError
+        raise kind(f"{len(failed)} of {len(answers)} workers that score cannot load the ensemble: {worker}: {error}")
+
+
 def require_gpus(client: Client) -> None:
     """Check that workers that were started to score on GPUs see one each.
 
@@ -163,12 +182,14 @@ def device_kind(wanted: str) -> str:
     ConfigError
         If a GPU is asked for and there is none.
     """
+    if wanted == "cpu":
+        return "cpu"
     import torch
 
     present = torch.cuda.is_available()
     if wanted == "cuda" and not present:
         raise ConfigError('score.device = "cuda", but no GPU is visible here; use "auto" or "cpu".')
-    return str(torch.cuda.get_device_name()) if present and wanted != "cpu" else "cpu"
+    return str(torch.cuda.get_device_name()) if present else "cpu"
 
 
 def require_places(client: Client, places: Sequence[str]) -> None:

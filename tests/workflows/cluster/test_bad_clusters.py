@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ModelMismatch
 from tests.workflows.cluster.commands import ROOT, dask
 from workflows.cluster import ClusterConfig, device_kinds, executor_for, require_places
 from workflows.cluster.checks import different_versions, require_gpus
@@ -119,6 +119,14 @@ def test_workers_that_lack_the_gpu_or_the_files_that_are_asked_for_are_told(tmp_
             device_kinds(client, "cuda")
         with pytest.raises(ConfigError, match=r"1 of 1 workers that were asked for with a GPU see no GPU.*gres"):
             require_gpus(client)
+
+
+def test_weights_that_are_not_those_of_the_card_are_told_by_the_workers(project: Path, edit: Edit) -> None:
+    edit(project / "two" / "model.toml", "width = 8", "width = 16")
+    setup = open_scan(str(project / "scan.toml"))
+    with pytest.raises(ModelMismatch, match=r"1 of 1 workers that score cannot load the ensemble.*not weights of cnn"):
+        run_scan(setup, ClusterConfig(workers=1), quiet=True)
+    assert untouched(project)
 
 
 def test_too_little_memory_for_one_shard_is_told(project: Path, edit: Edit) -> None:
