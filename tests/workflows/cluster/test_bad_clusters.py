@@ -122,7 +122,7 @@ def test_workers_that_lack_the_gpu_or_the_files_that_are_asked_for_are_told(tmp_
 
 
 def test_weights_that_are_not_those_of_the_card_are_told_by_the_workers(project: Path, edit: Edit) -> None:
-    edit(project / "two" / "model.toml", "width = 8", "width = 16")
+    edit(project / "two" / "model.toml", "width = 4", "width = 8")
     setup = open_scan(str(project / "scan.toml"))
     with pytest.raises(ModelMismatch, match=r"1 of 1 workers that score cannot load the ensemble.*not weights of cnn"):
         run_scan(setup, ClusterConfig(workers=1), quiet=True)
