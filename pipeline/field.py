@@ -165,14 +165,18 @@ def field_image_from_arrays(
     )
 
 
+_SUN = 1e24
+"""nJy; the Sun has 2e23 in V (Willmer 2018: -26.76 mag). Files fill what they lack with 3e38 and the like."""
+
+
 def sealed_block(y0: int, image: Float32, ivar: Float32, mask: UInt32) -> PixelBlock:
     """A block that keeps the rule of no data, changing the arrays given.
 
-    A pixel whose image is not finite or whose weight is not positive and finite becomes NaN with
-    `ivar` 0 and `PixelFlag.NODATA` in the survey's half; so does one that is flagged NODATA.
+    A pixel whose image is not finite, or brighter than the Sun, or whose weight is not positive and finite becomes
+    NaN with `ivar` 0 and `PixelFlag.NODATA` in the survey's half; so does one that is flagged NODATA.
     """
     nodata = np.uint32(PixelFlag.NODATA)
-    absent = ~np.isfinite(image) | ~np.isfinite(ivar) | (ivar <= 0) | ((mask & nodata) != 0)
+    absent = ~(np.abs(image) < _SUN) | ~np.isfinite(ivar) | (ivar <= 0) | ((mask & nodata) != 0)
     image[absent] = np.nan
     ivar[absent] = 0.0
     mask[absent] |= nodata

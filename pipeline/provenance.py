@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,10 +13,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+_NO_WAY = (errno.ELOOP, errno.EACCES, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""What may be wrong with the path of one file, and with no other."""
+
 STAGES = ("masks", "detect", "cutouts", "score", "candidates")
 """The stages of a field, in order; each rests on the one before."""
 
-STAGE_VERSIONS: Mapping[str, int] = {"masks": 3, "detect": 1, "cutouts": 1, "score": 2, "candidates": 4}
+STAGE_VERSIONS: Mapping[str, int] = {"masks": 3, "detect": 1, "cutouts": 1, "score": 3, "candidates": 4}
 """Raised when a stage's code changes what it writes for the same inputs."""
 
 
@@ -51,11 +55,16 @@ def stage_fingerprint(stage: str, reads: Any, inputs: Any) -> str:
 def file_identity(path: str) -> list[str | int]:
     """What makes an input file the same file: its path, size in bytes and mtime in ns.
 
-    A file that is not there has size -1: whoever opens it says so, and its return is a change.
+    A file that is not there, or that no path leads to, has size -1: whoever opens it says so, and its return is a
+    change.
     """
     try:
         status = os.stat(path)
     except FileNotFoundError:
+        return [path, -1, 0]
+    except OSError as error:
+        if error.errno not in _NO_WAY:
+            raise
         return [path, -1, 0]
     return [path, status.st_size, status.st_mtime_ns]
 

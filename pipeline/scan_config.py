@@ -122,10 +122,11 @@ class CutoutsConfig(StrictModel):
 class ScoreConfig(StrictModel):
     """How a shard goes through the ensemble.
 
-    A band counts as lost where less than `min_valid_fraction` of its pixels or none near the centre is valid. A member
-    scores a stamp that has lost at most `max_lost_bands` of its bands, but not all of them, from those that are left.
-    With `cascade` the members see what the gates of the ensemble's cascade pass. `backend` runs the networks: `onnx`
-    is onnxruntime, in float32 on a CPU; `compile` is `torch.compile`, some ten seconds a network and worker.
+    Batches have `batch` stamps, on a CPU 64 of them at most, the last one padded. A band counts as lost where less
+    than `min_valid_fraction` of its pixels or none near the centre is valid. A member scores a stamp that has lost at
+    most `max_lost_bands` of its bands, but not all of them, from those that are left. With `cascade` the members see
+    what the gates of the ensemble's cascade pass. `backend` runs the networks: `onnx` is onnxruntime, in float32 on a
+    CPU; `compile` is `torch.compile`, some ten seconds a network and worker.
     """
 
     batch: int = Field(256, ge=1)
@@ -228,6 +229,13 @@ class ScanConfig(StrictModel):
     def _plain_name(cls, value: str) -> str:
         if not _NAME.match(value):
             raise ValueError("must be letters, digits, '.', '_' or '-', starting with a letter or digit")
+        return value
+
+    @field_validator("output")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        if not value.strip() or "\0" in value:
+            raise ValueError("names no folder")
         return value
 
     @field_validator("bands")

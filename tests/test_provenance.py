@@ -30,6 +30,14 @@ def test_a_file_is_known_by_size_and_time(tmp_path: Path) -> None:
     assert file_identity(str(path)) == [str(path), -1, 0]
 
 
+def test_a_path_that_leads_nowhere_is_a_file_that_is_not_there(tmp_path: Path) -> None:
+    loop, plain = tmp_path / "loop", tmp_path / "plain"
+    loop.symlink_to(loop)
+    plain.write_text("x")
+    for path in (loop, plain / "below", tmp_path / ("n" * 300), tmp_path / "none"):
+        assert file_identity(str(path)) == [str(path), -1, 0]
+
+
 def test_sha256_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

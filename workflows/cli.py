@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -19,6 +20,7 @@ from workflows.console import exit_if, reporting, show
 from workflows.evaluate import evaluate
 from workflows.explain import explain
 from workflows.import_ou import import_ou
+from workflows.interrupts import STOPPED, exit_code, listen
 from workflows.simulate import simulate
 from workflows.stamps import stamps
 from workflows.train import train
@@ -99,7 +101,7 @@ def scan(
     with reporting(as_json):
         setup = open_scan(config, out)
         outcome = run_scan(setup, cluster_config(cluster), fields=_names(fields), retry_failed=retry_failed)
-        show(as_json, outcome.as_dict(), lambda: scan_text(outcome, config, out))
+        show(as_json, outcome.as_dict(), lambda: scan_text(outcome, config, out, cluster))
         exit_if(bool(outcome.failures))
 
 
@@ -123,7 +125,7 @@ def field(
     with reporting(as_json):
         setup = open_scan(config, out)
         outcome = run_field(setup, cluster_config(cluster), field_id, first_stage=first_stage)
-        show(as_json, outcome.as_dict(), lambda: field_text(outcome, config, out))
+        show(as_json, outcome.as_dict(), lambda: field_text(outcome, config, out, cluster))
         exit_if(bool(outcome.failures))
 
 
@@ -140,20 +142,40 @@ def status(config: Config, out: Out = None, as_json: Json = False) -> None:
 
 
 def main() -> None:
-    """Run the command line; what cannot start is one message, or one JSON object with `--json`, and exit code 2."""
+    """Run the command line; what ends it early is one message, or one JSON object with `--json`.
+
+    Exit code 2 where it could not start or go on, 128 and the signal's number where it was stopped.
+    """
     keep_freed_memory()
+    listen()
     try:
         code = app(standalone_mode=False)
     except UsageError as error:
-        if "--json" in sys.argv[1:]:
-            typer.echo(json.dumps({"error": error.format_message()}))
-        else:
-            error.show()
+        if _as_json():
+            _end(error.format_message(), 2)
+        error.show()
         sys.exit(error.exit_code)
     except typer.Abort:
-        typer.echo("stopped; run the same command again, it resumes.", err=True)
-        sys.exit(1)
+        _end(STOPPED, 1)
+    except Exception as error:
+        traceback.print_exc()
+        _end(f"not foreseen: {type(error).__name__}: {error}", 2)
+    stopped = exit_code()
+    if stopped is not None:
+        _end(STOPPED, stopped)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    if _as_json():
+        typer.echo(json.dumps({"error": message}))
+    else:
+        typer.echo(f"lensscan: {message}", err=True)
+    sys.exit(code)
+
+
+def _as_json() -> bool:
+    return "--json" in sys.argv[1:]
 
 
 def _names(fields: str | None) -> list[str] | None:

@@ -18,6 +18,8 @@ def reporting(as_json: bool) -> Iterator[None]:
     """Turn an error that was foreseen, or the system's word on a file, into one message and exit code 2."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # whoever reads our output has had enough of it
     except (LensscanError, OSError) as error:
         if as_json:
             typer.echo(json.dumps({"error": str(error)}))

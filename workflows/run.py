@@ -72,6 +72,7 @@ def plan_report(
     """
     # Counted by names: a plan made here would read the headers one by one that the cluster's workers are to read.
     if not measure or len(setup.survey.fields() if fields is None else set(fields)) < 2:
+        products.require_own(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
         chosen = setup.plan(local_device(setup)).named(fields)
         workers = cluster.processes
         return _report(setup, chosen, forecast(setup, chosen, Slots(workers, workers, workers)))

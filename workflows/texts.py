@@ -27,23 +27,23 @@ def plan_text(report: PlanReport) -> Group:
     return Group(table, *_forecast_lines(report.forecast))
 
 
-def scan_text(outcome: ScanOutcome, config: str, out: str | None) -> str:
+def scan_text(outcome: ScanOutcome, config: str, out: str | None, cluster: str | None) -> str:
     """A scan's summary, the forecast beside what it took, every field that failed and how to rerun it."""
     lines = _summary_lines(outcome.summary)
     if outcome.summary.ran == 0 and not outcome.failures:
         lines.insert(0, "Nothing to do: every field named is done.")
     elif outcome.summary.ran:
         lines += _beside_lines(outcome.forecast, outcome.actual)
-    return "\n".join(lines + _failure_lines(outcome.failures, config, out))
+    return "\n".join(lines + _failure_lines(outcome.failures, config, out, cluster))
 
 
-def field_text(outcome: FieldOutcome, config: str, out: str | None) -> str:
+def field_text(outcome: FieldOutcome, config: str, out: str | None, cluster: str | None) -> str:
     """A rerun's summary and its difference."""
     lines = _summary_lines(outcome.summary)
     if outcome.difference is not None:
         change = outcome.difference
         lines.append(f"candidates: {change.new:,} new, {change.gone:,} gone, {change.changed:,} changed")
-    return "\n".join(lines + _failure_lines(outcome.failures, config, out))
+    return "\n".join(lines + _failure_lines(outcome.failures, config, out, cluster))
 
 
 def status_text(rows: Sequence[Mapping[str, str | None]]) -> Group:
@@ -76,12 +76,15 @@ def _summary_lines(summary: Summary) -> list[str]:
     ]
 
 
-def _failure_lines(failures: Sequence[Failure], config: str, out: str | None) -> list[str]:
-    tail = f" --out {shlex.quote(out)}" if out is not None else ""
+def _failure_lines(failures: Sequence[Failure], config: str, out: str | None, cluster: str | None) -> list[str]:
+    told = (("--out", out), ("--cluster", cluster))
+    options = [word for name, value in told if value is not None for word in (name, value)]
     lines = []
     for failure in failures:
+        # What begins with a dash is an option unless two dashes stand before it.
+        field = ["--", failure.field_id] if failure.field_id.startswith("-") else [failure.field_id]
         lines.append(f"failed: {failure.field_id} at {failure.stage}: {failure.reason}")
-        lines.append(f"    rerun: lensscan field {shlex.quote(config)} {shlex.quote(failure.field_id)}{tail}")
+        lines.append(f"    rerun: {shlex.join(['lensscan', 'field', *options, config, *field])}")
     return lines
 
 

@@ -30,7 +30,7 @@ from pipeline.errors import ProductMismatch
 from pipeline.io import objects
 from pipeline.io.object_path import ObjectPath
 from pipeline.io.places import Place, each, remove
-from pipeline.io.writing import write_json
+from pipeline.io.writing import is_unfinished, write_json
 
 FORMAT = 1
 """Version of this layout; another one in an output is refused."""
@@ -84,24 +84,40 @@ def encoded(field_id: str) -> str:
 
 
 def claim(output: Place, scan_id: str, survey: str, release: str) -> None:
-    """Make an output folder a scan's own, or check that it is.
+    """Make an output folder a scan's own, or check that it is; raises as `require_own`."""
+    if not require_own(output, scan_id, survey, release):
+        write_json(output / "scan.json", _owned_by(scan_id, survey, release))
+
+
+def require_own(output: Place, scan_id: str, survey: str, release: str) -> bool:
+    """Check that an output folder is a scan's own, or may become it; whether it is already.
 
     Raises
     ------
     ProductMismatch
-        If it belongs to another scan, survey or release, or holds files that no scan wrote.
+        If it is a file, belongs to another scan, survey or release, or holds files that no scan wrote.
     """
-    mine = {"format": FORMAT, "scan_id": scan_id, "survey": survey, "release": release}
+    mine = _owned_by(scan_id, survey, release)
     path = output / "scan.json"
     if path.exists():
         theirs = read_json(path)
         if {key: theirs.get(key) for key in mine} != mine:
             owner = ", ".join(f"{key} {theirs.get(key)!r}" for key in mine if theirs.get(key) != mine[key])
             raise ProductMismatch(f"{output} belongs to another scan ({owner}); choose another output with --out DIR.")
-        return
+        return True
+    if isinstance(output, Path):
+        there = next(folder for folder in (output, *output.parents) if folder.exists())
+        if not there.is_dir():
+            raise ProductMismatch(
+                f"{output} can't be a folder, since {there} is a file; choose another one with --out."
+            )
     if output.exists() and any(not entry.name.lstrip(".").startswith("scan.lease") for entry in output.iterdir()):
         raise ProductMismatch(f"{output} is not empty and no scan's output; choose another folder with --out DIR.")
-    write_json(path, mine)
+    return False
+
+
+def _owned_by(scan_id: str, survey: str, release: str) -> dict[str, Any]:
+    return {"format": FORMAT, "scan_id": scan_id, "survey": survey, "release": release}
 
 
 def identity(output: Place) -> Mapping[str, Any]:
@@ -261,6 +277,8 @@ def publish(
 ) -> Manifest:
     """Make a generation the live product of a field's stage; its files must all be written.
 
+    What killed processes left half written in it is removed first.
+
     Where `amend`, it takes the place of a live one of the same fingerprint, number and all: it holds the same, or a
     part of it that is enough.
 
@@ -273,6 +291,7 @@ def publish(
     files = sizes(output / place)
     if files is None:
         raise ProductMismatch(f"{output / place} is missing; nothing to publish for field {field_id}.")
+    _tidy(output / place)
     before = live_manifest(output, field_id, stage)
     manifest = Manifest(
         field_id=field_id,
@@ -301,7 +320,7 @@ def _number(before: Manifest | None, amended: str | None) -> int:
 def sizes(folder: Place) -> dict[str, int] | None:
     """Every file below a folder and its size in bytes, by its path from there; None if there is no such folder.
 
-    In a store an empty folder is none, and no folder an empty one.
+    What a killed process was writing is none of them. In a store an empty folder is none, and no folder an empty one.
     """
     if isinstance(folder, ObjectPath):
         found = objects.below(folder.bucket, folder.key)
@@ -310,12 +329,24 @@ def sizes(folder: Place) -> dict[str, int] | None:
     if not folder.is_dir():
         return None
     return {
-        path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not is_unfinished(path.name)
     }
 
 
+def _tidy(folder: Place) -> None:
+    """Remove files that were never written to their end."""
+    if isinstance(folder, ObjectPath):
+        return  # A store shows an object when all of it is there.
+    for path in folder.rglob("*"):
+        if is_unfinished(path.name):
+            path.unlink(missing_ok=True)
+
+
 def sweep(output: Place, field_id: str, stages: tuple[str, ...]) -> None:
-    """Remove a field's superseded manifests, then every generation that no manifest names."""
+    """Remove a field's superseded manifests, every generation that no manifest names, and what kills left of either."""
+    _tidy(output / "manifests" / encoded(field_id))
     names = field_listing(output, field_id)
     for stage in stages:
         manifests = _manifests(output, field_id, stage, names)

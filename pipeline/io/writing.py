@@ -11,6 +11,8 @@ from typing import Any
 from pipeline.io.object_path import ObjectPath
 from pipeline.io.places import Place
 
+_UNFINISHED = ".tmp"
+
 
 def atomic_write(path: Place, data: bytes) -> None:
     """Write a file so that a reader sees the old bytes or the new ones, never a part.
@@ -21,7 +23,7 @@ def atomic_write(path: Place, data: bytes) -> None:
         path.write_bytes(data)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
@@ -33,6 +35,11 @@ def atomic_write(path: Place, data: bytes) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file's name is one that `atomic_write` gives until all of it is written; a kill leaves it behind."""
+    return name.startswith(".") and name.endswith(_UNFINISHED)
 
 
 def sync_folder(folder: Path) -> None:

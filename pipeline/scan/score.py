@@ -26,8 +26,11 @@ Float32 = npt.NDArray[np.float32]
 Forward = Callable[[tuple[Tensor, ...]], tuple[Tensor, Tensor | None]]
 """From the views of a batch to logits and, where the member has a familiarity, distances."""
 
-_CPU_BATCH = 32
-"""Stamps of a batch behind a gate on a CPU."""
+_CPU_BATCH = 64
+"""Most stamps of a batch on a CPU, which is within 2 % as fast as 256, and pads a small field by less."""
+
+_CPU_BATCH_GATED = 32
+"""The same behind a gate, through which few stamps come."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,8 @@ def ask_members(
     more bands than `config.max_lost_bands` are lost, or all of them, or one of a member whose normalisation
     doesn't make it blank sky, the stamp has no score from the member (NaN).
 
-    What is in a batch depends on the cutouts of this call alone: batches have a fixed size, the last one
-    padded, also behind a gate, nothing is autotuned and the number of threads is the
+    What is in a batch depends on the cutouts of this call alone: batches have a fixed size, smaller on a CPU and
+    behind a gate, the last one padded, nothing is autotuned and the number of threads is the
     caller's, so that the same call gives the same bytes.
 
     Parameters
@@ -135,8 +138,8 @@ def ask_members(
         cascade = ensemble.gates()
         gates = ask_gates(cutouts, cascade, config, place)
         rows = np.flatnonzero(~cascade.stops(gates))
-        config = behind_a_gate(config, place)
-    found = _ask(cutouts, rows, ensemble.members, ensemble.views, config, place)
+    sized = with_batch_for(place, config, gated=gates is not None)
+    found = _ask(cutouts, rows, ensemble.members, ensemble.views, sized, place)
     return MemberAnswers(*found, gates)
 
 
@@ -145,19 +148,18 @@ def ask_gates(cutouts: Cutouts, cascade: Cascade, config: ScoreConfig, place: to
     logits = np.full((len(cutouts), len(cascade.packages)), np.nan, np.float32)
     for column, package in enumerate(cascade.packages):
         rows = np.flatnonzero(~cascade.stops(logits))
-        asked, _ = _ask(cutouts, rows, (package,), cascade.config.views, config, place)
+        sized = with_batch_for(place, config, gated=column > 0)
+        asked, _ = _ask(cutouts, rows, (package,), cascade.config.views, sized, place)
         logits[:, column] = asked[:, 0]
-        config = behind_a_gate(config, place)
     return logits
 
 
-def behind_a_gate(config: ScoreConfig, place: torch.device) -> ScoreConfig:
-    """The config with smaller batches on a CPU, where they are as fast: few stamps come through a gate, and the last
-    batch is padded to the full size.
-    """
+def with_batch_for(place: torch.device, config: ScoreConfig, *, gated: bool) -> ScoreConfig:
+    """The config with smaller batches on a CPU, where they are as fast: the last one is padded to the full size."""
     if place.type != "cpu":
         return config
-    return config.model_copy(update={"batch": min(config.batch, _CPU_BATCH)})
+    most = _CPU_BATCH_GATED if gated else _CPU_BATCH
+    return config.model_copy(update={"batch": min(config.batch, most)})
 
 
 def choose_device(asked: str) -> torch.device:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,25 @@ def test_an_unpublished_generation_is_invisible_and_swept(tmp_path: Path) -> Non
     put(tmp_path, "f", A)
     products.sweep(tmp_path, "f", ("masks",))
     assert len(list((tmp_path / "masks" / "f").iterdir())) == 1
+
+
+def test_what_a_killed_process_was_writing_is_no_part_of_a_product(tmp_path: Path) -> None:
+    generation = products.new_generation(tmp_path, "masks", "f", A)
+    folder = tmp_path / products.generation_place("masks", "f", generation)
+    killed_before = "import os, signal; os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL); "
+    writing = "from pathlib import Path; from pipeline.io.writing import atomic_write; atomic_write(Path({!r}), b'x')"
+    for path in (folder / "file.txt", tmp_path / "manifests" / "f" / "masks.json"):
+        subprocess.run([sys.executable, "-c", killed_before + writing.format(str(path))], check=False)
+        assert [left.name.startswith(f".{path.name}.") for left in path.parent.iterdir()] == [True]
+    (folder / "file.txt").write_text("whole")
+    assert products.sizes(folder) == {"file.txt": 5}
+    manifest = products.publish(
+        tmp_path, field_id="f", stage="masks", fingerprint=A, generation=generation, rows=1, provenance={}
+    )
+    assert manifest.files == {"file.txt": 5}
+    assert [path.name for path in folder.iterdir()] == ["file.txt"]
+    products.sweep(tmp_path, "f", ("masks",))
+    assert [path.name for path in (tmp_path / "manifests" / "f").iterdir()] == [f"masks.{A}.json"]
 
 
 def test_atomic_write_leaves_the_old_bytes_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -239,3 +239,16 @@ def test_a_large_region_that_nothing_stands_out_of_is_one_source(small_sep):
     flat[1:-1, 1:-1] = 1000.0
     with pytest.warns(FieldWarning, match="10,000 connected pixels"):
         assert detect_sources._taken_apart(flat, DetectConfig(), 5.0) == [(50.5, 50.5)]
+
+
+@pytest.mark.parametrize("filled", [3e38, -3e38, np.inf, 1e25])
+def test_pixels_brighter_than_the_sun_are_no_data(make_sky, make_field, filled: float):
+    image, _ = make_sky(sources=25)
+    image[:, 100:104, 30:90] = np.nan
+    expected = found(make_field(image))
+    image[:, 100:104, 30:90] = filled
+    rows = found(make_field(image))
+    assert len(rows) > 10
+    assert rows.objid.tolist() == expected.objid.tolist()
+    block = make_field(image).read(99, 105)
+    assert ((block.mask & PixelFlag.NODATA) != 0).sum() == image.shape[0] * 4 * 60

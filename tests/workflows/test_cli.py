@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,6 +104,9 @@ def test_texts_show_paths_with_brackets_as_they_are(project: Path) -> None:
         (["scan", "{project}/scan.toml", "--cluster", "{project}/dead.toml"], "tcp://127.0.0.1:1"),
         (["field", "{project}/scan.toml", "F0", "--from", "nothing", "--cluster", "serial"], "nothing"),
         (["query", "{project}"], "scan.json"),
+        (["plan", "{project}/scan.toml", "--out", "", "--no-probe"], "output: names no folder (got '')"),
+        (["plan", "{project}/scan.toml", "--out", "{project}/scan.toml/a/b", "--no-probe"], "scan.toml is a file"),
+        (["plan", "{project}/scan.toml", "--out", "{project}", "--no-probe"], "no scan's output"),
     ],
 )
 def test_what_cannot_start_is_exit_two_with_the_reason(project: Path, arguments: list[str], words: str) -> None:
@@ -141,6 +146,32 @@ def test_exit_codes_reach_the_shell(project: Path) -> None:
     assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 1
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_command_with_a_word_and_the_scan_resumes(project: Path, number: signal.Signals) -> None:
+    code = (
+        "import os, workflows.run\n"
+        "from workflows.cli import main\n"
+        "scored = workflows.run.Scan.run\n"
+        f"workflows.run.Scan.run = lambda *given: os.kill(os.getpid(), {int(number)}) or scored(*given)\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", code, "scan", str(project / "scan.toml"), "--cluster", "serial"]
+    answer = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 128 + number
+    assert "resumes" in json.loads(answer.stdout)["error"]
+    assert answer.stderr.splitlines()[-1].startswith("stopping; once more")
+    assert run("scan", str(project / "scan.toml"), "--cluster", "serial")[0] == 0
+
+
+def test_what_nobody_foresaw_is_exit_two_with_its_trace(project: Path) -> None:
+    code = "import workflows.run; from workflows.cli import main; workflows.run.Scan.run = lambda *given: 1 / 0; main()"
+    command = [sys.executable, "-c", code, "scan", str(project / "scan.toml"), "--cluster", "serial", "--json"]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 2
+    assert json.loads(answer.stdout) == {"error": "not foreseen: ZeroDivisionError: division by zero"}
+    assert "Traceback" in answer.stderr
+
+
 def test_the_readme_names_every_command_and_option() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     group = typer.main.get_command(app)
@@ -151,3 +182,17 @@ def test_the_readme_names_every_command_and_option() -> None:
             for option in parameter.opts:
                 if option.startswith("--") and option != "--help":
                     assert option in readme, f"README does not mention {option} of `lensscan {name}`"
+
+
+def test_the_rerun_that_a_failed_field_is_told_is_one_that_runs(project: Path) -> None:
+    (project / "survey ü" / "F1").rename(project / "survey ü" / "-F1")
+    for path in (project / "survey ü" / "-F1").iterdir():
+        path.rename(path.with_name(f"-{path.name}"))
+    (project / "survey ü" / "-F1" / "-F1-g.fits").write_bytes(b"SIMPLE")
+    options = ["--out", str(project / "an output"), "--cluster", "serial"]
+    said = CliRunner().invoke(app, ["scan", *options, str(project / "scan.toml")]).stdout
+    command = shlex.split(said.partition("rerun: ")[2])
+    assert command[:6] == ["lensscan", "field", *options]
+    result = CliRunner().invoke(app, command[1:])
+    assert result.exit_code == 1
+    assert "failed: -F1 at masks" in result.stdout

@@ -7,6 +7,7 @@ from typing import Any
 
 import dask
 from distributed import Client
+from distributed.comm import CommClosedError
 
 from pipeline.errors import ConfigError, LensscanError
 from pipeline.io.object_path import ObjectPath
@@ -17,6 +18,7 @@ from workflows.cluster.machine import visible_gpus
 from workflows.deferred import Deferred
 from workflows.job import Job
 from workflows.plan import Plan
+from workflows.results import ScanAborted
 
 _DASK = ("python", "dask", "distributed", "cloudpickle", "msgpack")
 """What processes of a cluster need to agree on to understand each other."""
@@ -48,7 +50,7 @@ def check_same_code(client: Client) -> None:
         )
     digest = digest_by_value()
     mine, *_ = digest()
-    theirs = client.run(digest, on_error="return")
+    theirs = ask(client, digest)
     other = {worker: answer for worker, answer in theirs.items() if isinstance(answer, Exception) or answer[0] != mine}
     if other:
         told = "; ".join(f"{worker}: {_imported(answer)}" for worker, answer in sorted(other.items())[:4])
@@ -113,6 +115,21 @@ def digest_by_value() -> Callable[[], tuple[str, list[str], str]]:
     return digest_of_packages
 
 
+def ask(client: Client, question: Callable[..., Any], *about: Any, workers: list[str] | None = None) -> dict[str, Any]:
+    """What each worker answers, or the exception that it raised; one that went away meanwhile is left out.
+
+    Raises
+    ------
+    ScanAborted
+        If all of them went away.
+    """
+    told = client.run(question, *about, workers=workers, on_error="return")
+    answers = {worker: answer for worker, answer in told.items() if not isinstance(answer, CommClosedError)}
+    if told and not answers:
+        raise ScanAborted("every worker went away while it was asked whether it is ready; run the same command again.")
+    return answers
+
+
 def workers_with(client: Client, resource: str) -> list[str]:
     """Addresses of the workers that offer a resource, sorted."""
     return sorted(address for address, worker in _workers(client).items() if worker["resources"].get(resource, 0) >= 1)
@@ -131,7 +148,7 @@ def device_kinds(client: Client | None, wanted: str) -> set[str]:
     scoring = workers_with(client, "score")
     if not scoring:
         raise ConfigError('no worker of the cluster offers score; start workers with --resources "score=1".')
-    kinds: Mapping[str, Any] = client.run(device_kind, wanted, workers=scoring, on_error="return")
+    kinds = ask(client, device_kind, wanted, workers=scoring)
     failed = {worker: kind for worker, kind in kinds.items() if isinstance(kind, Exception)}
     if failed:
         worker, error = min(failed.items())
@@ -148,7 +165,7 @@ def require_ensemble(client: Client, job: Job) -> None:
         What the first of those that cannot says.
     """
     load = Deferred("workflows.remembered:warm_up")
-    answers: Mapping[str, Any] = client.run(load, job, workers=workers_with(client, "score"), on_error="return")
+    answers = ask(client, load, job, workers=workers_with(client, "score"))
     failed = {worker: answer for worker, answer in answers.items() if answer is not None}
     if failed:
         worker, error = min(failed.items(), key=lambda item: item[0])
@@ -164,7 +181,7 @@ def require_gpus(client: Client) -> None:
     ConfigError
         Naming those that see none.
     """
-    seen: Mapping[str, Any] = client.run(visible_gpus, workers=workers_with(client, "score"), on_error="return")
+    seen = ask(client, visible_gpus, workers=workers_with(client, "score"))
     blind = sorted(worker for worker, gpus in seen.items() if isinstance(gpus, Exception) or not gpus)
     if blind:
         raise ConfigError(
@@ -200,7 +217,7 @@ def require_places(client: Client, places: Sequence[str]) -> None:
     ConfigError
         Naming the workers that can't, and what is not there for them.
     """
-    answers = client.run(out_of_reach, tuple(places), on_error="return")
+    answers = ask(client, out_of_reach, tuple(places))
     blind = {worker: answer for worker, answer in answers.items() if answer is not None}
     if blind:
         worker, answer = min(blind.items(), key=lambda item: item[0])

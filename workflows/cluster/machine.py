@@ -9,21 +9,24 @@ from contextlib import contextmanager
 from typing import Any
 
 from distributed import LocalCluster, Nanny, Scheduler
+from distributed.deploy import Cluster
 from distributed.deploy.spec import SpecCluster
 
 from pipeline.errors import ConfigError
 from workflows.cluster.config import ClusterConfig
 from workflows.cluster.environment import WORKER_ENVIRONMENT, prepare_children
+from workflows.results import ScanAborted
 
 TASKS_A_GPU = 2
 """Tasks that a GPU's worker has under way: one reads while the other computes."""
 
 
 @contextmanager
-def local_cluster(config: ClusterConfig) -> Iterator[LocalCluster]:
+def local_cluster(config: ClusterConfig) -> Iterator[Cluster]:
     """Start worker processes on this machine's cores with the environment that scoring needs."""
     prepare_children()
-    with LocalCluster(
+    with _started(
+        LocalCluster,
         n_workers=config.workers or os.cpu_count() or 1,
         threads_per_worker=1,
         processes=True,
@@ -38,7 +41,7 @@ def local_cluster(config: ClusterConfig) -> Iterator[LocalCluster]:
 
 
 @contextmanager
-def gpus_cluster(config: ClusterConfig) -> Iterator[SpecCluster]:
+def gpus_cluster(config: ClusterConfig) -> Iterator[Cluster]:
     """Start a worker process a GPU, which scores, and others on the cores that are left, which cut.
 
     Raises
@@ -56,7 +59,8 @@ def gpus_cluster(config: ClusterConfig) -> Iterator[SpecCluster]:
         )
     prepare_children()
     cores = config.workers or max(1, (os.cpu_count() or 1) - len(chosen))
-    with SpecCluster(
+    with _started(
+        SpecCluster,
         workers=node_workers([visible[number] for number in chosen], cores, _limit(config)),
         scheduler={
             "cls": Scheduler,
@@ -65,6 +69,33 @@ def gpus_cluster(config: ClusterConfig) -> Iterator[SpecCluster]:
         silence_logs=logging.CRITICAL,
     ) as cluster:
         yield cluster
+
+
+@contextmanager
+def _started(kind: type[Cluster], **options: Any) -> Iterator[Cluster]:
+    """A cluster of processes of this machine, for as long as it is needed.
+
+    Raises
+    ------
+    ScanAborted
+        If its processes do not come up, as when one of them is killed meanwhile.
+    """
+    try:
+        cluster = kind(**options)
+    except (RuntimeError, OSError, TimeoutError) as error:
+        raise ScanAborted(
+            f"the worker processes did not start ({_first_line(error)}); look at this machine's memory, then run the "
+            f"same command again, it resumes."
+        ) from error
+    with cluster:
+        yield cluster
+
+
+def _first_line(error: BaseException) -> str:
+    """The first line of the error that began it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def node_workers(gpus: Sequence[str], cores: int, memory_limit: str) -> dict[str, dict[str, Any]]:

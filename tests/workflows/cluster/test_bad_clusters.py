@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from distributed import Worker
 
 from pipeline.errors import ConfigError, ModelMismatch
 from tests.workflows.cluster.commands import ROOT, dask
 from workflows.cluster import ClusterConfig, device_kinds, executor_for, require_places
-from workflows.cluster.checks import different_versions, require_gpus
+from workflows.cluster.checks import ask, different_versions, require_gpus, workers_with
+from workflows.results import ScanAborted
 from workflows.run import run_scan
 from workflows.setup import open_scan
 
@@ -108,7 +111,6 @@ def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_workers_that_lack_the_gpu_or_the_files_that_are_asked_for_are_told(tmp_path: Path) -> None:
     with executor_for(ClusterConfig(workers=1)) as (_, client):
         assert client is not None
@@ -127,6 +129,22 @@ def test_weights_that_are_not_those_of_the_card_are_told_by_the_workers(project:
     with pytest.raises(ModelMismatch, match=r"1 of 1 workers that score cannot load the ensemble.*not weights of cnn"):
         run_scan(setup, ClusterConfig(workers=1), quiet=True)
     assert untouched(project)
+
+
+def test_a_worker_that_dies_while_it_is_asked_is_not_blamed_for_its_answer() -> None:
+    def die(chosen: tuple[str, ...], dask_worker: Worker) -> str:
+        if dask_worker.address in chosen:
+            os._exit(1)
+        return "here"
+
+    with executor_for(ClusterConfig(workers=2)) as (_, client):
+        assert client is not None
+        gone, left = workers_with(client, "cut")
+        assert ask(client, die, (gone,)) == {left: "here"}
+    with executor_for(ClusterConfig(workers=1)) as (_, client):
+        assert client is not None
+        with pytest.raises(ScanAborted, match=r"every worker went away.*run the same command again"):
+            ask(client, die, tuple(workers_with(client, "cut")))
 
 
 def test_too_little_memory_for_one_shard_is_told(project: Path, edit: Edit) -> None:
