@@ -6,9 +6,9 @@
 Fields are files with a header and no pixels. A field is one task, or, with `--apart`, three on workers that either
 cut or score. Scheduler, workers and this process, the client, are processes of their own, and their largest resident
 memory is printed, the client's also before any field is known and when they are planned. Workers, whose tasks do
-nothing, have torch and the rest loaded, and no pixels. Two thousand tasks of Dask alone follow, as many under way as the scan has, each asked for its value when it has
-ended, for the ratio. Several numbers of fields are run one after the other, each by processes of its own, and make a
-table of memory against number of fields.
+nothing, have torch and the rest loaded, and no pixels. Two thousand tasks of Dask alone follow, as many under way as
+the scan has, each asked for its value when it has ended, for the ratio. Several numbers of fields are run one after the
+other, each by processes of its own, and make a table of memory against number of fields.
 """
 
 from __future__ import annotations
