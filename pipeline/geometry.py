@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -175,28 +176,82 @@ def bounding_circle(geometry: FieldGeometry) -> tuple[Float64, float]:
     return centre, float(2 * np.arcsin(min(1.0, chord / 2)))
 
 
+class Footprints:
+    """Footprints of many fields, by the number of each among them, in columns of a hundred bytes a field.
+
+    None is known at first.
+
+    Parameters
+    ----------
+    ids : sequence of str
+        Of the fields, in order.
+
+    Attributes
+    ----------
+    known : bool (n,)
+    shape : int32 (n, 2)
+    pixel_scale, radius : float64 (n,)
+    centre : float64 (n, 3)
+    token : bytes (n,) of 32 hex digits
+        As `Footprint` has them; meaningless where not `known`.
+    """
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        number = len(ids)
+        self.ids = ids
+        self.known = np.zeros(number, bool)
+        self.shape = np.zeros((number, 2), np.int32)
+        self.pixel_scale = np.zeros(number)
+        self.radius = np.zeros(number)
+        self.centre = np.zeros((number, 3))
+        self.token = np.zeros(number, "S32")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def columns(self) -> tuple[npt.NDArray[Any], ...]:
+        """The columns but `known`, always in the same order."""
+        return self.shape, self.pixel_scale, self.radius, self.centre, self.token
+
+    def put(self, number: int, footprint: Footprint) -> None:
+        """Make one known."""
+        self.known[number] = True
+        self.shape[number] = footprint.shape
+        self.pixel_scale[number] = footprint.pixel_scale
+        self.radius[number] = footprint.radius
+        self.centre[number] = footprint.centre
+        self.token[number] = footprint.token.encode()
+
+    def get(self, number: int) -> Footprint | None:
+        """One of them, None if it is not known."""
+        if not self.known[number]:
+            return None
+        ny, nx = map(int, self.shape[number])
+        x, y, z = map(float, self.centre[number])
+        scale, radius = float(self.pixel_scale[number]), float(self.radius[number])
+        return Footprint(self.ids[number], (ny, nx), scale, (x, y, z), radius, self.token[number].decode())
+
+
 class Overlaps:
     """Which fields lie beside which, by their bounding circles.
 
     A superset of the true overlaps, which is all that `primary` needs.
     """
 
-    def __init__(self, footprints: Sequence[Footprint]) -> None:
-        self._ids = [footprint.field_id for footprint in footprints]
-        self._index = {name: index for index, name in enumerate(self._ids)}
-        self._centres = np.array([footprint.centre for footprint in footprints]).reshape(-1, 3)
-        self._radii = np.array([footprint.radius for footprint in footprints])
-        self._widest = float(self._radii.max(initial=0.0))
-        self._tree = cKDTree(self._centres) if footprints else None
+    def __init__(self, footprints: Footprints) -> None:
+        self._footprints = footprints
+        self._numbers = np.flatnonzero(footprints.known)
+        self._widest = float(footprints.radius[self._numbers].max(initial=0.0))
+        self._tree = cKDTree(footprints.centre[self._numbers]) if self._numbers.size else None
 
-    def around(self, field_id: str) -> tuple[str, ...]:
-        """The ids of the fields whose circles meet a field's own, sorted; raises KeyError for a field not given."""
-        index = self._index[field_id]
-        if self._tree is None:
-            return ()
-        centre, radius = self._centres[index], self._radii[index]
+    def around(self, number: int) -> tuple[int, ...]:
+        """The numbers of the fields whose circles meet a field's own, in order; raises KeyError if it is not known."""
+        if self._tree is None or not self._footprints.known[number]:
+            raise KeyError(number)
+        centre, radius = self._footprints.centre[number], self._footprints.radius[number]
         reach = 2 * np.sin(min(np.pi, radius + self._widest) / 2)
-        near = [other for other in self._tree.query_ball_point(centre, reach) if other != index]
-        chords = np.linalg.norm(self._centres[near] - centre, axis=1)
+        near = np.sort(self._numbers[self._tree.query_ball_point(centre, reach)])
+        near = near[near != number]
+        chords = np.linalg.norm(self._footprints.centre[near] - centre, axis=1)
         angles = 2 * np.arcsin(np.clip(chords / 2, 0, 1))
-        return tuple(sorted(self._ids[near[k]] for k in np.flatnonzero(angles <= radius + self._radii[near])))
+        return tuple(near[angles <= radius + self._footprints.radius[near]].tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -112,6 +113,10 @@ class CutoutsConfig(StrictModel):
         if self.shard % self.chunk:
             raise ValueError(f"shard {self.shard} must be a multiple of chunk {self.chunk}")
         return self
+
+    def stamp_pixels(self, pixel_scale: float) -> int:
+        """Side of a stamp: `size` over the pixel scale in arcsec, rounded, halves up; at least 1 pixel."""
+        return max(1, math.floor(self.size / pixel_scale + 0.5))
 
 
 class ScoreConfig(StrictModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.models.calibration import Calibration
-from pipeline.models.package import ModelCard
+from pipeline.models.card import ModelCard
 
 UNFITTED = Calibration(slope=1, offset=0, prior=0.5, n_lenses=0, n_others=0, fitted_on="nothing")
 

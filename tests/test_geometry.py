@@ -7,7 +7,17 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.geometry import FieldGeometry, Overlaps, depth, primary, separation, to_pixel, to_sky, unit_vectors
+from pipeline.geometry import (
+    FieldGeometry,
+    Footprints,
+    Overlaps,
+    depth,
+    primary,
+    separation,
+    to_pixel,
+    to_sky,
+    unit_vectors,
+)
 
 
 def geometry(
@@ -87,17 +97,32 @@ def test_equal_depth_goes_to_the_lower_id() -> None:
     assert not primary(b, [a], [10.0], [20.0]).any()
 
 
+def footprints(fields: list[FieldGeometry]) -> Footprints:
+    columns = Footprints([field.field_id for field in fields])
+    for number, field in enumerate(fields):
+        columns.put(number, field.footprint())
+    return columns
+
+
+def test_footprints_come_back_from_their_columns_as_they_went_in() -> None:
+    fields = [geometry("a", 10.0, -70.0, turn=30.0), geometry("b", 359.9, 0.1)]
+    columns = Footprints(["a", "between", "b"])
+    columns.put(0, fields[0].footprint())
+    columns.put(2, fields[1].footprint())
+    assert [columns.get(number) for number in range(3)] == [fields[0].footprint(), None, fields[1].footprint()]
+
+
 def test_overlaps_hold_every_true_overlap() -> None:
     fields = [geometry(f"{i:02d}", 10 + i * 50 / 3600, 0.0) for i in range(8)]
-    overlaps = Overlaps([field.footprint() for field in fields])
-    for index, field in enumerate(fields):
-        for other_index, other in enumerate(fields):
+    overlaps = Overlaps(footprints(fields))
+    for index in range(8):
+        for other_index in range(8):
             if abs(index - other_index) == 1:
-                assert other.field_id in overlaps.around(field.field_id)
-    assert "07" not in overlaps.around("00")
-    assert Overlaps([fields[0].footprint()]).around("00") == ()
+                assert other_index in overlaps.around(index)
+    assert 7 not in overlaps.around(0)
+    assert Overlaps(footprints(fields[:1])).around(0) == ()
     with pytest.raises(KeyError):
-        Overlaps([]).around("00")
+        Overlaps(Footprints(["00"])).around(0)
 
 
 def test_a_footprint_holds_the_whole_field_and_knows_its_area() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,40 @@ def test_querying_imports_neither_torch_nor_dask(statement: str) -> None:
     code = f"import sys; {statement}; print([m for m in ('torch', 'dask', 'distributed', 'zarr') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_whoever_submits_a_scan_loads_neither_networks_nor_what_reads_pixels(tmp_path: Path) -> None:
+    (tmp_path / "a.fits").write_bytes(b"")
+    (tmp_path / "survey.toml").write_text(
+        'name = "s"\nrelease = "1"\nzero_point = [{ magnitude = "22.5 mag" }]\n[bands]\nVIS = "VIS"\n'
+        '[planes.image]\npath = "{field_id}.fits"\n'
+    )
+    (tmp_path / "scan.toml").write_text(
+        'scan_id = "s"\nsurvey = "survey.toml"\nensemble = "space"\noutput = "out"\nbands = ["VIS"]\n'
+    )
+    heavy = ("torch", "scipy.stats", "sep", "zarr", "pandas", "pyarrow.dataset", "pipeline.scan", "workflows.tasks")
+    code = (
+        "import sys, workflows.cli, workflows.run, workflows.texts, workflows.cluster, workflows.setup\n"
+        f"setup = workflows.setup.open_scan({str(tmp_path / 'scan.toml')!r})\n"
+        "assert len(setup.plan('cpu')) == 1 and setup.job().ensemble_key\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_what_is_imported_where_it_runs_is_there() -> None:
+    names = [
+        node.args[0].value
+        for path in ROOT.glob("workflows/**/*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Deferred"
+        if isinstance(node.args[0], ast.Constant)
+    ]
+    assert len(names) >= 6
+    for name in names:
+        module, _, function = str(name).partition(":")
+        assert callable(getattr(import_module(module), function)), name
 
 
 def test_no_module_is_called_utils() -> None:

@@ -13,7 +13,7 @@ from workflows.console import exit_if, reporting, show
 
 if TYPE_CHECKING:
     from pipeline.evaluate.calibration.data import LabelledLogits
-    from pipeline.models.cascade import Views
+    from pipeline.models.cascade_config import Views
     from pipeline.models.ensemble import Ensemble
     from pipeline.models.package import ModelPackage
 
@@ -249,7 +249,8 @@ def _gates(
 ) -> tuple[tuple[ModelPackage, ...], Views, float]:
     """The gates, their quarter turns and their loss: those that are named look once, else the ensemble's own."""
     from pipeline.errors import ConfigError
-    from pipeline.models.package import find_package, load_package
+    from pipeline.models.card import find_package
+    from pipeline.models.package import load_package
 
     if loss is None or not 0 < loss < 1:
         raise ConfigError(f"--cascade {loss!r}: give the share of lenses that the gates may lose, such as 0.0005.")

@@ -13,7 +13,7 @@ from pipeline.field import FieldImage
 from pipeline.io import cutout_store
 from pipeline.io.cutout_store import CutoutStore, Packed, Stamps, pack
 from pipeline.io.places import Place
-from pipeline.scan.cutouts import Cutouts, cut, stamp_pixels
+from pipeline.scan.cutouts import Cutouts, cut
 from pipeline.scan.cutouts_stats import StampStats
 from pipeline.scan.detect import Detections
 from pipeline.scan.masks import FieldMasks
@@ -86,7 +86,7 @@ class Fresh:
     @property
     def size(self) -> int:
         """Side of a cutout, pixels."""
-        return stamp_pixels(self.config.cutouts, self.field_image.pixel_scale)
+        return self.config.cutouts.stamp_pixels(self.field_image.pixel_scale)
 
 
 @dataclass

@@ -7,10 +7,9 @@ from typing import Any
 
 from pipeline.io.places import Place
 from pipeline.io.run_records import run_records
-from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
 from workflows.executors import Executor
-from workflows.plan import FieldSketch, Plan
+from workflows.plan import Plan
 from workflows.results import ScanResult
 from workflows.setup import ScanSetup
 from workflows.wanted import pixel_files, stages_of
@@ -109,20 +108,28 @@ def forecast(setup: ScanSetup, plan: Plan, slots: Slots, rates: Rates | None = N
         What a probe has just measured; else those of the newest record of this output, else `ForecastConfig` stands in.
     """
     rates = rates or last_rates(setup.output) or assumed_rates(setup.config, plan)
-    todo = [field for field in plan.sketches() if not field.finished and not field.blocked and field.footprint]
-    cutting = [field for field in todo if _cuts(field)]
-    scoring = [field for field in todo if field.states.get("score") not in (None, "done", "empty")]
-    area = sum(_area(field) for field in todo)
-    cut_seconds = sum(_area(field) for field in cutting) * rates.cut
-    score_seconds = sum(_area(field) for field in scoring) * rates.density * rates.score
+    todo, area, area_to_cut, area_to_score = 0, 0.0, 0.0, 0.0
+    cutting: list[str] = []
+    for field in plan.sketches():
+        if field.finished or field.blocked or field.footprint is None:
+            continue
+        todo += 1
+        area += field.footprint.area
+        if any(field.states[stage] not in ("done", "empty") for stage in ("masks", "detect", "cutouts")):
+            cutting.append(field.field_id)
+            area_to_cut += field.footprint.area
+        if field.states.get("score") not in (None, "done", "empty"):
+            area_to_score += field.footprint.area
+    cut_seconds = area_to_cut * rates.cut
+    score_seconds = area_to_score * rates.density * rates.score
     finish_seconds = area * rates.density * rates.finish if "candidates" in stages_of(setup.config) else 0.0
     objects = round(area * rates.density)
     return Forecast(
-        fields=len(todo),
+        fields=todo,
         area_deg2=area / 3600.0,
         objects=objects,
-        bytes_in=_bytes_in(setup, cutting),
-        bytes_out=round(sum(_area(field) for field in cutting) * rates.density * rates.bytes_out),
+        bytes_in=_bytes_in(setup, plan, cutting),
+        bytes_out=round(area_to_cut * rates.density * rates.bytes_out),
         memory_mb=rates.memory_mb * slots.workers if todo else 0.0,
         device_seconds=score_seconds,
         seconds=_wall(cut_seconds, score_seconds, finish_seconds, slots) + (rates.warm_up if todo else 0.0),
@@ -181,7 +188,7 @@ def assumed_rates(config: ScanConfig, plan: Plan) -> Rates:
         cut=assumed.density / assumed.cut_rate,
         score=1.0 / assumed.score_rate,
         finish=0.0,
-        bytes_out=12.0 * len(config.bands) * stamp_pixels(config.cutouts, scale) ** 2,
+        bytes_out=12.0 * len(config.bands) * config.cutouts.stamp_pixels(scale) ** 2,
         memory_mb=config.memory,
         warm_up=0.0,
         basis="all of it assumed",
@@ -195,19 +202,11 @@ def _wall(cut: float, score: float, finish: float, slots: Slots) -> float:
     return max((cut + finish) / max(1, slots.cut), score / max(1, slots.score))
 
 
-def _cuts(field: FieldSketch) -> bool:
-    return any(field.states[stage] not in ("done", "empty") for stage in ("masks", "detect", "cutouts"))
-
-
-def _area(field: FieldSketch) -> float:
-    return field.footprint.area if field.footprint is not None else 0.0
-
-
-def _bytes_in(setup: ScanSetup, fields: list[FieldSketch]) -> int:
-    """Size of the input files, from that of fields spread evenly over the survey."""
-    if not fields:
+def _bytes_in(setup: ScanSetup, plan: Plan, names: list[str]) -> int:
+    """Size of the input files of the fields named, from that of some spread evenly over them."""
+    if not names:
         return 0
-    sample = fields[:: max(1, len(fields) // _SAMPLE)]
-    files = [path for field in sample for path in pixel_files(setup.config, field.field)]
+    sample = names[:: max(1, len(names) // _SAMPLE)]
+    files = [path for field in plan.fields(sample) for path in pixel_files(setup.config, field)]
     sizes = [int(setup.survey.identity(path)[1]) for path in files]
-    return round(sum(max(0, size) for size in sizes) * len(fields) / len(sample))
+    return round(sum(max(0, size) for size in sizes) * len(names) / len(sample))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import numpy as np
 
-from pipeline.errors import BadSurveyData
-from pipeline.field import Field
-from pipeline.geometry import Footprint
-from pipeline.io.footprints import read_footprints, write_footprints
+from pipeline.geometry import Footprints
+from pipeline.io.footprints import Identities, read_footprints, write_footprints
+from workflows.deferred import Deferred
 from workflows.executors import Executor, Task
-from workflows.job import Job
-from workflows.remembered import geometry_of
 from workflows.scan import PENDING
 from workflows.setup import ScanSetup
-from workflows.wanted import header_identity, header_key
+from workflows.wanted import header_identities
+
+FOOTPRINTS_OF = Deferred("workflows.header_task:footprints_of")
 
 FIELDS_A_TASK = 200
 """Headers that one task reads: a second's work."""
@@ -25,41 +24,38 @@ def read_headers(setup: ScanSetup, executor: Executor) -> None:
     One header takes milliseconds, a million of them an hour. Where fields are few the plan reads them itself, and so it
     does with those that no worker could read: it then says why.
     """
-    key = header_key(setup.survey)
-    known = read_footprints(setup.output)
-    identities = {header_identity(key, setup.survey, field): field for field in setup.survey.fields()}
-    unknown = [field for identity, field in identities.items() if identity not in known]
+    fields = setup.survey.fields()
+    identities, footprints = _remembered(setup)
+    unknown = np.flatnonzero(~footprints.known)
     if executor.workers() < 2 or len(unknown) < 2 * FIELDS_A_TASK:
         return
-    found: dict[str, Footprint] = {}
     job = setup.job()
     chunks = [unknown[first : first + FIELDS_A_TASK] for first in range(0, len(unknown), FIELDS_A_TASK)]
     under_way = 0
     while chunks or under_way:
         while chunks and under_way < PENDING * executor.workers():
-            chunk = chunks.pop()
+            chunk = [fields[number] for number in chunks.pop()]
             arguments = {"job": job, "fields": chunk}
             name = chunk[0].field_id
-            executor.submit(Task(f"headers/{name}", "cut", footprints_of, arguments, ("cut",), name))
+            executor.submit(Task(f"headers/{name}", "cut", FOOTPRINTS_OF, arguments, ("cut",), name))
             under_way += 1
         outcome = executor.next_outcome()
         under_way -= 1
         if outcome.error is None:
-            found |= outcome.value
-    old_and_new = {
-        identity: footprint
-        for identity, field in identities.items()
-        if (footprint := known.get(identity) or found.get(field.field_id)) is not None
-    }
-    write_footprints(setup.output, old_and_new)
+            for name, footprint in outcome.value.items():
+                number = fields.number(name)
+                if number is not None:
+                    footprints.put(number, footprint)
+    write_footprints(setup.output, identities, footprints)
 
 
-def footprints_of(job: Job, fields: Sequence[Field]) -> dict[str, Footprint]:
-    """Footprints by field, without those whose header is not to be read."""
-    found = {}
-    for field in fields:
-        try:
-            found[field.field_id] = geometry_of(job, field).footprint()
-        except BadSurveyData:
-            continue
-    return found
+def unknown_headers(setup: ScanSetup) -> int:
+    """How many fields have a header that this output does not remember."""
+    _, footprints = _remembered(setup)
+    return int(np.count_nonzero(~footprints.known))
+
+
+def _remembered(setup: ScanSetup) -> tuple[Identities, Footprints]:
+    """The identities of the fields' files, and the footprints that are remembered of the same files."""
+    identities = header_identities(setup.survey)
+    return identities, read_footprints(setup.output).of(identities, setup.survey.fields().ids)

@@ -19,8 +19,8 @@ def import_ou(
 ) -> None:
     """Write published weights of the Open University's networks as a model package."""
     with reporting(as_json):
+        from pipeline.models.card import read_card
         from pipeline.models.ou_import import import_ou as write_package
-        from pipeline.models.package import read_card
 
         wanted = None if bands is None else tuple(band.strip() for band in bands.split(",") if band.strip())
         folder = write_package(path, out, name=name, bands=wanted)

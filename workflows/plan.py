@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -11,16 +11,15 @@ import numpy.typing as npt
 
 from pipeline.errors import BadSurveyData, ConfigError
 from pipeline.field import Field
-from pipeline.geometry import Footprint, Overlaps
+from pipeline.geometry import Footprint, Footprints, Overlaps
 from pipeline.io import products
 from pipeline.io.footprints import read_footprints, write_footprints
 from pipeline.io.places import Place
-from pipeline.models.ensemble import Ensemble
+from pipeline.models.described_ensemble import DescribedEnsemble
 from pipeline.provenance import software
-from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
-from pipeline.surveys import Survey
-from workflows.wanted import Wanted, header_identity, header_key, stages_of
+from pipeline.surveys import FieldList, Survey
+from workflows.wanted import Wanted, header_identities, stages_of
 
 State = Literal["done", "empty", "stale", "missing", "failed"]
 
@@ -44,7 +43,7 @@ class FieldSketch:
     `footprint` is None for a field whose header can't be read; a `blocked` one fails again until something changes.
     """
 
-    field: Field
+    field_id: str
     footprint: Footprint | None
     states: Mapping[str, State]
     blocked: bool
@@ -85,9 +84,9 @@ class FieldPlan:
 class _Table:
     """What the plan of a whole survey holds: a few numbers a field, in order of the fields' ids."""
 
-    fields: list[Field]
+    fields: FieldList
     stages: tuple[str, ...]
-    footprints: Mapping[str, Footprint]
+    footprints: Footprints
     overlaps: Overlaps
     wanted: Wanted
     provenance: Mapping[str, Any]
@@ -95,32 +94,30 @@ class _Table:
     blocked: npt.NDArray[np.bool_]
     reasons: dict[int, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.index = {one.field_id: number for number, one in enumerate(self.fields)}
-
     def fingerprints(self, number: int) -> dict[str, str]:
         """Of every stage of a field whose header could be read."""
-        near = self.overlaps.around(self.fields[number].field_id)
-        return self.wanted.of(self.fields[number], [self.footprints[name].token for name in near])
+        return self._fingerprints(self.fields[number], self.overlaps.around(number))
+
+    def _fingerprints(self, own: Field, near: Sequence[int]) -> dict[str, str]:
+        return self.wanted.of(own, [self.footprints.token[other].decode() for other in near])
 
     def sketch(self, number: int) -> FieldSketch:
-        own = self.fields[number]
         states = {stage: _STATES[code] for stage, code in zip(self.stages, self.states[number], strict=True)}
-        return FieldSketch(own, self.footprints.get(own.field_id), states, bool(self.blocked[number]))
+        return FieldSketch(self.fields.ids[number], self.footprints.get(number), states, bool(self.blocked[number]))
 
     def plan(self, number: int) -> FieldPlan:
         sketch = self.sketch(number)
-        name = sketch.field.field_id
-        near: tuple[Field, ...] = ()
+        own = self.fields[number]
+        near: tuple[int, ...] = ()
         wanted = dict.fromkeys(self.stages, "")
         if sketch.footprint is not None:
-            near = tuple(_image_paths(self.fields[self.index[other]]) for other in self.overlaps.around(name))
-            wanted = self.fingerprints(number)
+            near = self.overlaps.around(number)
+            wanted = self._fingerprints(own, near)
         return FieldPlan(
-            field=sketch.field,
+            field=own,
             stages=tuple(StagePlan(stage, wanted[stage], state) for stage, state in sketch.states.items()),
             area=sketch.footprint.area if sketch.footprint is not None else 0.0,
-            near=near,
+            near=tuple(_image_paths(self.fields[other]) for other in near),
             provenance=self.provenance,
             reason=self.reasons.get(number),
             blocked=sketch.blocked,
@@ -133,9 +130,9 @@ class Plan(Sequence[FieldPlan]):
     A `FieldPlan`, with its fingerprints, is made when it is asked for and kept by nobody: a survey has a million.
     """
 
-    def __init__(self, table: _Table, chosen: Sequence[int] | None = None) -> None:
+    def __init__(self, table: _Table, chosen: Iterable[int] | None = None) -> None:
         self._table = table
-        self._chosen: Sequence[int] = range(len(table.fields)) if chosen is None else chosen
+        self._chosen = np.arange(len(table.fields)) if chosen is None else np.fromiter(chosen, np.intp)
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -144,13 +141,17 @@ class Plan(Sequence[FieldPlan]):
         """The plan of one field, or the plan of a slice of them."""
         if isinstance(index, slice):
             return Plan(self._table, self._chosen[index])
-        return self._table.plan(self._chosen[index])
+        return self._table.plan(int(self._chosen[index]))
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do in any field."""
-        done = np.isin(self._table.states[list(self._chosen)], [_CODE["done"], _CODE["empty"]])
+        done = np.isin(self._table.states[self._chosen], [_CODE["done"], _CODE["empty"]])
         return bool(done.all())
+
+    def fields(self, names: Iterable[str]) -> Iterator[Field]:
+        """The fields of these names, with the paths of their files."""
+        return (self._table.fields[number] for number in map(self._table.fields.number, names) if number is not None)
 
     def sketches(self) -> Iterator[FieldSketch]:
         """Every field without its fingerprints, which take a look at its files."""
@@ -158,7 +159,7 @@ class Plan(Sequence[FieldPlan]):
 
     def where(self, wanted: Callable[[FieldSketch], bool]) -> Plan:
         """The fields that fulfil a condition."""
-        return Plan(self._table, [number for number in self._chosen if wanted(self._table.sketch(number))])
+        return Plan(self._table, (number for number in self._chosen if wanted(self._table.sketch(number))))
 
     def named(self, names: Sequence[str] | None) -> Plan:
         """The fields asked for; all of them if None.
@@ -172,19 +173,20 @@ class Plan(Sequence[FieldPlan]):
             return self
         if not names:
             raise ConfigError("no field is named; name some, or leave --fields out for all.")
-        index = self._table.index
-        unknown = [name for name in names if name not in index]
+        ids = self._table.fields.ids
+        numbers = {name: self._table.fields.number(name) for name in names}
+        unknown = [name for name in names if numbers[name] is None]
         if unknown:
-            shown = ", ".join(list(index)[:8]) + (" ..." if len(index) > 8 else "")
+            shown = ", ".join(ids[:8]) + (" ..." if len(ids) > 8 else "")
             raise ConfigError(f"no field {', '.join(map(repr, unknown))} in the survey; fields: {shown}")
-        return Plan(self._table, [index[name] for name in dict.fromkeys(names)])
+        return Plan(self._table, (number for number in numbers.values() if number is not None))
 
 
 def make_plan(
     config: ScanConfig,
     raw: Mapping[str, Any],
     survey: Survey,
-    ensemble: Ensemble | None,
+    ensemble: DescribedEnsemble | None,
     *,
     device: str,
     output: Place,
@@ -204,7 +206,7 @@ def make_plan(
     raw : mapping
         The config before expansion, for provenance.
     survey : Survey
-    ensemble : Ensemble or None
+    ensemble : DescribedEnsemble or None
     device : str
         Kind of device that will score; part of the scores' fingerprint.
     output : Path or ObjectPath
@@ -223,30 +225,33 @@ def make_plan(
     fields = survey.fields()
     if not fields:
         raise ConfigError(f"survey {survey.name!r} has no fields where its configuration looks for them.")
-    footprints, broken = _footprints(survey, fields, output, remember)
-    if ensemble is not None and footprints:
-        scale = max(footprint.pixel_scale for footprint in footprints.values())
-        ensemble.check(config.bands, pixel_scale=scale, size_pix=stamp_pixels(config.cutouts, scale))
+    footprints, broken = _footprints(survey, output, remember)
+    if ensemble is not None and footprints.known.any():
+        scale = float(footprints.pixel_scale[footprints.known].max())
+        ensemble.check(config.bands, pixel_scale=scale, size_pix=config.cutouts.stamp_pixels(scale))
     stages = stages_of(config)
     table = _Table(
         fields=fields,
         stages=stages,
         footprints=footprints,
-        overlaps=Overlaps(list(footprints.values())),
+        overlaps=Overlaps(footprints),
         wanted=Wanted(config, survey, ensemble, device),
         provenance=_common_provenance(raw, survey, ensemble),
         states=np.full((len(fields), len(stages)), _CODE["missing"], np.uint8),
         blocked=np.zeros(len(fields), bool),
     )
-    listing = products.listing(output)
+    table.reasons |= broken
+    table.states[list(broken), 0] = _CODE["failed"]
+    table.blocked[list(broken)] = True
     quarantine = products.failures(output)
-    for number, one in enumerate(fields):
-        name = one.field_id
-        if name in broken:
-            table.states[number, 0] = _CODE["failed"]
-            table.blocked[number], table.reasons[number] = True, broken[name]
-        elif name in listing or name in quarantine:
-            _compare(table, number, output, listing.get(name, {}), quarantine.get(name), retry_failed)
+    for name, names in products.listings(output):
+        number = fields.number(name)
+        if number is not None and number not in broken:
+            _compare(table, number, output, names, quarantine.pop(name, None), retry_failed)
+    for name, failure in quarantine.items():
+        number = fields.number(name)
+        if number is not None and number not in broken:
+            _compare(table, number, output, {}, failure, retry_failed)
     return Plan(table)
 
 
@@ -259,7 +264,7 @@ def _compare(
     retry_failed: bool,
 ) -> None:
     """Fill in what is there of a field, and what failed of the same fingerprint."""
-    field_id = table.fields[number].field_id
+    field_id = table.fields.ids[number]
     wanted = table.fingerprints(number)
     for column, stage in enumerate(table.stages):
         live = products.live_fingerprint(output, field_id, stage, names)
@@ -274,24 +279,21 @@ def _compare(
     table.blocked[number] = failure["again"] != "yes" and not retry_failed
 
 
-def _footprints(
-    survey: Survey, fields: Sequence[Field], output: Place, remember: bool
-) -> tuple[dict[str, Footprint], dict[str, str]]:
-    """Footprints by field, and why there is none; headers are opened where nothing is remembered of the same files."""
-    known = read_footprints(output)
-    key = header_key(survey)
-    found: dict[str, Footprint] = {}
-    broken: dict[str, str] = {}
-    kept: dict[str, Footprint] = {}
-    for one in fields:
-        identity = header_identity(key, survey, one)
+def _footprints(survey: Survey, output: Place, remember: bool) -> tuple[Footprints, dict[int, str]]:
+    """Footprints, and by number why there is none; headers are opened where nothing is remembered of the same files."""
+    fields = survey.fields()
+    identities = header_identities(survey)
+    remembered = read_footprints(output)
+    footprints = remembered.of(identities, fields.ids)
+    broken: dict[int, str] = {}
+    for number in np.flatnonzero(~footprints.known).tolist():
         try:
-            kept[identity] = found[one.field_id] = known.get(identity) or survey.geometry(one).footprint()
+            footprints.put(number, survey.geometry(fields[number]).footprint())
         except BadSurveyData as error:
-            broken[one.field_id] = str(error)
-    if remember and kept.keys() != known.keys():
-        write_footprints(output, kept)
-    return found, broken
+            broken[number] = str(error)
+    if remember and not remembered.holds(identities, footprints):
+        write_footprints(output, identities, footprints)
+    return footprints, broken
 
 
 def _image_paths(whole: Field) -> Field:
@@ -311,7 +313,7 @@ def mark_empty(plan: FieldPlan, live: Mapping[str, products.Manifest]) -> FieldP
     return replace(plan, stages=tuple(stages))
 
 
-def _common_provenance(raw: Mapping[str, Any], survey: Survey, ensemble: Ensemble | None) -> dict[str, Any]:
+def _common_provenance(raw: Mapping[str, Any], survey: Survey, ensemble: DescribedEnsemble | None) -> dict[str, Any]:
     """What every manifest of a scan carries; no output place, cluster, host or time."""
     return {
         "config": {key: value for key, value in raw.items() if key != "output"},
@@ -321,7 +323,7 @@ def _common_provenance(raw: Mapping[str, Any], survey: Survey, ensemble: Ensembl
     }
 
 
-def _packages(ensemble: Ensemble) -> dict[str, str]:
+def _packages(ensemble: DescribedEnsemble) -> dict[str, str]:
     """The sha256 of the weights of members and of the network that draws maps, by name."""
     drawers = [] if ensemble.mapper is None else [ensemble.mapper.package]
     return {**ensemble.package_digests(), **{package.name: package.weights_sha256 for package in drawers}}

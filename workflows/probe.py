@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from pipeline.io.lease import LeaseMark
 from pipeline.io.places import remove
+from workflows.deferred import Deferred
 from workflows.executors import Executor
 from workflows.forecast import Rates, Slots, measured_rates
 from workflows.plan import Plan
-from workflows.remembered import warm_up
 from workflows.scan import Scan
 from workflows.setup import ScanSetup
 from workflows.wanted import stages_of
@@ -44,9 +44,9 @@ def probe(setup: ScanSetup, executor: Executor, plan: Plan, lease: LeaseMark) ->
     remove(scratch)
     job = replace(setup.job(lease), output=str(scratch))
     began = time.monotonic()
-    executor.everywhere(warm_up, job)
+    executor.everywhere(Deferred("workflows.remembered:warm_up"), job)
     ready = time.monotonic() - began
-    every = {field.field.field_id: stages_of(setup.config) for field in chosen.sketches()}
+    every = {field.field_id: stages_of(setup.config) for field in chosen.sketches()}
     try:
         result = Scan(job, executor).run(chosen, every)
     finally:

@@ -12,9 +12,9 @@ from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.field import Field
 from pipeline.geometry import FieldGeometry
 from pipeline.models.ensemble import Ensemble, load_ensemble
-from pipeline.provenance import fingerprint
 from pipeline.surveys import Survey, open_survey
 from workflows.job import Job
+from workflows.keys import ensemble_key, survey_key
 
 _DEVICE = Lock()
 _LOADING = Lock()
@@ -56,18 +56,6 @@ def warm_up(job: Job) -> None:
     if job.ensemble is not None:
         with computing(job):
             pass
-
-
-def survey_key(survey: Survey) -> str:
-    """Hash of what pixels, masks and detections depend on beside the files."""
-    return fingerprint([survey.provenance(), survey.catalogue_provenance(), str(survey.root)])
-
-
-def ensemble_key(ensemble: Ensemble) -> str:
-    """Hash of what scores depend on: networks, weights, calibration and rule."""
-    maps = [] if ensemble.mapper is None else [ensemble.mapper.fingerprint()]
-    logits = ensemble.fingerprint(cascade=ensemble.cascade is not None)
-    return fingerprint([logits, ensemble.calibration_fingerprint(), *maps])
 
 
 @lru_cache(maxsize=2)

@@ -21,7 +21,7 @@ from pipeline.catalogue.diff import difference
 from pipeline.errors import ConfigError, ProductMismatch
 from pipeline.io import products
 from pipeline.io.lease import Lease, LeaseMark
-from pipeline.io.run_records import run_records, write_run_record
+from pipeline.io.run_records import write_run_record
 from pipeline.io.tables import read_table
 from workflows.cluster import (
     ClusterConfig,
@@ -29,6 +29,7 @@ from workflows.cluster import (
     device_kinds,
     executor_for,
     refuse_others,
+    require_ensemble,
     require_memory,
     require_places,
 )
@@ -42,6 +43,7 @@ from workflows.probe import probe
 from workflows.progress import ScanProgress
 from workflows.results import ScanAborted, ScanResult
 from workflows.scan import Scan
+from workflows.settled import recorded_device, settled_plan
 from workflows.setup import ScanSetup
 from workflows.wanted import stages_of
 
@@ -74,10 +76,7 @@ def plan_report(
         chosen = setup.plan(local_device(setup)).named(fields)
         workers = cluster.processes
         return _report(setup, chosen, forecast(setup, chosen, Slots(workers, workers, workers)))
-    with _claimed(setup) as lease, _running(cluster) as (executor, client):
-        device = _ready(setup, client)
-        read_headers(setup, executor)
-        chosen = setup.plan(device, remember=True).named(fields)
+    with _claimed(setup) as lease, _planned(setup, cluster, fields) as (executor, client, device, chosen):
         require_memory(client, setup.config, chosen)
         rates = None if chosen.finished else probe(setup, executor, chosen, lease)
         if rates is not None:
@@ -95,12 +94,7 @@ def _report(setup: ScanSetup, chosen: Plan, expected: Forecast) -> PlanReport:
 
 def local_device(setup: ScanSetup) -> str:
     """The kind of device that the last run of this output scored on, or else this process's."""
-    if setup.ensemble is None:
-        return "none"
-    for record in reversed(run_records(setup.output)):
-        if record.get("device"):
-            return str(record["device"])
-    return device_kind(setup.config.score.device)
+    return recorded_device(setup) or device_kind(setup.config.score.device)
 
 
 def run_scan(
@@ -135,10 +129,7 @@ def run_scan(
     """
     began = time.monotonic()
     with _claimed(setup) as lease:
-        with _running(cluster) as (executor, client):
-            device = _ready(setup, client)
-            read_headers(setup, executor)
-            chosen = setup.plan(device, retry_failed=retry_failed, remember=True).named(fields)
+        with _planned(setup, cluster, fields, retry_failed=retry_failed) as (executor, client, device, chosen):
             require_memory(client, setup.config, chosen)
             slots = Slots.of(executor)
             expected = forecast(setup, chosen, slots)
@@ -211,8 +202,8 @@ def run_candidates(setup: ScanSetup, *, quiet: bool = False) -> CandidatesOutcom
             result = _drive(setup.job(lease), executor, ready, None, quiet, None)
         summary = _summarise(setup, ready, result, time.monotonic() - began)
         _record(setup, summary, result, expected, actual(result, slots), device)
-    taken = {one.field.field_id for one in ready.sketches()}
-    waiting = tuple(one.field.field_id for one in plan.sketches() if one.field.field_id not in taken)
+    taken = {one.field_id for one in ready.sketches()}
+    waiting = tuple(one.field_id for one in plan.sketches() if one.field_id not in taken)
     return CandidatesOutcome(summary, tuple(result.failures), waiting)
 
 
@@ -224,7 +215,7 @@ def status(setup: ScanSetup) -> list[dict[str, str | None]]:
     """
     rows: list[dict[str, str | None]] = []
     plan = setup.plan(local_device(setup))
-    names = (field.field.field_id for field in plan.sketches())
+    names = (field.field_id for field in plan.sketches())
     manifests = products.live_by_field(setup.output, names, stages_of(setup.config))
     for field, (_, live) in zip(plan, manifests, strict=True):
         marked = mark_empty(field, live)
@@ -274,6 +265,21 @@ def _running(cluster: ClusterConfig) -> Iterator[tuple[Executor, Client | None]]
         raise ScanAborted(f"the Dask cluster is gone ({error}); run the same command again, it resumes.") from error
 
 
+@contextmanager
+def _planned(
+    setup: ScanSetup, cluster: ClusterConfig, fields: Sequence[str] | None, *, retry_failed: bool = False
+) -> Iterator[tuple[Executor, Client | None, str, Plan]]:
+    """The cluster, the device that scores there, and the plan of the fields; none is started for nothing."""
+    settled = settled_plan(setup, cluster, fields, retry_failed=retry_failed)
+    with _running(cluster if settled is None else ClusterConfig(kind="serial")) as (executor, client):
+        if settled is not None:
+            yield executor, client, *settled
+            return
+        device = _ready(setup, client)
+        read_headers(setup, executor)
+        yield executor, client, device, setup.plan(device, retry_failed=retry_failed, remember=True).named(fields)
+
+
 def _ready(setup: ScanSetup, client: Client | None) -> str:
     """Check that the cluster can do what the scan needs, and give the one kind of device that scores.
 
@@ -282,11 +288,15 @@ def _ready(setup: ScanSetup, client: Client | None) -> str:
     ConfigError
         If no worker offers a resource, some worker can't use a place, or the workers' devices differ: their scores
         would, too.
+    ModelMismatch
+        If a worker that scores can't load the ensemble.
     """
     if client is not None:
         require_resources(client, {"cut", "score"} if setup.ensemble is not None else {"cut"})
         require_places(client, (*setup.files, str(setup.survey.root), str(setup.output)))
     device = "none" if setup.ensemble is None else _device(setup, client)
+    if client is not None and setup.ensemble is not None:
+        require_ensemble(client, setup.job())
     if client is not None:
         refuse_others(client, setup.config.score.device, device)
     return device
@@ -312,7 +322,7 @@ def _summarise(setup: ScanSetup, chosen: Plan, result: ScanResult, seconds: floa
     last = stages_of(setup.config)[-1]
     totals: Counter[str] = Counter()
     notes: list[str] = []
-    names = [plan.field.field_id for plan in chosen.sketches()]
+    names = [plan.field_id for plan in chosen.sketches()]
     totals["failed"] = sum(name in failed for name in names)
     finished = (name for name in names if name not in failed)
     for name, live in products.live_by_field(setup.output, finished, stages_of(setup.config)):

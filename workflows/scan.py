@@ -14,21 +14,13 @@ from typing import Any
 from pipeline.errors import BadSurveyData, ConfigError, LeaseLost, LensscanError, ModelMismatch
 from pipeline.io import products
 from pipeline.io.places import place
+from workflows.deferred import Deferred
 from workflows.executors import Executor, Kind, Outcome, Task
 from workflows.job import Job
 from workflows.plan import FieldPlan
 from workflows.results import Failure, ScanAborted, ScanResult
 from workflows.suspicion import ALONE, Suspicion
-from workflows.tasks import (
-    CutResult,
-    FinishResult,
-    ScoreResult,
-    WholeResult,
-    cut_field,
-    finish_field,
-    scan_field_whole,
-    score_shard,
-)
+from workflows.task_results import CutResult, FinishResult, ScoreResult, WholeResult
 
 ATTEMPTS = 3
 """How often a task that met an error of the system is tried."""
@@ -54,14 +46,20 @@ _STAGES: Mapping[Kind, tuple[str, ...]] = {
 """The stages that a task has to write, one of which is to blame for its failure."""
 
 
+_WHOLE = Deferred("workflows.tasks:scan_field_whole")
+_CUT = Deferred("workflows.tasks:cut_field")
+_SCORE = Deferred("workflows.tasks:score_shard")
+_FINISH = Deferred("workflows.tasks:finish_field")
+
+
 @dataclass(frozen=True)
 class Steps:
     """What the tasks call; arguments and results are those of `workflows.tasks`. Benchmarks put others in."""
 
-    whole: Callable[..., WholeResult] = scan_field_whole
-    cut: Callable[..., CutResult] = cut_field
-    score: Callable[..., ScoreResult] = score_shard
-    finish: Callable[..., FinishResult] = finish_field
+    whole: Callable[..., WholeResult] = _WHOLE
+    cut: Callable[..., CutResult] = _CUT
+    score: Callable[..., ScoreResult] = _SCORE
+    finish: Callable[..., FinishResult] = _FINISH
 
 
 @dataclass

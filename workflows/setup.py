@@ -12,12 +12,12 @@ from pipeline.errors import ConfigError
 from pipeline.io.lease import LeaseMark
 from pipeline.io.places import Place, place
 from pipeline.io.storage_check import check
-from pipeline.models.ensemble import Ensemble, load_ensemble
+from pipeline.models.described_ensemble import DescribedEnsemble, describe_ensemble
 from pipeline.scan_config import ScanConfig, load_scan
 from pipeline.surveys import Survey, open_survey
 from workflows.job import Job
+from workflows.keys import ensemble_key, survey_key
 from workflows.plan import Plan, make_plan
-from workflows.remembered import ensemble_key, survey_key
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ScanSetup:
     survey : Survey
     survey_path, ensemble_path : Path
         Where they came from; workers open the same files.
-    ensemble : Ensemble or None
+    ensemble : DescribedEnsemble or None
     output : Path or ObjectPath
         Absolute.
     """
@@ -41,7 +41,7 @@ class ScanSetup:
     raw: Mapping[str, Any]
     survey: Survey
     survey_path: Path
-    ensemble: Ensemble | None
+    ensemble: DescribedEnsemble | None
     ensemble_path: Path | None
     output: Place
 
@@ -116,7 +116,7 @@ def open_scan(
         config, raw = config.model_copy(update={"ensemble": ensemble}), {**raw, "ensemble": ensemble}
     else:
         ensemble_path = find(config.ensemble, "ensembles", path.parent) if config.ensemble is not None else None
-    opened = load_ensemble(ensemble_path) if ensemble_path is not None else None
+    opened = describe_ensemble(ensemble_path) if ensemble_path is not None else None
     if opened is not None:
         opened.check(config.bands)
     if config.detect.method == "catalogue" and survey.catalogue_kind == "none":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,55 +29,7 @@ from workflows.field_cutting import FieldTask, all_kept, cutting, input_bytes, l
 from workflows.field_finish import finish, passed_field, publish_cutouts, stored_field
 from workflows.job import Job
 from workflows.remembered import computing
-
-
-@dataclass(frozen=True)
-class CutResult:
-    """A field after cutting: its cutouts, the shards still to score, the stages written, and bytes read and written."""
-
-    rows: int
-    shards: tuple[int, ...]
-    score_generation: str
-    wrote: tuple[str, ...]
-    seconds: float
-    bytes_in: int = 0
-    bytes_out: int = 0
-
-
-@dataclass(frozen=True)
-class ScoreResult:
-    """A shard after scoring."""
-
-    rows: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class FinishResult:
-    """A field at its end: its rows, the stages written, and how much that was."""
-
-    rows: int
-    wrote: tuple[str, ...]
-    seconds: float
-    bytes_out: int = 0
-
-
-@dataclass(frozen=True)
-class WholeResult:
-    """A field from pixels to catalogue in one task: its rows, the shards scored, the stages written, where time went.
-
-    `cut_seconds` are those of masks, detections and cutouts with their writing, `score_seconds` the members'; what is
-    left of `seconds` is the field's finish.
-    """
-
-    rows: int
-    shards: tuple[int, ...]
-    wrote: tuple[str, ...]
-    seconds: float
-    cut_seconds: float
-    score_seconds: float
-    bytes_in: int = 0
-    bytes_out: int = 0
+from workflows.task_results import CutResult, FinishResult, ScoreResult, WholeResult
 
 
 def cut_field(

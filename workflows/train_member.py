@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from pipeline.models.package import ModelCard
+    from pipeline.models.card import ModelCard
     from pipeline.train.config import TrainConfig
     from pipeline.train.loop import Progress
 

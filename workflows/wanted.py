@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from pipeline.field import Field
-from pipeline.models.ensemble import Ensemble
+from pipeline.io.footprints import Identities
+from pipeline.models.described_ensemble import DescribedEnsemble
 from pipeline.provenance import STAGES, fingerprint, stage_fingerprint
 from pipeline.scan_config import ScanConfig
 from pipeline.surveys import Survey
@@ -29,12 +32,12 @@ class Wanted:
     ----------
     config : ScanConfig
     survey : Survey
-    ensemble : Ensemble or None
+    ensemble : DescribedEnsemble or None
     device : str
         Kind of device that scores.
     """
 
-    def __init__(self, config: ScanConfig, survey: Survey, ensemble: Ensemble | None, device: str) -> None:
+    def __init__(self, config: ScanConfig, survey: Survey, ensemble: DescribedEnsemble | None, device: str) -> None:
         self._config = config
         self._survey = survey
         self._scores = ensemble is not None
@@ -86,12 +89,13 @@ class Wanted:
         return wanted
 
 
-def header_key(survey: Survey) -> str:
-    """A hash of how a survey's headers are found and read."""
-    return fingerprint([survey.provenance(), str(survey.root)])
+def header_identities(survey: Survey) -> Identities:
+    """32 hex digits for each field, of the files that its header is looked for in and of how they are read."""
+    key = fingerprint([survey.provenance(), str(survey.root)])
+    fields = survey.fields()
+    return np.fromiter((_header_identity(key, survey, field) for field in fields), "S32", len(fields))
 
 
-def header_identity(key: str, survey: Survey, field: Field) -> str:
-    """32 hex digits of the files that a field's header is looked for in, and of how they are read (`header_key`)."""
+def _header_identity(key: str, survey: Survey, field: Field) -> bytes:
     images = [survey.identity(planes["image"]) for planes in field.planes.values()]
-    return fingerprint([key, field.field_id, images])[:32]
+    return fingerprint([key, field.field_id, images])[:32].encode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.evaluate.figures import Figure
 from pipeline.evaluate.result import Evaluation
-from pipeline.models.package import Metric, ModelCard
+from pipeline.models.card import Metric, ModelCard
 
 _AUROC, _COMPLETENESS = "AUROC", "completeness at FPR "
 

@@ -136,20 +136,22 @@ def identity(output: Place) -> Mapping[str, Any]:
 
 def listing(output: Place) -> dict[str, dict[str, list[str]]]:
     """Every published fingerprint without opening a file: field_id -> stage -> fingerprints."""
+    return dict(listings(output))
+
+
+def listings(output: Place) -> Iterator[tuple[str, dict[str, list[str]]]]:
+    """What `listing` gives, field by field, for whoever does not need all at once: a kilobyte a field."""
     root = output / "manifests"
     if isinstance(root, ObjectPath):
         names: dict[str, list[str]] = {}
         for key, _ in objects.below(root.bucket, root.key):
             folder, _, name = key.removeprefix(f"{root.key}/").partition("/")
             names.setdefault(unquote(folder), []).append(name)
-        return {field_id: _by_stage(found) for field_id, found in names.items()}
-    found: dict[str, dict[str, list[str]]] = {}
-    if not root.is_dir():
-        return found
-    with os.scandir(root) as fields:
-        for entry in fields:
-            found[unquote(entry.name)] = field_listing(output, unquote(entry.name))
-    return found
+        yield from ((field_id, _by_stage(found)) for field_id, found in names.items())
+    elif root.is_dir():
+        with os.scandir(root) as fields:
+            for entry in fields:
+                yield unquote(entry.name), field_listing(output, unquote(entry.name))
 
 
 def field_listing(output: Place, field_id: str) -> dict[str, list[str]]:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config import find, load, shipped
-from pipeline.errors import ConfigError, LensscanError, ModelMismatch
+from pipeline.config import find, load
+from pipeline.errors import ConfigError
 from pipeline.models.calibration import Calibration, log_odds, logit, odds_of, sigmoid
-from pipeline.models.cascade import Cascade, CascadeConfig, Views
-from pipeline.models.combination import Combination, Rule, check_rule, combine
+from pipeline.models.card import find_package
+from pipeline.models.cascade import Cascade
+from pipeline.models.cascade_config import CascadeConfig
+from pipeline.models.combination import combine
+from pipeline.models.described_ensemble import DescribedEnsemble, check_members
 from pipeline.models.ensemble_config import EnsembleConfig, MemberConfig
 from pipeline.models.familiarity import read_familiarity
-from pipeline.models.mapper import Mapper, MapperConfig
-from pipeline.models.package import ModelCard, ModelPackage, find_package, load_package, read_card
-from pipeline.provenance import fingerprint
+from pipeline.models.mapper import Mapper
+from pipeline.models.mapper_config import MapperConfig
+from pipeline.models.package import ModelPackage, load_package
 
 Float32 = npt.NDArray[np.float32]
-
-_LARGEST_SCALE_RATIO = 3.0
-"""Pixels this many times coarser than the model's carry too little of an arc to be scored."""
 
 
 @dataclass(frozen=True)
@@ -51,131 +51,16 @@ class Combined:
 
 
 @dataclass(frozen=True)
-class Ensemble:
-    """Trained members with their combination rule.
+class Ensemble(DescribedEnsemble):
+    """An ensemble with its members' networks; attributes as in `DescribedEnsemble`."""
 
-    Attributes
-    ----------
-    name : str
-    members : tuple of ModelPackage
-        In the order of the configuration, which is that of every array of members here.
-    weights : tuple of float
-        Of the members in the rules `mean` and `mean_log_odds`; only their ratios count.
-    rule : str
-        One of `pipeline.models.combination.RULES`.
-    combination : Combination
-        The rule's other parameters.
-    calibration : Calibration or None
-        Of the combined log likelihood ratio (of `rank`: of the log-odds of the mean rank).
-    views : 1, 2 or 4
-        How many quarter turns of a stamp a member's logit is the mean of: upright; and upside down; all four. The sky
-        has no upright, a network has, and the mean is nearer what it would say of the object as such, at the cost of
-        as many passes (test-time augmentation; Dieleman et al. 2015, MNRAS 450, 1441).
-    mapper : Mapper or None
-        Draws maps of candidates; it has no part in the score.
-    cascade : Cascade or None
-        Its gates stop stamps before the members see them, in scans that ask for it.
-    """
-
-    name: str
     members: tuple[ModelPackage, ...]
-    weights: tuple[float, ...]
-    rule: Rule
-    combination: Combination = field(default_factory=Combination)
-    calibration: Calibration | None = None
-    views: Views = 1
     mapper: Mapper | None = None
     cascade: Cascade | None = None
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the members, in order."""
-        return tuple(member.name for member in self.members)
-
-    def bands(self) -> tuple[str, ...]:
-        """Every band that some member reads, each once."""
-        return _bands(tuple(member.card for member in self.members))
-
-    def check(self, bands: tuple[str, ...], *, pixel_scale: float | None = None, size_pix: int | None = None) -> None:
-        """Refuse cutouts that the members can't read.
-
-        Parameters
-        ----------
-        bands : tuple of str
-            Canonical bands of the cutouts.
-        pixel_scale : float, arcsec, optional
-        size_pix : int, optional
-            Side of the cutouts.
-
-        Raises
-        ------
-        ModelMismatch
-            For a missing band (naming the shipped ensembles that do fit the bands), pixels far coarser
-            than a member's, or cutouts that cover less than half of a member's stamp.
-        """
-        drawers = () if self.mapper is None else (self.mapper.package,)
-        gates = () if self.cascade is None else self.cascade.packages
-        for member in (*self.members, *drawers, *gates):
-            missing = [band for band in member.card.bands if band not in bands]
-            if missing:
-                raise ModelMismatch(
-                    f"ensemble {self.name!r}: member {member.name!r} needs bands {', '.join(member.card.bands)}; "
-                    f"the data have {', '.join(bands) or 'none'}: {', '.join(missing)} is missing. {_that_fit(bands)}"
-                )
-            if pixel_scale is None:
-                continue
-            if pixel_scale > _LARGEST_SCALE_RATIO * member.card.pixel_scale:
-                raise ModelMismatch(
-                    f"ensemble {self.name!r}: member {member.name!r} wants pixels of {member.card.pixel_scale:g} "
-                    f"arcsec; {pixel_scale:g} arcsec is over {_LARGEST_SCALE_RATIO:g} times that. Train one for them."
-                )
-            side = member.card.size_pix * member.card.pixel_scale
-            if size_pix is not None and 2 * (size_pix * pixel_scale) ** 2 < side**2:
-                raise ModelMismatch(
-                    f"ensemble {self.name!r}: member {member.name!r} reads {side:g} arcsec, the cutouts are "
-                    f"{size_pix * pixel_scale:g} arcsec wide; set cutouts.size to {side:g} arcsec or more."
-                )
-
-    def fingerprint(self, cascade: bool = False) -> str:
-        """Hash of what the logits depend on; calibration and rule don't count, the gates of a cascade that is on do.
-
-        Raises
-        ------
-        ModelMismatch
-            If there is to be a cascade and the ensemble has none.
-        """
-        gates = [self.gates().fingerprint()] if cascade else []
-        return fingerprint([self.views, [[member.name, member.fingerprint()] for member in self.members], *gates])
-
     def gates(self) -> Cascade:
         """The cascade; raises ModelMismatch if the ensemble has none."""
-        if self.cascade is None:
-            raise ModelMismatch(
-                f"ensemble {self.name!r} has no cascade, and score.cascade is true; fit one with `lensscan calibrate "
-                f"{self.name} --cascade LOSS --gate MEMBER --pools GLOB`, or leave the key out."
-            )
-        return self.cascade
-
-    def calibration_fingerprint(self) -> str:
-        """Hash of what makes scores of logits, and shares of distances: calibrations, weights and rule."""
-        return fingerprint(
-            {
-                "calibrations": [[member.name, member.calibration.model_dump()] for member in self.members],
-                "weights": self.weights,
-                "rule": self.rule,
-                "combination": self.combination.model_dump(),
-                "calibration": None if self.calibration is None else self.calibration.model_dump(),
-                "familiarity": [
-                    None if member.familiarity is None else member.familiarity.quantiles_identity()
-                    for member in self.members
-                ],
-                **({} if self.cascade is None else {"cascade": self.cascade.calibration_fingerprint()}),
-            }
-        )
-
-    def package_digests(self) -> dict[str, str]:
-        """The sha256 of each member's weights, by name; what provenance carries."""
-        return {member.name: member.weights_sha256 for member in self.members}
+        return cast("Cascade", super().gates())
 
     def calibrated(self, logits: npt.NDArray[Any], prior: float) -> Float32:
         """Members' probabilities where a share `prior` of the detections are lenses.
@@ -314,14 +199,7 @@ def load_ensemble(reference: str | Path, relative_to: Path | None = None) -> Ens
     path = find(reference, "ensembles", relative_to)
     config = load(EnsembleConfig, path)
     members = tuple(_load_member(member, path.parent) for member in config.members)
-    names = [member.name for member in members]
-    if len(set(names)) != len(names):
-        raise ModelMismatch(f"{path}: two members are called the same: {', '.join(names)}; rename one in its card.")
-    _check_bands(path, members)
-    try:
-        check_rule(config.rule, config.combination, names, calibrated=config.calibration is not None)
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}.") from error
+    check_members(path, config, members)
     weights = tuple(member.weight for member in config.members)
     mapper = None if config.maps is None else _load_mapper(config.maps, path.parent)
     cascade = None if config.cascade is None else _load_cascade(config.cascade, path.parent)
@@ -354,42 +232,3 @@ def _load_mapper(config: MapperConfig, folder: Path) -> Mapper:
 
 def _load_cascade(config: CascadeConfig, folder: Path) -> Cascade:
     return Cascade(tuple(load_package(find_package(gate.package, folder)) for gate in config.gates), config)
-
-
-def _check_bands(path: Path, members: tuple[ModelPackage, ...]) -> None:
-    """Refuse members that look at different light altogether: no survey's stamp would be that of all."""
-    for first in members:
-        others = [other for other in members if other is not first]
-        if others and not any(set(first.card.bands) & set(other.card.bands) for other in others):
-            raise ModelMismatch(
-                f"{path}: member {first.name!r} reads {', '.join(first.card.bands)} and shares no band with "
-                f"{', '.join(other.name for other in others)} ({', '.join(_bands(tuple(o.card for o in others)))}); "
-                f"make two ensembles of them."
-            )
-
-
-def ensembles_that_fit(bands: tuple[str, ...]) -> list[str]:
-    """Names of the shipped ensembles whose every member finds its bands among `bands`; opens no weights."""
-    fitting = []
-    for name in shipped("ensembles"):
-        path = find(name, "ensembles")
-        try:
-            config = load(EnsembleConfig, path)
-            cards = tuple(read_card(find_package(member.package, path.parent)) for member in config.members)
-        except LensscanError:
-            # A broken ensemble fits nothing; whoever asks for it by name is told why.
-            continue
-        if set(_bands(cards)) <= set(bands):
-            fitting.append(name)
-    return fitting
-
-
-def _that_fit(bands: tuple[str, ...]) -> str:
-    fitting = ensembles_that_fit(bands)
-    if fitting:
-        return f"Shipped ensembles that fit: {', '.join(fitting)}."
-    return "No shipped ensemble fits these bands; leave `ensemble` out to stop after the cutouts, or train one."
-
-
-def _bands(cards: tuple[ModelCard, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(band for card in cards for band in card.bands))

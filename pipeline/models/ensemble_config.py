@@ -6,9 +6,9 @@ from pydantic import Field, model_validator
 
 from pipeline.config import StrictModel
 from pipeline.models.calibration import Calibration
-from pipeline.models.cascade import CascadeConfig, Views
+from pipeline.models.cascade_config import CascadeConfig, Views
 from pipeline.models.combination import Combination, Rule
-from pipeline.models.mapper import MapperConfig
+from pipeline.models.mapper_config import MapperConfig
 
 
 class MemberConfig(StrictModel):

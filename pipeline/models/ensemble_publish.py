@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pipeline.models.card import packages_root
 from pipeline.models.ensemble import Ensemble
-from pipeline.models.familiarity import FAMILIARITY
-from pipeline.models.package import ModelPackage, packages_root
+from pipeline.models.familiarity_file import FAMILIARITY
+from pipeline.models.package import ModelPackage
 from pipeline.models.publish import write_familiarity, write_toml
 
 CALIBRATIONS, FAMILIARITIES = "calibrations", "familiarities"

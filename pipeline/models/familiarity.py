@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from pipeline.errors import ModelMismatch
-from pipeline.provenance import fingerprint
-
-FAMILIARITY = "familiarity.safetensors"
-
-_TENSORS = ("means", "whitening", "quantiles")
+from pipeline.models.familiarity_file import FamiliarityArrays, read_familiarity_arrays
 
 
 @dataclass(frozen=True)
@@ -80,13 +73,14 @@ class Familiarity:
 
     def identity(self) -> str:
         """Hash of what a distance depends on; quantiles don't count."""
-        return fingerprint(
-            [hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in (self.means, self.whitening)]
-        )
+        return self._arrays().identity()
 
     def quantiles_identity(self) -> str:
         """Hash of what makes a share of a distance."""
-        return hashlib.sha256(self.quantiles.tobytes()).hexdigest()
+        return self._arrays().quantiles_identity()
+
+    def _arrays(self) -> FamiliarityArrays:
+        return FamiliarityArrays(self.means.numpy(), self.whitening.numpy(), self.quantiles, self.fitted_on)
 
 
 def familiarity_bytes(familiarity: Familiarity) -> bytes:
@@ -108,15 +102,6 @@ def read_familiarity(path: Path) -> Familiarity:
     ModelMismatch
         If it is damaged or its tensors don't fit each other.
     """
-    try:
-        with safe_open(path, framework="pt") as stream:
-            tensors = {name: stream.get_tensor(name) for name in _TENSORS}
-            told = (stream.metadata() or {}).get("fitted_on", "")
-    except (OSError, SafetensorError) as error:
-        raise ModelMismatch(f"{path}: cannot be read ({error}); fit it again or delete it.") from error
-    means, whitening, quantiles = (tensors[name] for name in _TENSORS)
-    shapes = [tuple(tensor.shape) for tensor in (means, whitening, quantiles)]
-    fit = means.ndim == 2 and shapes[1] == (shapes[0][1],) * 2 and quantiles.ndim == 1 and len(quantiles) >= 2
-    if not fit or not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-        raise ModelMismatch(f"{path}: tensors {shapes} do not fit each other or are not finite; fit it again.")
-    return Familiarity(means, whitening, quantiles.numpy(), told)
+    arrays = read_familiarity_arrays(path)
+    means, whitening = torch.from_numpy(arrays.means), torch.from_numpy(arrays.whitening)
+    return Familiarity(means, whitening, arrays.quantiles, arrays.fitted_on)

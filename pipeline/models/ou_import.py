@@ -13,9 +13,9 @@ from torch import Tensor
 
 from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.models.calibration import Calibration
-from pipeline.models.normalise import MinMaxConfig
+from pipeline.models.card import ModelCard
+from pipeline.models.normalisation import MinMaxConfig
 from pipeline.models.ou_cnn import LAYOUTS, OuCnn
-from pipeline.models.package import ModelCard
 from pipeline.models.publish import save_package
 from pipeline.provenance import sha256_of
 

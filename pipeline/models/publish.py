@@ -13,8 +13,9 @@ from safetensors.torch import save
 from torch import nn
 
 from pipeline.models.calibration import Calibration
-from pipeline.models.familiarity import FAMILIARITY, Familiarity, familiarity_bytes
-from pipeline.models.package import CALIBRATION, CARD, WEIGHTS, ModelCard
+from pipeline.models.card import CALIBRATION, CARD, WEIGHTS, ModelCard
+from pipeline.models.familiarity import Familiarity, familiarity_bytes
+from pipeline.models.familiarity_file import FAMILIARITY
 
 _ANGLES = ("peak_radius", "frame", "core")
 """Keys of a normalisation that are in arcsec."""

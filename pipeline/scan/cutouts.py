@@ -101,7 +101,7 @@ def cut(
     Cutouts
         Of `config.shard` stamps each, the last of what is left; nothing for no detections.
     """
-    size = stamp_pixels(config, field_image.pixel_scale)
+    size = config.stamp_pixels(field_image.pixel_scale)
     pixel_x, pixel_y = nearest_pixel(detections.x), nearest_pixel(detections.y)
     order = cutting_order(detections)
     bands, (ny, nx) = len(field_image.bands), field_image.shape
@@ -135,11 +135,6 @@ def cut(
             mask,
             stamp_stats(mask, centre_pix),
         )
-
-
-def stamp_pixels(config: CutoutsConfig, pixel_scale: float) -> int:
-    """Side of a stamp: `size` over the pixel scale in arcsec, rounded, halves up; at least 1 pixel."""
-    return max(1, int(np.floor(config.size / pixel_scale + 0.5)))
 
 
 def nearest_pixel(position: Float64) -> Int64:

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.field import FieldImage
 from pipeline.geometry import FieldGeometry, primary
 from pipeline.models.ensemble import Ensemble
-from pipeline.scan.cutouts import cut, stamp_pixels
+from pipeline.scan.cutouts import cut
 from pipeline.scan.detect import ExternalCatalogue, detect
 from pipeline.scan.mapped import map_candidates
 from pipeline.scan.masks import find
@@ -61,7 +61,7 @@ def scan_field(
         for shard in shards
     ]
     objid = np.concatenate([shard.objid for shard in shards] or [np.empty(0, np.int64)])
-    size = stamp_pixels(config.cutouts, field_image.pixel_scale)
+    size = config.cutouts.stamp_pixels(field_image.pixel_scale)
     scored = score_rows(
         detections,
         StampTable(objid, joined([s.stats for s in shards]), size),

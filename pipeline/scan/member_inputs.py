@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from pipeline.flags import valid_pixels
-from pipeline.models.normalise import Normalisation, normalise
-from pipeline.models.package import ModelCard
+from pipeline.models.card import ModelCard
+from pipeline.models.normalisation import Normalisation
+from pipeline.models.normalise import normalise
 from pipeline.models.resample import resample
 from pipeline.scan_config import ScoreConfig
 

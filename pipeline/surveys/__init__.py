@@ -2,6 +2,7 @@
 
 from pipeline.surveys.catalogues import ExternalDetections
 from pipeline.surveys.description import SurveyConfig
+from pipeline.surveys.fields import FieldList
 from pipeline.surveys.open import Survey, open_survey
 
-__all__ = ["ExternalDetections", "Survey", "SurveyConfig", "open_survey"]
+__all__ = ["ExternalDetections", "FieldList", "Survey", "SurveyConfig", "open_survey"]

@@ -18,7 +18,7 @@ import cdshealpix.nested
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 from astropy import units as u
 from astropy.coordinates import Latitude, Longitude
 
@@ -168,6 +168,9 @@ def _needed(config: CatalogueConfig) -> list[str]:
 
 
 def _survey_rows(config: CatalogueConfig, found: CatalogueFiles, geometry: FieldGeometry) -> Columns:
+    # With it comes pandas: 45 MB, which whoever submits a scan, and reads no row, does without.
+    import pyarrow.dataset as ds
+
     files = found.near(geometry)
     needed = _needed(config)
     if not files:
@@ -224,16 +227,16 @@ def _circle(geometry: FieldGeometry) -> tuple[float, float, float]:
     return ra, dec, float(np.degrees(radius)) * 1.01 + 1e-3
 
 
-def _position_filter(config: CatalogueConfig, schema: pa.Schema, geometry: FieldGeometry) -> ds.Expression:
+def _position_filter(config: CatalogueConfig, schema: pa.Schema, geometry: FieldGeometry) -> pc.Expression:
     """Rows that can lie on the field: a box in ra and dec, and ranges of `_healpix_29` where the column is there."""
     ra, dec, radius = _circle(geometry)
     low, high = dec - radius, dec + radius
-    wanted = (ds.field(config.dec) >= low) & (ds.field(config.dec) <= high)
+    wanted = (pc.field(config.dec) >= low) & (pc.field(config.dec) <= high)
     if low > -90.0 and high < 90.0:
         # Half width in ra of a circle on the sphere; a box in plain degrees would be too narrow off the equator.
         half = float(np.degrees(np.arcsin(min(1.0, np.sin(np.radians(radius)) / np.cos(np.radians(dec))))))
         boxes = [(ra - half, ra + half), (ra - half + 360.0, ra + half + 360.0), (ra - half - 360.0, ra + half - 360.0)]
-        column = ds.field(config.ra)
+        column = pc.field(config.ra)
         tests = [(column >= a) & (column <= b) for a, b in boxes if a <= 360.0 and b >= -180.0]
         either = tests[0]
         for test in tests[1:]:
@@ -241,7 +244,7 @@ def _position_filter(config: CatalogueConfig, schema: pa.Schema, geometry: Field
         wanted = wanted & either
     if _HEALPIX in schema.names:
         first, last = _healpix_range(ra, dec, radius)
-        index = ds.field(_HEALPIX)
+        index = pc.field(_HEALPIX)
         wanted = wanted & (index >= first) & (index <= last)
     return wanted
 

@@ -23,7 +23,7 @@ from pipeline.io.places import place
 from pipeline.surveys import catalogues
 from pipeline.surveys.checks import celestial_wcs, check_same_grid, check_same_shape, has_pixels, weight_scale
 from pipeline.surveys.description import Band, SurveyConfig
-from pipeline.surveys.fields import FieldEntry, list_fields
+from pipeline.surveys.fields import FieldList, list_fields
 from pipeline.surveys.mask_check import check_masks
 from pipeline.surveys.paths import is_wild, render, why_missing
 from pipeline.surveys.pixels import BandSource, BlockReader, MaskMeaning, mask_meaning
@@ -81,10 +81,10 @@ class Survey:
         )
 
     @cached_property
-    def _entries(self) -> dict[str, FieldEntry]:
+    def _fields(self) -> FieldList:
         return list_fields(self.description, self.folder, str(self.path))
 
-    def fields(self) -> list[Field]:
+    def fields(self) -> FieldList:
         """Every field, sorted by id; file names or the field table are read once, no pixel is.
 
         Raises
@@ -92,7 +92,7 @@ class Survey:
         BadSurveyData
             If there is none, or the root or field table is not there.
         """
-        return [entry.field for entry in self._entries.values()]
+        return self._fields
 
     def field(self, field_id: str) -> Field:
         """One field by its id.
@@ -102,11 +102,13 @@ class Survey:
         ConfigError
             If the survey has no such field; the message has the nearest id.
         """
-        if field_id not in self._entries:
-            near = difflib.get_close_matches(field_id, list(self._entries), n=1)
-            hint = f'did you mean "{near[0]}"?' if near else f"the first is {next(iter(self._entries))!r}."
-            raise ConfigError(f"{self.path}: no field {field_id!r} among {len(self._entries)}; {hint}")
-        return self._entries[field_id].field
+        fields = self._fields
+        number = fields.number(field_id)
+        if number is None:
+            near = difflib.get_close_matches(field_id, fields.ids, n=1)
+            hint = f'did you mean "{near[0]}"?' if near else f"the first is {fields.ids[0]!r}."
+            raise ConfigError(f"{self.path}: no field {field_id!r} among {len(fields)}; {hint}")
+        return fields[number]
 
     def geometry(self, field: Field) -> FieldGeometry:
         """Shape and WCS of a field from the header of its first band that has a file.
@@ -311,7 +313,7 @@ class Survey:
                 if item.keyword is not None:
                     value = source.image.keyword(item.keyword)
                 elif item.column is not None:
-                    value = self._entries[field.field_id].row.get(
+                    value = self._fields.row(field.field_id).get(
                         render(item.column, {"native": self._band(band).native[0]})
                     )
                 number = (

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipeline.config import Arcsec, StrictModel
-from pipeline.models.normalise import Normalisation, NormalisationConfig
+from pipeline.models.normalisation import Normalisation, NormalisationConfig
 from pipeline.train.augment_config import AugmentConfig
 from pipeline.train.data_config import DataConfig
 from pipeline.train.method_config import MethodConfig, SupervisedConfig

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.evaluate.calibration.fit import fit_platt
 from pipeline.evaluate.metrics import auroc, completeness_at_fpr, expected_calibration_error
 from pipeline.models.calibration import Calibration, log_odds, sigmoid
-from pipeline.models.package import WEIGHTS, Metric, ModelCard, find_package, read_card
+from pipeline.models.card import WEIGHTS, Metric, ModelCard, find_package, read_card
 from pipeline.models.publish import save_package
 from pipeline.provenance import fingerprint, sha256_of
 from pipeline.train.config import TrainConfig

@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pipeline.config import StrictModel, expand, find, read_toml, validate
 from pipeline.errors import ConfigError
 from pipeline.io import products
-from pipeline.models.cascade import Views
+from pipeline.models.cascade_config import Views
 from pipeline.models.combination import Rule
 from pipeline.scan_config import load_scan
 from pipeline.splits import Split

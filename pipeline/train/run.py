@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from pipeline.models import build
+from pipeline.models.card import find_package
 from pipeline.models.layers import Network
-from pipeline.models.package import channels_last, find_package
+from pipeline.models.package import channels_last
 from pipeline.models.transfer import encoder_and_head, take_encoder, take_network
 from pipeline.scan.score import choose_device
 from pipeline.train.checkpoint import Identity, read_checkpoint, write_checkpoint

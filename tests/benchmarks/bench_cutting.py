@@ -34,7 +34,7 @@ import numpy as np
 from pipeline.field import FieldImage
 from pipeline.io import cutout_store
 from pipeline.io.cutout_store import Stamps
-from pipeline.scan.cutouts import cut, stamp_pixels
+from pipeline.scan.cutouts import cut
 from pipeline.scan.detect import Detections
 from pipeline.scan.masks import FieldMasks
 from pipeline.scan_config import ScanConfig, load_scan
@@ -161,7 +161,7 @@ def write(
         bands=image.bands,
         pixel_scale=image.pixel_scale,
         rows=len(detections),
-        size=stamp_pixels(config.cutouts, image.pixel_scale),
+        size=config.cutouts.stamp_pixels(image.pixel_scale),
         chunk=config.cutouts.chunk,
         shard=config.cutouts.shard,
         codec=config.cutouts.codec,

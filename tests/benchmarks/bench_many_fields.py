@@ -1,11 +1,14 @@
 """A scan of very many fields whose tasks do nothing: what Dask, the plan and the driver take.
 
     PYTHONPATH=. python tests/benchmarks/bench_many_fields.py [--fields 100000] [--workers 2] [--apart] [--json FILE]
+    PYTHONPATH=. python tests/benchmarks/bench_many_fields.py --fields 2000 10000 40000
 
 Fields are files with a header and no pixels. A field is one task, or, with `--apart`, three on workers that either
 cut or score. Scheduler, workers and this process, the client, are processes of their own, and their largest resident
-memory is printed; the client has torch and an ensemble loaded, as in any scan. Two thousand tasks of Dask alone follow,
-as many under way as the scan has, each asked for its value when it has ended, for the ratio.
+memory is printed, the client's also before any field is known and when they are planned. Workers, whose tasks do
+nothing, have torch and the rest loaded, and no pixels. Two thousand tasks of Dask alone follow, as many under way as
+the scan has, each asked for its value when it has ended, for the ratio. Several numbers of fields are run one after the
+other, each by processes of its own, and make a table of memory against number of fields.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from itertools import islice
@@ -27,33 +32,58 @@ from tests.scale.headers_only import SCAN, write_survey
 from tests.scale.processes import Processes, peak_mb, processes
 from workflows.cluster import ClusterConfig, executor_for
 from workflows.executors import Executor, Task
+from workflows.forecast import Slots, forecast
 from workflows.headers import read_headers
 from workflows.scan import MOST_PENDING, Scan, Steps
 from workflows.setup import open_scan
 
 GOALS = {"ms_a_task": 2.0, "scheduler_mb": 1000.0, "client_mb": 500.0, "plan_again_s": 10.0}
 
+MEMORY = ("fields", "client_before_mb", "client_planned_mb", "client_mb", "scheduler_mb", "worker_mb")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fields", type=int, default=100_000)
+    parser.add_argument("--fields", type=int, nargs="+", default=[100_000])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--ensemble", default="space")
     parser.add_argument("--apart", action="store_true")
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
+    if len(options.fields) > 1:
+        figures = [alone(number, options) for number in options.fields]
+        print("".join(f"{key:>18}" for key in MEMORY))
+        for row in figures:
+            print("".join(f"{row[key]:18,.0f}" for key in MEMORY))
+    else:
+        figures = [one_scan(options.fields[0], options)]
+        for key, value in figures[0].items():
+            goal = f"   (goal {GOALS[key]:,.0f})" if key in GOALS else ""
+            print(f"{key:24}{value:12,.2f}{goal}")
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def alone(number: int, options: argparse.Namespace) -> dict[str, float]:
+    """The figures of one scan by a process that has seen no other."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "figures.json"
+        again = ["--fields", str(number), "--workers", str(options.workers), "--ensemble", options.ensemble]
+        more = ["--apart"] if options.apart else []
+        subprocess.run([sys.executable, __file__, *again, *more, "--json", str(path)], check=True)
+        figures: dict[str, float] = json.loads(path.read_text())[0]
+        return figures
+
+
+def one_scan(number: int, options: argparse.Namespace) -> dict[str, float]:
+    """Write a survey, scan it, and say what that took."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_survey(folder, options.fields)
+        write_survey(folder, number)
         (folder / "scan.toml").write_text(SCAN.format(ensemble=options.ensemble, output=folder / "out"))
         offers = ("cut=1", "score=1") if options.apart else ("cut=1 score=1",)
         with processes(folder, options.workers, offers=offers) as running:
-            figures = measure(folder, running, options.fields)
-    for key, value in figures.items():
-        goal = f"   (goal {GOALS[key]:,.0f})" if key in GOALS else ""
-        print(f"{key:24}{value:12,.2f}{goal}")
-    if options.json is not None:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+            return measure(folder, running, number)
 
 
 class Counting:
@@ -89,6 +119,10 @@ def measure(folder: Path, running: Processes, fields: int) -> dict[str, float]:
         setup = open_scan(str(folder / "scan.toml"))
         plan = setup.plan("cpu", remember=True)
         figures["plan_again_s"] = time.perf_counter() - began
+        began = time.perf_counter()
+        forecast(setup, plan, Slots.of(executor))
+        figures["forecast_s"] = time.perf_counter() - began
+        figures["client_planned_mb"] = peak_mb(os.getpid())
         steps = Steps(whole=no_science.whole, cut=no_science.cut, score=no_science.score, finish=no_science.finish)
         counting = Counting(executor)
         began = time.perf_counter()
@@ -100,9 +134,15 @@ def measure(folder: Path, running: Processes, fields: int) -> dict[str, float]:
         figures["client_mb"] = peak_mb(os.getpid())
         assert running.scheduler is not None
         figures["scheduler_mb"] = peak_mb(running.scheduler.pid)
+        figures["worker_mb"] = max(client.run(own_peak_mb).values())
         figures["dask_ms_a_task"] = 1e3 * dask_alone(client, min(2000, counting.sent), running.workers)
         figures["scan_over_dask"] = figures["ms_a_task"] / figures["dask_ms_a_task"]
     return figures
+
+
+def own_peak_mb() -> float:
+    """The largest resident memory of the process that calls it, MB."""
+    return peak_mb(os.getpid())
 
 
 def dask_alone(client: Client, tasks: int, workers: int) -> float:

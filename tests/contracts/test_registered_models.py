@@ -13,10 +13,11 @@ from pydantic import TypeAdapter
 
 from pipeline.config import config_root, shipped
 from pipeline.models import ARCHITECTURES, build
+from pipeline.models.card import WEIGHTS, find_package, shipped_packages
 from pipeline.models.ensemble import load_ensemble
 from pipeline.models.layers import MapHead, Network
 from pipeline.models.onnx_session import onnx_run
-from pipeline.models.package import WEIGHTS, channels_last, find_package, load_package, shipped_packages
+from pipeline.models.package import channels_last, load_package
 from pipeline.models.publish import save_package
 from pipeline.models.saliency import saliency
 from pipeline.models.transfer import encoder_and_head

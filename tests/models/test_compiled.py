@@ -30,9 +30,9 @@ def test_compiled_members_answer_as_they_do_uncompiled_to_the_same_bytes_each_ti
         ModelPackage(
             Path(),
             card(name=name, architecture=name, bands=BANDS),
-            build(name, 7, {"width": 8}).eval(),
             "",
             calibration,
+            network=build(name, 7, {"width": 8}).eval(),
         )
         for name in ("cnn",)
     )

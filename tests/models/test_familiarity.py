@@ -10,7 +10,8 @@ import torch
 from sklearn.covariance import LedoitWolf
 
 from pipeline.errors import ConfigError, ModelMismatch
-from pipeline.models.familiarity import FAMILIARITY, Familiarity, familiarity_bytes, read_familiarity
+from pipeline.models.familiarity import Familiarity, familiarity_bytes, read_familiarity
+from pipeline.models.familiarity_file import FAMILIARITY
 from pipeline.models.familiarity_fit import fit_familiarity, shrunk_covariance
 from pipeline.models.publish import write_familiarity
 

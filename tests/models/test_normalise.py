@@ -9,7 +9,8 @@ from pydantic import TypeAdapter
 
 from pipeline.config import StrictModel, validate
 from pipeline.errors import ConfigError
-from pipeline.models.normalise import MinMaxConfig, Normalisation, NormalisationConfig, normalise
+from pipeline.models.normalisation import MinMaxConfig, Normalisation, NormalisationConfig
+from pipeline.models.normalise import normalise
 
 CONFIG = NormalisationConfig()
 

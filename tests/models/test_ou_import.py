@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.models import build
 from pipeline.models.calibration import log_odds, sigmoid
 from pipeline.models.ensemble import load_ensemble
-from pipeline.models.normalise import MinMaxConfig
+from pipeline.models.normalisation import MinMaxConfig
 from pipeline.models.ou_cnn import OuCnn, PairHead
 from pipeline.models.ou_import import import_ou
 from pipeline.models.package import load_package

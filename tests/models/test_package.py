@@ -11,7 +11,8 @@ import torch
 from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.models import build
 from pipeline.models.calibration import Calibration
-from pipeline.models.package import Metric, ModelCard, find_package, load_package, read_card
+from pipeline.models.card import Metric, ModelCard, find_package, read_card
+from pipeline.models.package import load_package
 from pipeline.models.publish import save_package, to_toml, write_calibration
 from tests import cards
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.errors import ModelMismatch
 from pipeline.models import build
-from pipeline.models.normalise import NormalisationConfig
+from pipeline.models.normalisation import NormalisationConfig
 from pipeline.models.publish import save_package
 from pipeline.models.transfer import encoder_and_head, take_encoder
 from tests.cards import UNFITTED, card

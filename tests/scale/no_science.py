@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from workflows.tasks import CutResult, FinishResult, ScoreResult, WholeResult
+from workflows.task_results import CutResult, FinishResult, ScoreResult, WholeResult
 
 ROWS = 100
 

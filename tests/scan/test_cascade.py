@@ -14,7 +14,8 @@ from pipeline.errors import ModelMismatch
 from pipeline.flags import PixelFlag, VetFlag, mask_value
 from pipeline.models import build
 from pipeline.models.calibration import Calibration
-from pipeline.models.cascade import Cascade, CascadeConfig, GateConfig
+from pipeline.models.cascade import Cascade
+from pipeline.models.cascade_config import CascadeConfig, GateConfig
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.package import ModelPackage
 from pipeline.scan.score import MemberAnswers, ask_members
@@ -29,7 +30,7 @@ def package(architecture: str) -> ModelPackage:
     torch.manual_seed(5)
     network = build(architecture, 2 * len(BANDS) + 1, {"width": 8}).eval()
     own = card(name=architecture, architecture=architecture, bands=BANDS)
-    return ModelPackage(Path(), own, network, "none", CALIBRATION)
+    return ModelPackage(Path(), own, "none", CALIBRATION, network=network)
 
 
 def gated(ensemble: Ensemble, *thresholds: float, views: int = 1) -> Ensemble:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.flags import FOUND_SHIFT, PixelFlag
 from pipeline.geometry import to_sky
 from pipeline.scan.background import Mesh
-from pipeline.scan.cutouts import cut, cutting_order, nearest_pixel, slice_stamps, stamp_pixels
+from pipeline.scan.cutouts import cut, cutting_order, nearest_pixel, slice_stamps
 from pipeline.scan.cutouts_stats import stamp_stats
 from pipeline.scan.detect import Detections
 from pipeline.scan.detect_ids import spatial_index
@@ -189,7 +189,7 @@ def test_a_stamp_larger_than_the_field_is_mostly_nodata(make_field):
     ("size", "scale", "pixels"), [("20.4 arcsec", 0.339, 60), ("1 arcsec", 0.4, 3), ("0.01 arcsec", 1, 1)]
 )
 def test_the_side_of_a_stamp_is_rounded_halves_up(size, scale, pixels):
-    assert stamp_pixels(CutoutsConfig(size=size), scale) == pixels
+    assert CutoutsConfig(size=size).stamp_pixels(scale) == pixels
 
 
 def test_statistics_equal_a_plain_count(make_field):

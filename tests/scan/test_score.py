@@ -15,7 +15,7 @@ from pipeline.models import build
 from pipeline.models.calibration import Calibration
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.familiarity import Familiarity
-from pipeline.models.normalise import MinMaxConfig
+from pipeline.models.normalisation import MinMaxConfig
 from pipeline.models.package import ModelPackage
 from pipeline.scan.score import ask_members, score_cutouts
 from pipeline.scan_config import ScoreConfig
@@ -29,7 +29,7 @@ def member(architecture: str, bands: tuple[str, ...] = BANDS) -> ModelPackage:
     network = build(architecture, 2 * len(bands) + 1, {"width": 8}).eval()
     calibration = Calibration(slope=1, offset=0, prior=0.5, n_lenses=1, n_others=1, fitted_on="")
     own = card(name=architecture, architecture=architecture, bands=bands)
-    return ModelPackage(Path(), own, network, "none", calibration)
+    return ModelPackage(Path(), own, "none", calibration, network=network)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from torch import nn
 from pipeline.errors import ConfigError, ModelMismatch, ProductMismatch
 from pipeline.evaluate.metrics import auroc
 from pipeline.models import build
-from pipeline.models.package import find_package, load_package
+from pipeline.models.card import find_package
+from pipeline.models.package import load_package
 from pipeline.models.publish import save_package
 from pipeline.train.config import MiningConfig, SamplerConfig, TrainConfig
 from pipeline.train.data import Stamps

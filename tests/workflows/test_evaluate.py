@@ -17,9 +17,9 @@ from pipeline.config import find, shipped
 from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.evaluate.config import BaselineConfig, RealLensesConfig, load_evaluation
 from pipeline.evaluate.samples.lenses import open_real_lenses
+from pipeline.models.card import read_card
 from pipeline.models.ensemble import load_ensemble
-from pipeline.models.normalise import NormalisationConfig
-from pipeline.models.package import read_card
+from pipeline.models.normalisation import NormalisationConfig
 from pipeline.models.publish import write_card
 from pipeline.scan.score import score_cutouts
 from workflows.cli import app

@@ -17,7 +17,8 @@ from pipeline.provenance import STAGES
 from workflows.cluster import ClusterConfig
 from workflows.run import ScanOutcome, run_field, run_scan, status
 from workflows.setup import ScanSetup, open_scan
-from workflows.tasks import WholeResult, scan_field_whole
+from workflows.task_results import WholeResult
+from workflows.tasks import scan_field_whole
 
 SERIAL = ClusterConfig(kind="serial")
 Edit = Callable[[Path, str, str], None]

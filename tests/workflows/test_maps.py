@@ -117,9 +117,9 @@ def test_a_cluster_gives_the_bytes_of_the_serial_executor_and_the_line_in_memory
     setup = open_scan(str(mapped / "scan.toml"), str(mapped / "serial"))
     fields = {field.field_id: field for field in setup.survey.fields()}
     others = [setup.survey.geometry(fields[name]) for name in ("F0", "F2")]
-    assert setup.ensemble is not None
+    assert setup.ensemble_path is not None
     image = setup.survey.open(fields["F1"], setup.config.bands)
-    rows = scan_field(image, setup.ensemble, setup.config, neighbours=others)
+    rows = scan_field(image, load_ensemble(setup.ensemble_path), setup.config, neighbours=others)
     written = scored_table(rows, setup.config.bands, rows.members).drop(["survey", "release"])
     assert written.to_pylist() == table(mapped / "serial", "scores.parquet").drop(["survey", "release"]).to_pylist()
 

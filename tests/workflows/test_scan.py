@@ -19,6 +19,7 @@ from astropy.io import fits
 
 from pipeline.errors import ConfigError, ModelMismatch, ProductMismatch
 from pipeline.io import products
+from pipeline.models.ensemble import load_ensemble
 from pipeline.scan.field_scan import scan_field
 from workflows.cluster import ClusterConfig
 from workflows.field_tables import scored_table
@@ -98,9 +99,9 @@ def test_the_line_in_memory_gives_the_rows_of_the_scan(project: Path) -> None:
     setup = open_scan(str(project / "scan.toml"))
     fields = {field.field_id: field for field in setup.survey.fields()}
     others = [setup.survey.geometry(fields[name]) for name in ("F0", "F2")]
-    assert setup.ensemble is not None
+    assert setup.ensemble_path is not None
     image = setup.survey.open(fields["F1"], setup.config.bands)
-    rows = scan_field(image, setup.ensemble, setup.config, neighbours=others)
+    rows = scan_field(image, load_ensemble(setup.ensemble_path), setup.config, neighbours=others)
     table = pq.read_table(products.live_files(setup.output, "candidates", "scores.parquet")["F1"])
     assert scored_table(rows, setup.config.bands, rows.members).drop(["survey", "release"]).to_pylist() == (
         table.drop(["survey", "release"]).to_pylist()

@@ -17,6 +17,7 @@ from workflows.cluster.checks import (
     check_same_code,
     device_kind,
     device_kinds,
+    require_ensemble,
     require_gpus,
     require_memory,
     require_places,
@@ -38,6 +39,7 @@ __all__ = [
     "executor_for",
     "local_cluster",
     "refuse_others",
+    "require_ensemble",
     "require_memory",
     "require_places",
 ]

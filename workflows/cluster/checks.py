@@ -9,14 +9,15 @@ import dask
 from distributed import Client
 from distributed.comm import CommClosedError
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, LensscanError
 from pipeline.io.object_path import ObjectPath
 from pipeline.io.places import place
 from pipeline.io.storage_check import check
-from pipeline.scan.cutouts import stamp_pixels
 from pipeline.scan_config import ScanConfig
 from workflows.cluster.config import PROCESS_MB
 from workflows.cluster.machine import visible_gpus
+from workflows.deferred import Deferred
+from workflows.job import Job
 from workflows.plan import Plan
 from workflows.results import ScanAborted
 
@@ -154,6 +155,23 @@ def device_kinds(client: Client | None, wanted: str) -> set[str]:
     return set(kinds.values())
 
 
+def require_ensemble(client: Client, job: Job) -> None:
+    """Check that every worker that scores can load the scan's networks, which it then keeps.
+
+    Raises
+    ------
+    ModelMismatch, ConfigError
+        What the first of those that cannot says.
+    """
+    load = Deferred("workflows.remembered:warm_up")
+    answers = ask(client, load, job, workers=workers_with(client, "score"))
+    failed = {worker: answer for worker, answer in answers.items() if answer is not None}
+    if failed:
+        worker, error = min(failed.items(), key=lambda item: item[0])
+        kind = type(error) if isinstance(error, LensscanError) else ConfigError
+        raise kind(f"{len(failed)} of {len(answers)} workers that score cannot load the ensemble: {worker}: {error}")
+
+
 def require_gpus(client: Client) -> None:
     """Check that workers that were started to score on GPUs see one each.
 
@@ -180,12 +198,14 @@ def device_kind(wanted: str) -> str:
     ConfigError
         If a GPU is asked for and there is none.
     """
+    if wanted == "cpu":
+        return "cpu"
     import torch
 
     present = torch.cuda.is_available()
     if wanted == "cuda" and not present:
         raise ConfigError('score.device = "cuda", but no GPU is visible here; use "auto" or "cpu".')
-    return str(torch.cuda.get_device_name()) if present and wanted != "cpu" else "cpu"
+    return str(torch.cuda.get_device_name()) if present else "cpu"
 
 
 def require_places(client: Client, places: Sequence[str]) -> None:
@@ -271,7 +291,7 @@ def task_memory(config: ScanConfig, plan: Plan) -> tuple[float, float]:
             objects = pixels * (scale / config.detect.grid_step) ** 2
         else:
             objects = field.footprint.area * config.forecast.density
-        stamp = _STAMP_BYTES * bands * stamp_pixels(config.cutouts, scale) ** 2
+        stamp = _STAMP_BYTES * bands * config.cutouts.stamp_pixels(scale) ** 2
         block = max(block, min(config.memory, _FIELD_BYTES * bands * pixels / 1e6))
         shard = max(shard, min(float(config.cutouts.shard), objects) * stamp / 1e6)
     return block, shard

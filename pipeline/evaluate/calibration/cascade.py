@@ -14,7 +14,8 @@ from pipeline.evaluate.calibration.data import LabelledLogits, logits_of_pools
 from pipeline.evaluate.calibration.fit import fit_beta
 from pipeline.evaluate.metrics import Estimate, share
 from pipeline.models.calibration import logit
-from pipeline.models.cascade import Cascade, CascadeConfig, GateConfig, Views
+from pipeline.models.cascade import Cascade
+from pipeline.models.cascade_config import CascadeConfig, GateConfig, Views
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.package import ModelPackage
 

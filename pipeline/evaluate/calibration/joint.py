@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pipeline.evaluate.logistic import class_weights, logistic_regression
 from pipeline.models.calibration import logit
 from pipeline.models.ensemble import Ensemble
-from pipeline.models.mapper import Joint
+from pipeline.models.mapper_config import Joint
 from pipeline.scan.maps import LensLight
 
 FEWEST_MAPPED = 200

@@ -33,7 +33,7 @@ import numpy.typing as npt
 
 from pipeline.evaluate.metrics import share
 from pipeline.io.pools import labels, opened_pool, pools_of
-from pipeline.models.cascade import Views
+from pipeline.models.cascade_config import Views
 from pipeline.models.ensemble import Ensemble, load_ensemble
 from pipeline.scan.score import score_cutouts
 from pipeline.scan_config import ScoreConfig

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import find, load
-from pipeline.models.normalise import NormalisationConfig
+from pipeline.models.normalisation import NormalisationConfig
 from pipeline.models.publish import write_toml
 from pipeline.train.config import TrainConfig
 from pipeline.train.data_config import DataConfig

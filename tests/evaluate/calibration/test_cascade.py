@@ -10,9 +10,10 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.evaluate.calibration.cascade import candidates, cascade_figures, fit_cascade, held_out_loss
 from pipeline.evaluate.calibration.data import LabelledLogits
+from pipeline.models.card import find_package
 from pipeline.models.ensemble import Ensemble, load_ensemble
 from pipeline.models.ensemble_publish import save_ensemble
-from pipeline.models.package import find_package, load_package
+from pipeline.models.package import load_package
 
 N_LENSES, N_OTHERS = 4000, 6000
 PRIOR = FLOOR = 1e-3

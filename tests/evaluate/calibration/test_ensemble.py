@@ -21,8 +21,9 @@ from pipeline.evaluate.calibration.shift import fit_survey_ensemble, shift_ensem
 from pipeline.evaluate.calibration.survey import fit_offset, fit_unlabelled
 from pipeline.evaluate.metrics import completeness_at_fpr
 from pipeline.models.calibration import Calibration, log_odds, logit, sigmoid
+from pipeline.models.card import find_package
 from pipeline.models.ensemble import Ensemble
-from pipeline.models.package import find_package, load_package
+from pipeline.models.package import load_package
 
 NAMES = ("ground_multiscale", "ground_resnet", "ground_preact_resnet")
 

@@ -14,7 +14,7 @@ from pipeline.evaluate.realism.matching import matched
 from pipeline.evaluate.realism.pairs import probes
 from pipeline.evaluate.samples.sample import Sample
 from pipeline.evaluate.scores import Scores
-from pipeline.models.normalise import NormalisationConfig
+from pipeline.models.normalisation import NormalisationConfig
 
 BANDS = ("g", "r", "i")
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from distributed import Worker
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ModelMismatch
 from tests.workflows.cluster.commands import ROOT, dask
 from workflows.cluster import ClusterConfig, device_kinds, executor_for, require_places
 from workflows.cluster.checks import ask, different_versions, require_gpus, workers_with
@@ -121,6 +121,14 @@ def test_workers_that_lack_the_gpu_or_the_files_that_are_asked_for_are_told(tmp_
             device_kinds(client, "cuda")
         with pytest.raises(ConfigError, match=r"1 of 1 workers that were asked for with a GPU see no GPU.*gres"):
             require_gpus(client)
+
+
+def test_weights_that_are_not_those_of_the_card_are_told_by_the_workers(project: Path, edit: Edit) -> None:
+    edit(project / "two" / "model.toml", "width = 4", "width = 8")
+    setup = open_scan(str(project / "scan.toml"))
+    with pytest.raises(ModelMismatch, match=r"1 of 1 workers that score cannot load the ensemble.*not weights of cnn"):
+        run_scan(setup, ClusterConfig(workers=1), quiet=True)
+    assert untouched(project)
 
 
 def test_a_worker_that_dies_while_it_is_asked_is_not_blamed_for_its_answer() -> None:
