@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.errors import ProductMismatch
+from pipeline.errors import BadSurveyData, ProductMismatch
 from pipeline.field import Field
-from pipeline.geometry import primary
+from pipeline.geometry import FieldGeometry, primary
 from pipeline.io import cutout_store
 from pipeline.io.cutout_store import CutoutStore
 from pipeline.io.places import place
@@ -21,6 +22,7 @@ from pipeline.scan.rows import Origin, ScoredRows, StampTable, joined, score_row
 from workflows import field_tables
 from workflows.field_cutouts import CutoutSource, Fresh, Stored, Tally, kept_rows, shards_of, write_cutouts
 from workflows.field_cutting import FieldTask, opened
+from workflows.job import Job
 from workflows.publisher import Publisher
 from workflows.remembered import computing, ensemble_of, geometry_of
 
@@ -84,7 +86,7 @@ def finish(task: FieldTask, writer: Publisher, cut: CutField, generation: str, n
         writer.publish("score", rows=len(objid))
     objid, answers = field_tables.read_score_parts(place(job.output) / task.live("score").place, ensemble.names)
     _conserve(name, len(cut.detections), len(cut.stamps.objid), len(objid))
-    owners = [geometry_of(job, other) for other in near]
+    owners = [_neighbour(job, other) for other in near]
     scored = score_rows(
         cut.detections,
         cut.stamps,
@@ -115,6 +117,20 @@ def finish(task: FieldTask, writer: Publisher, cut: CutField, generation: str, n
     writer.publish("candidates", rows=len(objid), counts=counts)
     writer.sweep(STAGES)
     return len(objid)
+
+
+def _neighbour(job: Job, other: Field) -> FieldGeometry:
+    """Where a field lies that owns some of this one's objects.
+
+    Raises
+    ------
+    OSError
+        If its file has gone bad since the plan: that field's fault and not this one's, which is tried again.
+    """
+    try:
+        return geometry_of(job, other)
+    except BadSurveyData as error:
+        raise OSError(errno.ESTALE, f"neighbour {other.field_id} has changed since the scan began: {error}") from error
 
 
 def _source(

@@ -9,8 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import BadSurveyData
+from pipeline.field import Field
+from pipeline.geometry import FieldGeometry
 from pipeline.io import products
+from workflows import field_finish
 from workflows.executors import Outcome, SerialExecutor, Task
+from workflows.job import Job
 from workflows.plan import FieldPlan
 from workflows.results import ScanAborted, ScanResult
 from workflows.scan import Scan
@@ -162,3 +167,24 @@ def test_an_unexpected_error_keeps_its_traceback(project: Path) -> None:
     (failure,) = result.failures
     assert (failure.field_id, failure.stage) == ("F2", "score")
     assert "raise KeyError" in str(failure.trace)
+
+
+def test_a_neighbour_whose_file_goes_while_the_scan_runs_is_not_held_against_the_field(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, broken = field_finish.geometry_of, [True]
+
+    def vanished(job: Job, field: Field) -> FieldGeometry:
+        if field.field_id == "F1" and broken[0]:
+            raise BadSurveyData("F1-g.fits: no such file")
+        return real(job, field)
+
+    monkeypatch.setattr(field_finish, "geometry_of", vanished)
+    result, after = drive(project, Misbehaving(lambda task, time: None))
+    assert [failure.reason for failure in result.failures if failure.field_id == "F0"] == [
+        "OSError: [Errno 116] neighbour F1 has changed since the scan began: F1-g.fits: no such file"
+    ]
+    assert not after[0].blocked
+    broken[0] = False
+    healed, _ = drive(project, Misbehaving(lambda task, time: None))
+    assert {failure.field_id for failure in healed.failures} == {"F1"}  # which is not tried before its file changes
