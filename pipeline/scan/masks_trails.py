@@ -11,7 +11,6 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import label, uniform_filter1d
 from scipy.stats import theilslopes
 
 from pipeline.flags import PixelFlag
@@ -187,28 +186,39 @@ def _stretch(
     window = max(int(length / 3), 5)
     if x.size < length:
         return None
-    clear = (excess > _LIT).astype(np.float64)
-    if clear.sum() < _FILLING * length:
-        return None  # Nor is any part of it long enough and lit enough.
-    filling = uniform_filter1d(clear, window, mode="constant")
-    runs, number = label(filling > _FILLING)
-    if number == 0:
+    runs, first, size, share = _longest_run(excess, window)
+    if size < length or share < _FILLING:
         return None
-    sizes = np.bincount(runs)[1:]
-    run = np.flatnonzero(runs == int(np.argmax(sizes)) + 1)
-    if run.size < length or clear[run].mean() < _FILLING:
-        return None
-    strength = float(np.median(excess[run]) * np.sqrt(run.size))
+    strength = float(np.median(excess[first : first + size]) * np.sqrt(size))
     if strength < significance:
         return None
     # What is short may be galaxies in a row, and ends about where they end.
-    gap = int(length) if run.size >= sure else window
-    first, last = _carried_on(runs, int(run[0]), int(run[-1]), gap)
+    gap = int(length) if size >= sure else window
+    first, last = _carried_on(runs, first, first + size - 1, gap)
     found = Segment(float(x[first]), float(y[first]), float(x[last]), float(y[last]), strength, 1.0)
     return _straightened(votes, found, angle)
 
 
-def _carried_on(runs: npt.NDArray[np.int32], first: int, last: int, gap: int) -> tuple[int, int]:
+@native
+def _longest_run(excess: Float64, window: int) -> tuple[Bool, int, int, float]:
+    """Where most of a window is clearly lit, and of the longest run of that the first, its size and its lit share."""
+    size = excess.size
+    lit = np.zeros(size + 1, np.intp)
+    for k in range(size):
+        lit[k + 1] = lit[k] + (excess[k] > _LIT)
+    runs = np.zeros(size, np.bool_)
+    first = longest = start = 0
+    for k in range(size):
+        number = lit[min(k - window // 2 + window, size)] - lit[max(k - window // 2, 0)]
+        runs[k] = number / window > _FILLING
+        if not runs[k]:
+            start = k + 1
+        elif k + 1 - start > longest:
+            first, longest = start, k + 1 - start
+    return runs, first, longest, (lit[first + longest] - lit[first]) / max(longest, 1)
+
+
+def _carried_on(runs: Bool, first: int, last: int, gap: int) -> tuple[int, int]:
     """Ends of a stretch after it has taken in other lit runs and the picture's border within `gap` bins.
 
     Stars on a trail and the sky's noise break it; what crossed the sky did not.
