@@ -21,6 +21,7 @@ from pipeline.scan.masks_flags import Shape, disc
 from pipeline.scan.masks_picture import halved, sky_picture
 from pipeline.scan.masks_profile import FieldProfile
 from pipeline.scan.medians import middle
+from pipeline.scan.native import WHOLE, native
 from pipeline.scan_config import MasksConfig
 
 Float32 = npt.NDArray[np.float32]
@@ -44,10 +45,8 @@ _CANDIDATES = 60
 _SECTORS = 24
 _ANGLES = 4
 _DIRECTIONS = (np.arange(_SECTORS * _ANGLES) + 0.5) * (2 * np.pi / (_SECTORS * _ANGLES))
-_SINES, _COSINES = (
-    np.ascontiguousarray(part(_DIRECTIONS).reshape(_SECTORS, _ANGLES).T)[:, None, None, :] for part in (np.sin, np.cos)
-)
-"""Of the samples of a ring: (angle within its sector, 1, 1, sector)."""
+_SINES, _COSINES = (part(_DIRECTIONS).reshape(_SECTORS, _ANGLES) for part in (np.sin, np.cos))
+"""Of the samples of a ring: (sector, angle within it)."""
 
 _LIKELY = 0.5
 _AGREEING = 0.87
@@ -355,25 +354,50 @@ def _sectors(picture: Float32, circles: Float64, inner: Float64, outer: Float64)
         NaN where less than half of a sector has data.
     """
     count = max(2, int(np.ceil((outer - inner).max())))
-    shares = (np.arange(count) + 0.5) / count
-    radii = np.maximum((circles[:, 2] + inner)[:, None] + shares * (outer - inner)[:, None], 0.0)
-    # Samples of a sector come first, so that they can be sorted along the first axis as they are.
-    radii = np.ascontiguousarray(radii.T)[None, :, :, None]
-    rows = np.rint(circles[:, 1, None] + radii * _SINES).astype(np.intp)
-    columns = np.rint(circles[:, 0, None] + radii * _COSINES).astype(np.intp)
-    height, width = picture.shape
-    outside = (rows < 0) | (columns < 0) | (rows >= height) | (columns >= width)
-    rows *= width
-    rows += columns
-    rows[outside] = 0
-    values = picture.reshape(-1)[rows]
-    values[outside] = np.nan
-    parts = values.reshape(_ANGLES * count, len(circles), _SECTORS)
-    parts.sort(axis=0)
-    number = np.isfinite(parts).sum(axis=0)
-    medians = middle(parts, number).astype(np.float64)
-    medians[2 * number < len(parts)] = np.nan
+    medians = np.empty((len(circles), _SECTORS))
+    _sector_medians(medians, picture, circles, inner, outer, (np.arange(count) + 0.5) / count, _SINES, _COSINES)
     return medians
+
+
+@native
+def _sector_medians(
+    medians: Float64,
+    picture: Float32,
+    circles: Float64,
+    inner: Float64,
+    outer: Float64,
+    shares: Float64,
+    sines: Float64,
+    cosines: Float64,
+) -> None:
+    """Fill in what `_sectors` gives, from samples at `shares` of the way from the inner to the outer edges."""
+    height, width = picture.shape
+    angles = sines.shape[1]
+    values = np.empty(angles * len(shares), np.float32)
+    for k in range(len(circles)):
+        for sector in range(len(sines)):
+            known = 0
+            for share in shares:
+                radius = max(circles[k, 2] + inner[k] + share * (outer[k] - inner[k]), 0.0)
+                for angle in range(angles):
+                    y = (circles[k, 1] + radius * sines[sector, angle] + WHOLE) - WHOLE
+                    x = (circles[k, 0] + radius * cosines[sector, angle] + WHOLE) - WHOLE
+                    if not (0 <= y < height and 0 <= x < width):
+                        continue
+                    value = picture[np.intp(y), np.intp(x)]
+                    if not np.isfinite(value):
+                        continue
+                    # Sorted as they come, since they are few.
+                    place = known
+                    while place > 0 and values[place - 1] > value:
+                        values[place] = values[place - 1]
+                        place -= 1
+                    values[place] = value
+                    known += 1
+            if 2 * known < len(values):
+                medians[k, sector] = np.nan
+            else:
+                medians[k, sector] = np.float32(0.5) * (values[(known - 1) // 2] + values[known // 2])
 
 
 def _hole(picture: Float32, circle: Circle) -> float:

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.scan.native import native
+from pipeline.scan.native import WHOLE, native
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -23,9 +23,6 @@ Bool = npt.NDArray[np.bool_]
 _MAX_CANDIDATES = 200
 _REACH = 7
 """Steps of angle and of offset around a line within which no other may be fuller."""
-
-_WHOLE = 1.5 * 2.0**52
-"""What is added to this comes to lie on whole numbers, the nearest ones; Knuth's trick, at the speed of an addition."""
 
 
 class LineCounts:
@@ -108,7 +105,7 @@ def _count(counts: Int32, x: Float64, y: Float64, cosines: Float64, sines: Float
         cosine, sine, row = cosines[angle], sines[angle], counts[angle]
         # Apart from the counting, because this is done for several bins at once.
         for k in range(len(x)):
-            place[k] = np.int32((x[k] * cosine + y[k] * sine + _WHOLE) - _WHOLE) + reach
+            place[k] = np.int32((x[k] * cosine + y[k] * sine + WHOLE) - WHOLE) + reach
         for k in range(len(x)):
             row[np.uint32(place[k])] += 1
 

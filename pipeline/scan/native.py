@@ -15,6 +15,9 @@ import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+WHOLE = 1.5 * 2.0**52
+"""What is added to this comes to lie on whole numbers, the nearest ones, and a half on the even one; Knuth's trick."""
+
 
 def native(function: Function) -> Function:
     """Compile a function of arrays and numbers when it is first called.
