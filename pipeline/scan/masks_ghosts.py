@@ -45,8 +45,8 @@ _CANDIDATES = 60
 _SECTORS = 24
 _ANGLES = 4
 _DIRECTIONS = (np.arange(_SECTORS * _ANGLES) + 0.5) * (2 * np.pi / (_SECTORS * _ANGLES))
-_SINES, _COSINES = (part(_DIRECTIONS).reshape(_SECTORS, _ANGLES) for part in (np.sin, np.cos))
-"""Of the samples of a ring: (sector, angle within it)."""
+_SINES, _COSINES = (np.ascontiguousarray(part(_DIRECTIONS).reshape(_SECTORS, _ANGLES).T) for part in (np.sin, np.cos))
+"""Of the samples of a ring: (angle within its sector, sector)."""
 
 _LIKELY = 0.5
 _AGREEING = 0.87
@@ -372,32 +372,36 @@ def _sector_medians(
 ) -> None:
     """Fill in what `_sectors` gives, from samples at `shares` of the way from the inner to the outer edges."""
     height, width = picture.shape
-    angles = sines.shape[1]
-    values = np.empty(angles * len(shares), np.float32)
+    sectors = sines.shape[1]
+    samples = len(sines) * len(shares)
+    values = np.empty((samples, sectors), np.float32)
     for k in range(len(circles)):
-        for sector in range(len(sines)):
-            known = 0
-            for share in shares:
-                radius = max(circles[k, 2] + inner[k] + share * (outer[k] - inner[k]), 0.0)
-                for angle in range(angles):
-                    y = (circles[k, 1] + radius * sines[sector, angle] + WHOLE) - WHOLE
-                    x = (circles[k, 0] + radius * cosines[sector, angle] + WHOLE) - WHOLE
-                    if not (0 <= y < height and 0 <= x < width):
-                        continue
-                    value = picture[np.intp(y), np.intp(x)]
-                    if not np.isfinite(value):
-                        continue
-                    # Sorted as they come, since they are few.
-                    place = known
-                    while place > 0 and values[place - 1] > value:
-                        values[place] = values[place - 1]
-                        place -= 1
-                    values[place] = value
-                    known += 1
-            if 2 * known < len(values):
+        known = np.zeros(sectors, np.intp)
+        for sample in range(samples):
+            radius = max(circles[k, 2] + inner[k] + shares[sample // len(sines)] * (outer[k] - inner[k]), 0.0)
+            sine, cosine = sines[sample % len(sines)], cosines[sample % len(sines)]
+            for sector in range(sectors):
+                y = (circles[k, 1] + radius * sine[sector] + WHOLE) - WHOLE
+                x = (circles[k, 0] + radius * cosine[sector] + WHOLE) - WHOLE
+                inside = 0 <= y < height and 0 <= x < width
+                value = picture[np.intp(y) if inside else 0, np.intp(x) if inside else 0]
+                there = inside and np.isfinite(value)
+                values[sample, sector] = value if there else np.float32(np.inf)
+                known[sector] += there
+        # Neighbours change places until all are sorted: many comparisons, but of all sectors at once.
+        for turn in range(samples):
+            for sample in range(turn % 2, samples - 1, 2):
+                for sector in range(sectors):
+                    one, other = values[sample, sector], values[sample + 1, sector]
+                    values[sample, sector] = one if one < other else other
+                    values[sample + 1, sector] = other if one < other else one
+        for sector in range(sectors):
+            number = known[sector]
+            if 2 * number < samples:
                 medians[k, sector] = np.nan
             else:
-                medians[k, sector] = np.float32(0.5) * (values[(known - 1) // 2] + values[known // 2])
+                middle_two = values[(number - 1) // 2, sector] + values[number // 2, sector]
+                medians[k, sector] = np.float32(0.5) * middle_two
 
 
 def _hole(picture: Float32, circle: Circle) -> float:
