@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.scan.native import native
+
 Float32 = npt.NDArray[np.float32]
 Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -51,6 +53,12 @@ class _Bounds:
         squared = step[0] ** 2 + step[1] ** 2
         return self.stars**squared, (self.stars * self.room) ** squared
 
+    def factors(self) -> tuple[Float32, Float32, Float32]:
+        """Half of both ratios for each of `_PAIRS`, and between them the noise of a pixel against that of the stars."""
+        stars, sharper = (0.5 * np.array(ratios) for ratios in zip(*map(self.at, _PAIRS), strict=True))
+        noises = _CERTAIN * np.sqrt(1.0 + 2.0 * stars * stars)
+        return stars.astype(np.float32), noises.astype(np.float32), sharper.astype(np.float32)
+
 
 def find_cosmic_rays(
     excess: Float32, noise: Float32, taken: Bool, significance: float, sharpest: Float32, room: float
@@ -83,35 +91,72 @@ def find_cosmic_rays(
     -------
     bool (band, y, x)
     """
-    with np.errstate(invalid="ignore"):
-        signal = excess / noise
-    signal[~np.isfinite(signal)] = _UNKNOWN
-    # Beyond the border the outermost pixels repeat, so that a ray there is seen along the border.
-    framed = np.pad(signal, ((0, 0), (_FRAME, _FRAME), (_FRAME, _FRAME)), mode="edge")
+    framed = _framed(excess, noise)
     bounds = [_Bounds(float(ratio), room) for ratio in sharpest]
-    hits = np.zeros(signal.shape, bool)
-    for band in range(signal.shape[0]):
+    hits = np.zeros(excess.shape, bool)
+    for band in range(excess.shape[0]):
         light = framed[band]
-        y, x = np.nonzero(signal[band] > significance)
-        free = (signal[band, y, x] < _UNKNOWN) & ~taken[band, y, x]
-        y, x = y[free], x[free]
-        clear = _clear(light, y, x, bounds[band])
-        sharp = clear > significance
-        y, x, clear = y[sharp], x[sharp], clear[sharp]
+        y, x, clear = _sharp(light, taken[band], significance, *bounds[band].factors())
         own = (clear > significance * _spread(light, y, x)) & _alone(framed, band, y, x, bounds)
         hits[band, y[own], x[own]] = True
         _follow(hits[band], framed, band, taken[band], bounds, _WEAKER * significance)
     return hits
 
 
-def _clear(light: Float32, y: Int, x: Int, bounds: _Bounds) -> Float32:
+def _framed(excess: Float32, noise: Float32) -> Float32:
+    """Signal to noise in a frame of `_FRAME` pixels that repeats the outermost ones, so that a ray there is seen."""
+    bands, height, width = excess.shape
+    framed = np.empty((bands, height + 2 * _FRAME, width + 2 * _FRAME), np.float32)
+    for band in range(bands):
+        _divided(framed[band, _FRAME:-_FRAME, _FRAME:-_FRAME], excess[band], noise[band])
+    framed[:, :_FRAME], framed[:, -_FRAME:] = framed[:, _FRAME, None], framed[:, -_FRAME - 1, None]
+    framed[:, :, :_FRAME], framed[:, :, -_FRAME:] = framed[:, :, _FRAME, None], framed[:, :, -_FRAME - 1, None]
+    return framed
+
+
+@native
+def _divided(signal: Float32, excess: Float32, noise: Float32) -> None:
+    for y in range(excess.shape[0]):
+        for x in range(excess.shape[1]):
+            value = excess[y, x] / noise[y, x]
+            signal[y, x] = value if np.isfinite(value) else _UNKNOWN
+
+
+@native
+def _sharp(
+    light: Float32, taken: Bool, significance: float, stars: Float32, noises: Float32, sharper: Float32
+) -> tuple[Int, Int, Float32]:
+    """Pixels that exceed both bounds by `significance`, in the order of rows, and by how much they do."""
+    height, width = taken.shape
+    rows, columns, clearest = [0 for _ in range(0)], [0 for _ in range(0)], [np.float32(0.0) for _ in range(0)]
+    for y in range(height):
+        for x in range(width):
+            here = light[y + _FRAME, x + _FRAME]
+            if here > significance and here < _UNKNOWN and not taken[y, x]:
+                clear = _clear_at(light, y + _FRAME, x + _FRAME, stars, noises, sharper)
+                if clear > significance:
+                    rows.append(y)
+                    columns.append(x)
+                    clearest.append(clear)
+    return np.array(rows), np.array(columns), np.array(clearest)
+
+
+@native
+def _clear(light: Float32, y: Int, x: Int, stars: Float32, noises: Float32, sharper: Float32) -> Float32:
     """By how much pixels exceed both bounds along the direction in which they do so most clearly, sigma."""
-    clearest = np.full(y.shape, -np.inf, np.float32)
-    for step in _PAIRS:
-        stars, sharper = bounds.at(step)
-        noise = np.float32(_CERTAIN * np.sqrt(1.0 + 0.5 * stars * stars))
-        certain = _over(light, y, x, step, stars) / noise
-        np.maximum(clearest, np.minimum(certain, _over(light, y, x, step, sharper)), out=clearest)
+    clear = np.empty(len(y), np.float32)
+    for k in range(len(y)):
+        clear[k] = _clear_at(light, y[k] + _FRAME, x[k] + _FRAME, stars, noises, sharper)
+    return clear
+
+
+@native
+def _clear_at(light: Float32, y: int, x: int, stars: Float32, noises: Float32, sharper: Float32) -> np.float32:
+    clearest = np.float32(-np.inf)
+    for k, (dy, dx) in enumerate(_PAIRS):
+        pair = max(light[y + dy, x + dx], np.float32(0.0)) + max(light[y - dy, x - dx], np.float32(0.0))
+        certain = (light[y, x] - stars[k] * pair) / noises[k]
+        clearest = max(clearest, min(certain, light[y, x] - sharper[k] * pair))
     return clearest
 
 
@@ -172,7 +217,12 @@ def _follow(hits: Bool, framed: Float32, band: int, taken: Bool, bounds: list[_B
         if not y.size:
             return
         here = light[y + _FRAME, x + _FRAME]
-        own = (here > _FAINT) & (here < _UNKNOWN) & ~taken[y, x] & (_clear(light, y, x, bounds[band]) > significance)
+        own = (
+            (here > _FAINT)
+            & (here < _UNKNOWN)
+            & ~taken[y, x]
+            & (_clear(light, y, x, *bounds[band].factors()) > significance)
+        )
         y, x = y[own], x[own]
         alone = _alone(framed, band, y, x, bounds)
         hits[y[alone], x[alone]] = True
