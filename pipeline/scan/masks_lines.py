@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.scan.background import MIN_VALID_FRACTION, SAMPLE_PIX, measure_cells
+from pipeline.scan.medians import middle
 from pipeline.scan.native import native
 
 Float32 = npt.NDArray[np.float32]
@@ -163,30 +164,30 @@ def _medians(excess: Float32, usable: Bool) -> Float64:
     """Median of each part of a cell, from an even sample of its pixels; NaN where too few are usable."""
     stride = max(1, int(np.sqrt(excess.size / SAMPLE_PIX)))
     sample, known = excess[::stride, ::stride], usable[::stride, ::stride]
-    return _medians_of_parts(sample, known)
+    values, number, size = _parts(sample, known)
+    values.sort(axis=1)
+    enough = number >= np.maximum(MIN_VALID_FRACTION * size, 1)
+    medians = np.where(enough, middle(values.T, number), np.nan)
+    return medians.astype(np.float64).reshape(_PARTS, _PARTS)
 
 
 @native
-def _medians_of_parts(sample: Float32, known: Bool) -> Float64:
-    """Median of the known pixels of each part, NaN where they are too few: float64 (parts along y, along x)."""
+def _parts(sample: Float32, known: Bool) -> tuple[Float32, Int, Int]:
+    """The known pixels of each part of a cell, (part, pixel) with infinity behind; how many are known, and are in all."""
     height, width = sample.shape
-    medians = np.full((_PARTS, _PARTS), np.nan)
-    values = np.empty(sample.size, np.float32)
-    for row in range(_PARTS):
-        for column in range(_PARTS):
-            number = size = 0
-            for y in range(row * height // _PARTS, (row + 1) * height // _PARTS):
-                for x in range(column * width // _PARTS, (column + 1) * width // _PARTS):
-                    size += 1
-                    if known[y, x]:
-                        values[number] = sample[y, x]
-                        number += 1
-            if number >= max(MIN_VALID_FRACTION * size, 1):
-                half = np.partition(values[:number], number // 2)
-                upper = half[number // 2]
-                lower = upper if number % 2 else half[: number // 2].max()
-                medians[row, column] = np.float32(0.5) * (lower + upper)
-    return medians
+    values = np.full((_PARTS * _PARTS, (height // _PARTS + 1) * (width // _PARTS + 1)), np.float32(np.inf), np.float32)
+    number, size = np.zeros(len(values), np.int64), np.zeros(len(values), np.int64)
+    for part in range(len(values)):
+        row, column = part // _PARTS, part % _PARTS
+        top, bottom = row * height // _PARTS, (row + 1) * height // _PARTS
+        left, right = column * width // _PARTS, (column + 1) * width // _PARTS
+        size[part] = (bottom - top) * (right - left)
+        for y in range(top, bottom):
+            for x in range(left, right):
+                values[part, number[part]] = sample[y, x]
+                number[part] += known[y, x]
+        values[part, number[part] :] = np.inf
+    return values, number, size
 
 
 @native
