@@ -107,7 +107,8 @@ def _columns_and_rows(excess: Float32, usable: Bool, sigma: Float32, x_edges: In
     (number, light, square), rows = _sums(excess, usable, np.float32(CLIP_SIGMA) * sigma, x_edges)
     widths = np.diff(x_edges)
     columns = _told(number, light, square, np.repeat(sigma, widths), max(4, excess.shape[0] // 4))
-    return columns, _told(*rows, sigma[None, :], np.maximum(4, widths // 4)[None, :])
+    number, light, square = rows
+    return columns, _told(number, light, square, sigma[None, :], np.maximum(4, widths // 4)[None, :])
 
 
 @native
@@ -118,7 +119,7 @@ def _sums(excess: Float32, usable: Bool, limit: Float32, x_edges: Int) -> tuple[
     rows = np.zeros((3, height, len(limit)))
     for y in range(height):
         for cell in range(len(limit)):
-            number, total, squares = 0.0, 0.0, 0.0
+            number, total, squares = 0.0, np.float64(0.0), np.float64(0.0)
             for x in range(x_edges[cell], x_edges[cell + 1]):
                 light = excess[y, x]
                 near = usable[y, x] and abs(light) <= limit[cell]
@@ -173,7 +174,7 @@ def _medians(excess: Float32, usable: Bool) -> Float64:
 
 @native
 def _parts(sample: Float32, known: Bool) -> tuple[Float32, Int, Int]:
-    """The known pixels of each part of a cell, (part, pixel) with infinity behind; how many are known, and are in all."""
+    """The known pixels of each part of a cell, (part, pixel) with infinity behind; how many are known and in all."""
     height, width = sample.shape
     values = np.full((_PARTS * _PARTS, (height // _PARTS + 1) * (width // _PARTS + 1)), np.float32(np.inf), np.float32)
     number, size = np.zeros(len(values), np.int64), np.zeros(len(values), np.int64)
@@ -196,7 +197,7 @@ def _is_uneven(medians: Float64, noise: np.float32) -> bool:
     known = np.sort(flat[np.isfinite(flat)])
     if not known.size or not np.isfinite(noise):
         return False
-    return _quantile(known, 0.75) - _quantile(known, 0.25) > np.float32(_UNEVEN) * noise
+    return bool(_quantile(known, 0.75) - _quantile(known, 0.25) > np.float32(_UNEVEN) * noise)
 
 
 @native
@@ -206,7 +207,7 @@ def _quantile(ordered: Float64, share: float) -> float:
     low = int(place)
     below, above = ordered[low], ordered[min(low + 1, ordered.size - 1)]
     part = place - low
-    return above - (above - below) * (1 - part) if part >= 0.5 else below + (above - below) * part
+    return np.float64(above - (above - below) * (1 - part) if part >= 0.5 else below + (above - below) * part)
 
 
 def _scatter(medians: Float64) -> float:

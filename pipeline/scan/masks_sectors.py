@@ -90,4 +90,4 @@ def middle_of(values: Float64) -> float:
     known = np.sort(values[np.isfinite(values)])
     if not known.size:
         return np.nan
-    return 0.5 * (known[(known.size - 1) // 2] + known[known.size // 2])
+    return np.float64(0.5 * (known[(known.size - 1) // 2] + known[known.size // 2]))

@@ -235,7 +235,9 @@ def line_edges(
     stays &= np.abs(found.step) >= _BENT * found.bend
     solid = stays & (np.abs(found.step) / typical >= rule.jump)
     room = 1 + int(np.ceil(np.tan(np.radians(rule.lean)) * float(np.ptp(heights))))
-    framed, firm = (np.pad(plane, ((0, 0), (room, room))) for plane in (votes, solid))
+    frame = ((0, 0), (room, room))
+    framed: Float32 = np.pad(votes, frame)
+    firm: Bool = np.pad(solid, frame)
     middles = (heights[1:] + heights[:-1]) / 2
     for start in range(cells - together + 1):
         part = slice(start, start + together)

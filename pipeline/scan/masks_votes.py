@@ -57,8 +57,8 @@ def voted(picture: Float32, radii: Float64, least_arc: float) -> Float64:
         return none
     limit = np.minimum(np.float32(1.0), _VOTE * scatter / np.maximum(size, np.float32(1e-9))) / np.float32(scatter)
     reach = int(np.ceil(radii[-1])) + 1
-    planes = [np.pad(plane, 2 * reach) for plane in (down * limit, right * limit, whole.astype(np.float32))]
-    y, x, best, votes = _votes(*planes, *_rings(radii, reach), reach, least_arc)
+    down, right, there = (np.pad(plane, 2 * reach) for plane in (down * limit, right * limit, whole.astype(np.float32)))
+    y, x, best, votes = _votes(down, right, there, *_rings(radii, reach), reach, least_arc)
     order = np.argsort(-votes, kind="stable")[:_CANDIDATES]
     return np.column_stack([x[order], y[order], radii[best[order]]])
 
