@@ -19,7 +19,7 @@ _NO_WAY = (errno.ELOOP, errno.EACCES, errno.ENOTDIR, errno.ENAMETOOLONG)
 STAGES = ("masks", "detect", "cutouts", "score", "candidates")
 """The stages of a field, in order; each rests on the one before."""
 
-STAGE_VERSIONS: Mapping[str, int] = {"masks": 3, "detect": 1, "cutouts": 1, "score": 3, "candidates": 4}
+STAGE_VERSIONS: Mapping[str, int] = {"masks": 4, "detect": 1, "cutouts": 1, "score": 3, "candidates": 4}
 """Raised when a stage's code changes what it writes for the same inputs."""
 
 

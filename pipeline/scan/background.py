@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
+from pipeline.scan.native import native
+
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 Int = npt.NDArray[np.int64]
@@ -53,18 +55,24 @@ class Mesh:
         mesh = self.values[band]
         low_y, part_y = _between_centres(self.shape[0], mesh.shape[0], y0, y1)
         low_x, part_x = _between_centres(self.shape[1], mesh.shape[1], 0, self.shape[1])
-        high_y = np.minimum(low_y + 1, mesh.shape[0] - 1)
-        lines = mesh[low_y] + part_y[:, None] * (mesh[high_y] - mesh[low_y])
         surface = np.empty((y1 - y0, self.shape[1]), np.float32)
-        # One cell of columns at a time: slices are several times faster than indexing by column.
-        starts = np.searchsorted(low_x, np.arange(mesh.shape[1] + 1))
-        for cell in range(mesh.shape[1]):
-            columns = slice(int(starts[cell]), int(starts[cell + 1]))
-            left = lines[:, cell, None]
-            right = lines[:, min(cell + 1, mesh.shape[1] - 1), None]
-            np.multiply(part_x[None, columns], right - left, out=surface[:, columns])
-            surface[:, columns] += left
+        _bilinear(surface, mesh, low_y, part_y, low_x, part_x)
         return surface
+
+
+@native
+def _bilinear(surface: Float32, mesh: Float32, low_y: Int, part_y: Float32, low_x: Int, part_x: Float32) -> None:
+    """Fill in the surface through the cells of a mesh."""
+    cells = mesh.shape[1]
+    starts = np.searchsorted(low_x, np.arange(cells + 1))
+    for y in range(surface.shape[0]):
+        below, above = mesh[low_y[y]], mesh[min(low_y[y] + 1, mesh.shape[0] - 1)]
+        line = below + part_y[y] * (above - below)
+        for cell in range(cells):
+            left = line[cell]
+            rise = line[min(cell + 1, cells - 1)] - left
+            for x in range(starts[cell], starts[cell + 1]):
+                surface[y, x] = part_x[x] * rise + left
 
 
 def cell_edges(length: int, box: float) -> Int:
@@ -93,24 +101,47 @@ def cell_statistics(pixels: Float32) -> tuple[float, float]:
     """
     if pixels.size == 0:
         return float("nan"), float("nan")
-    ordered = np.sort(pixels).astype(np.float64)
-    sums = np.concatenate(([0.0], np.cumsum(ordered)))
-    # Squares about the median, because large offsets would cost the variance its digits.
-    squares = np.concatenate(([0.0], np.cumsum((ordered - ordered[ordered.size // 2]) ** 2)))
-    centre = ordered[ordered.size // 2]
-    low, high = 0, ordered.size
+    return _clipped(np.sort(pixels))
+
+
+@native
+def _clipped(ordered: Float32) -> tuple[float, float]:
+    """Background and noise of sorted values."""
+    size = ordered.size
+    centre = np.float64(ordered[size // 2])
+    sums, squares = np.zeros(size + 1), np.zeros(size + 1)
+    for k in range(size):
+        value = np.float64(ordered[k])
+        sums[k + 1] = sums[k] + value
+        # Squares about the median, because large offsets would cost the variance its digits.
+        squares[k + 1] = squares[k] + (value - centre) ** 2
+    low, high = 0, size
+    mean = median = noise = 0.0
     for _ in range(12):
         number = high - low
         mean = (sums[high] - sums[low]) / number
-        median = 0.5 * (ordered[(low + high - 1) // 2] + ordered[(low + high) // 2])
-        noise = float(np.sqrt(max((squares[high] - squares[low]) / number - (mean - centre) ** 2, 0.0)))
-        new_low = int(np.searchsorted(ordered, median - 3 * noise, side="left"))
-        new_high = int(np.searchsorted(ordered, median + 3 * noise, side="right"))
-        if (new_low, new_high) == (low, high) or new_high <= new_low:
+        median = 0.5 * (np.float64(ordered[(low + high - 1) // 2]) + np.float64(ordered[(low + high) // 2]))
+        noise = np.sqrt(max((squares[high] - squares[low]) / number - (mean - centre) ** 2, 0.0))
+        new_low = _first(ordered, median - 3 * noise, False)
+        new_high = _first(ordered, median + 3 * noise, True)
+        if (new_low == low and new_high == high) or new_high <= new_low:
             break
         low, high = new_low, new_high
     background = 2.5 * median - 1.5 * mean if abs(mean - median) < 0.3 * noise else median
-    return float(background), noise
+    return background, noise
+
+
+@native
+def _first(ordered: Float32, value: float, above: bool) -> int:
+    """Index of the first of sorted values that is at least `value`, or `above` it."""
+    low, high = 0, ordered.size
+    while low < high:
+        half = (low + high) // 2
+        if ordered[half] < value or (above and ordered[half] == value):
+            low = half + 1
+        else:
+            high = half
+    return low
 
 
 def measure_cells(image: Float32, usable: Bool, x_edges: Int) -> tuple[Float32, Float32]:
@@ -132,13 +163,33 @@ def measure_cells(image: Float32, usable: Bool, x_edges: Int) -> tuple[Float32, 
     noise = np.full(cells, np.nan, np.float32)
     for cell in range(cells):
         part = slice(int(x_edges[cell]), int(x_edges[cell + 1]))
-        pixels = image[:, part][usable[:, part]]
-        area = image.shape[0] * (part.stop - part.start)
-        if pixels.size < max(MIN_VALID_FRACTION * area, 1):
-            continue
-        stride = max(1, pixels.size // SAMPLE_PIX)
-        background[cell], noise[cell] = cell_statistics(pixels[::stride])
+        pixels = _sample(image[:, part], usable[:, part])
+        if pixels.size:
+            background[cell], noise[cell] = cell_statistics(pixels)
     return background, noise
+
+
+@native
+def _sample(image: Float32, usable: Bool) -> Float32:
+    """An even sample of the usable pixels of a cell, row by row; none of a cell that is too empty."""
+    height, width = image.shape
+    number = 0
+    for y in range(height):
+        for x in range(width):
+            number += usable[y, x]
+    if number < max(MIN_VALID_FRACTION * (height * width), 1):
+        return np.empty(0, np.float32)
+    stride = max(1, number // SAMPLE_PIX)
+    pixels = np.empty(-(-number // stride), np.float32)
+    seen = taken = 0
+    for y in range(height):
+        for x in range(width):
+            if usable[y, x]:
+                if seen == taken * stride:
+                    pixels[taken] = image[y, x]
+                    taken += 1
+                seen += 1
+    return pixels
 
 
 def smooth_mesh(values: Float32) -> Float32:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.scan.native import WHOLE, native
+
 Float32 = npt.NDArray[np.float32]
+Int16 = npt.NDArray[np.int16]
 Int32 = npt.NDArray[np.int32]
 Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -50,39 +55,35 @@ def find_bad_columns(excess: Float32, noise: Float32, significance: float, lengt
     -------
     bool (y, x)
     """
-    data = np.isfinite(excess)
-    counts = np.where(data, excess, np.float32(0.0)) / noise
-    np.clip(counts, -_CLIP, _CLIP, out=counts)
-    counts *= _STEPS
-    np.rint(counts, out=counts)
-    whole = counts.astype(np.int32)
-    found = _lines(whole, significance, length, sharpest)
-    found |= _lines(whole.T, significance, length, sharpest).T
-    return found & data
+    counts = _counted(excess, noise)
+    found = _lines(counts, significance, length, sharpest)
+    found |= _lines(np.ascontiguousarray(counts.T), significance, length, sharpest).T
+    return found & np.isfinite(excess)
 
 
-def _lines(counts: Int32, significance: float, length: int, sharpest: float) -> Bool:
+@native
+def _counted(excess: Float32, noise: Float32) -> Int16:
+    """Signal to noise in whole parts, cut on both sides; 0 for no data."""
+    counts = np.empty(excess.shape, np.int16)
+    for y in range(excess.shape[0]):
+        for x in range(excess.shape[1]):
+            signal = (excess[y, x] if np.isfinite(excess[y, x]) else np.float32(0.0)) / noise[y, x]
+            signal = min(max(signal, np.float32(-_CLIP)), np.float32(_CLIP)) * np.float32(_STEPS)
+            counts[y, x] = np.int32((np.float64(signal) + WHOLE) - WHOLE)
+    return counts
+
+
+def _lines(counts: Int16, significance: float, length: int, sharpest: float) -> Bool:
     """Bad lines along the first axis."""
     found = np.zeros(counts.shape, bool)
     height, width = counts.shape
     if height < length or width <= 2 * _BESIDE:
         return found
-    sums = np.cumsum(counts, axis=0, dtype=np.int32)
-    # Element k is the sum of rows k to k + length - 1.
-    total = sums[length - 1 :].copy()
-    total[1:] -= sums[:-length]
     limit = int(np.ceil(significance * np.sqrt(1.5 * length) * _STEPS))
-    line = total[:, _BESIDE:-_BESIDE]
-    left, right = total[:, : -2 * _BESIDE], total[:, 2 * _BESIDE :]
-    # Below the background and below both sides: sky between two sources is not, nor is the shadow beside a star.
-    hit = (line < -limit // 2) & (line < left - limit) & (line < right - limit)
-    # Few lines are bright: these are looked at one by one.
-    row, column = np.nonzero(line > limit)
-    hit[row, column] |= _sharp(total, row, column + _BESIDE, limit, length, sharpest)
-    row, column = np.nonzero(hit)
-    column += _BESIDE
-    kept = np.abs(total[row, column]) > significance * _scatter(total, row, column)
-    kept &= _throughout(sums, counts, row, column, length)
+    left_over = _CLEAR * float(np.sqrt(length)) * _STEPS
+    row, column = _suspects(counts, limit, length, left_over, float(np.float32(sharpest**-4)))
+    kept = np.abs(_totals(counts, row, column, length)) > significance * _scatter(counts, row, column, length)
+    kept &= _throughout(counts, row, column, length)
     row, column = row[kept], column[kept]
     bad, place = np.unique(column, return_inverse=True)
     turns = np.zeros((height + 1, bad.size), np.int32)
@@ -92,43 +93,70 @@ def _lines(counts: Int32, significance: float, length: int, sharpest: float) -> 
     return found
 
 
-def _sharp(total: Int32, row: Int, column: Int, limit: int, length: int, sharpest: float) -> Bool:
-    """Which bright lines are sharper than the PSF: one pixel wide, or two."""
-    line = total[row, column]
-    near = np.maximum(total[row, column - 1], total[row, column + 1])
-    one = (line - near > limit) & (line - near > _SHARPNESS * line)
-    far = np.maximum(total[row, column - 2], total[row, column + 2])
-    left_over = line * np.float32(sharpest**-4)
-    two = (left_over > _CLEAR * np.sqrt(length) * _STEPS) & (far < left_over)
-    return np.asarray(one | two, bool)
+@native
+def _suspects(counts: Int16, limit: int, length: int, clear: float, psf: float) -> tuple[Int, Int]:
+    """First row and column of lines below the background and both sides, or sharper than the PSF: one pixel or two."""
+    height, width = counts.shape
+    rows, columns = [0 for _ in range(0)], [0 for _ in range(0)]
+    total = np.zeros(width, np.int32)
+    for y in range(length - 1):
+        for x in range(width):
+            total[x] += counts[y, x]
+    for y in range(height - length + 1):
+        suspect = False
+        for x in range(width):
+            total[x] += counts[y + length - 1, x]
+        for x in range(_BESIDE, width - _BESIDE):
+            # Few lines are dark or bright: these alone are looked at further.
+            suspect |= (total[x] < -limit // 2) | (total[x] > limit)
+        for x in range(_BESIDE, width - _BESIDE if suspect else 0):
+            line = total[x]
+            # Below the background and below both sides: sky between two sources is not, nor the shadow beside a star.
+            hit = line < -limit // 2 and line < total[x - _BESIDE] - limit and line < total[x + _BESIDE] - limit
+            if line > limit:
+                near, far = max(total[x - 1], total[x + 1]), max(total[x - 2], total[x + 2])
+                hit = line - near > limit and line - near > _SHARPNESS * line
+                hit |= line * psf > clear and far < line * psf
+            if hit:
+                rows.append(y)
+                columns.append(x)
+        for x in range(width):
+            total[x] -= counts[y, x]
+    return np.array(rows), np.array(columns)
 
 
-def _throughout(sums: Int32, counts: Int32, row: Int, column: Int, length: int) -> Bool:
+@native
+def _totals(counts: Int16, row: Int, column: Int, length: int) -> Int32:
+    """Sums of the `length` pixels of lines that start at some pixels."""
+    totals = np.zeros(len(row), np.int32)
+    for k in range(len(row)):
+        for y in range(row[k], row[k] + length):
+            totals[k] += counts[y, column[k]]
+    return totals
+
+
+def _throughout(counts: Int16, row: Int, column: Int, length: int) -> Bool:
     """Where each third of the lines that start at some pixels has its share of the whole.
 
     A cosmic ray along a column has not, nor has a line that goes beyond the end of a bad column.
     """
-    before = sums[row, column] - counts[row, column]
-    ends = [(part * length) // 3 for part in (1, 2, 3)]
-    parts = []
-    for end in ends:
-        after = sums[row + end - 1, column]
-        parts.append(after - before)
-        before = after
-    whole = sum(parts)
+    ends = [(part * length) // 3 for part in (0, 1, 2, 3)]
+    parts = [_totals(counts, row + start, column, end - start) for start, end in pairwise(ends)]
+    whole = parts[0] + parts[1] + parts[2]
     even = np.ones(row.shape, bool)
     for part in parts:
         even &= np.sign(whole) * part > _SHARE / 3.0 * np.abs(whole)
     return even
 
 
-def _scatter(total: Int32, row: Int, column: Int) -> Float32:
+def _scatter(counts: Int16, row: Int, column: Int, length: int) -> Float32:
     """Robust standard deviation of the lines beside each of some lines, on the side where it is larger."""
     largest = np.zeros(row.shape, np.float32)
     if not row.size:
         return largest
     for side in (-1, 1):
-        beside = [total[row, np.clip(column + side * offset, 0, total.shape[1] - 1)] for offset in _AROUND]
+        places = [np.clip(column + side * offset, 0, counts.shape[1] - 1) for offset in _AROUND]
+        beside = [_totals(counts, row, place, length) for place in places]
         deviation = np.abs(np.stack(beside) - np.median(beside, axis=0))
         np.maximum(largest, 1.4826 * np.median(deviation, axis=0), out=largest, casting="same_kind")
     return largest

@@ -13,13 +13,13 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy.fft import irfft2, next_fast_len, rfft2
-from scipy.ndimage import maximum_filter, sobel
 
 from pipeline.flags import PixelFlag
 from pipeline.scan.masks_flags import Shape, disc
 from pipeline.scan.masks_picture import halved, sky_picture
 from pipeline.scan.masks_profile import FieldProfile
+from pipeline.scan.masks_sectors import SECTORS, middle_of, sector_medians
+from pipeline.scan.masks_votes import voted
 from pipeline.scan.medians import middle
 from pipeline.scan_config import MasksConfig
 
@@ -30,24 +30,11 @@ Bool = npt.NDArray[np.bool_]
 _RADII = np.geomspace(5.0, 10.0, 7)
 """Radii looked for in one picture, bins; larger circles are looked for in the picture halved."""
 
-_VOTE = 3.0
-"""Largest vote of a bin, in units of the gradient's scatter."""
-
-_LEAST_VOTE = 0.5
 _LEAST_ARC = 0.4
 """Of the circle must be inside the field."""
 
 _LEAST_LENGTH = 40.0
 """Bins of it that must be, lest the edge of a galaxy make an arc."""
-
-_CANDIDATES = 60
-_SECTORS = 24
-_ANGLES = 4
-_DIRECTIONS = (np.arange(_SECTORS * _ANGLES) + 0.5) * (2 * np.pi / (_SECTORS * _ANGLES))
-_SINES, _COSINES = (
-    np.ascontiguousarray(part(_DIRECTIONS).reshape(_SECTORS, _ANGLES).T)[:, None, None, :] for part in (np.sin, np.cos)
-)
-"""Of the samples of a ring: (angle within its sector, 1, 1, sector)."""
 
 _LIKELY = 0.5
 _AGREEING = 0.87
@@ -196,41 +183,9 @@ def _mean(pictures: Sequence[Float32]) -> Float32:
 
 def _proposed(picture: Float32, radii: Float64) -> list[Circle]:
     """Circles that gradients all around vote for and half of the sectors agree with, the best first."""
-    data = np.isfinite(picture)
-    whole = ~maximum_filter(~data, 3)
-    whole[[0, -1]] = False
-    whole[:, [0, -1]] = False
-    if not whole.any():
+    places = voted(picture, radii, _LEAST_ARC)
+    if not len(places):
         return []
-    filled = np.where(data, picture, np.float32(0.0))
-    gradients = [np.where(whole, sobel(filled, axis) / 8, np.float32(0.0)) for axis in (0, 1)]
-    size = np.hypot(gradients[0], gradients[1])
-    scatter = float(np.median(size[whole]))
-    if scatter <= 0:
-        return []
-    limit = np.minimum(np.float32(1.0), _VOTE * scatter / np.maximum(size, np.float32(1e-9))) / np.float32(scatter)
-    reach = int(np.ceil(radii[-1])) + 1
-    shape = tuple(length + 2 * reach for length in picture.shape)
-    fast = tuple(next_fast_len(length, real=True) for length in shape)
-    down, right, number = (rfft2(plane, fast) for plane in (*(g * limit for g in gradients), whole.astype(np.float32)))
-    votes = np.full(shape, -np.inf, np.float32)
-    best = np.zeros(shape, np.intp)
-    dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32)
-    distance = np.maximum(np.hypot(dy, dx), 1e-6)
-    for index, radius in enumerate(radii):
-        ring = np.clip(1.5 - np.abs(distance - radius), 0.0, 1.0).astype(np.float32)
-        # Convolution turns the kernel round: a bin at +d from the centre is met with the kernel's value at -d.
-        turned = [rfft2(ring * part / distance, fast) for part in (dy, dx)]
-        total = irfft2(down * turned[0] + right * turned[1], fast)[: shape[0], : shape[1]]
-        length = irfft2(number * rfft2(ring, fast), fast)[: shape[0], : shape[1]]
-        mean = np.where(length >= _LEAST_ARC * ring.sum(), total / np.maximum(length, 1e-3), -np.inf)
-        best[mean > votes] = index
-        np.maximum(votes, mean, out=votes)
-    y, x = np.nonzero((votes >= _LEAST_VOTE) & (votes == maximum_filter(votes, 5)))
-    order = np.argsort(-votes[y, x], kind="stable")[:_CANDIDATES]
-    if not order.size:
-        return []
-    places = np.column_stack([x[order] - reach, y[order] - reach, radii[best[y[order], x[order]]]])
     step, agreeing = _steps(picture, places)
     return [Circle(*(float(v) for v in places[i])) for i in np.flatnonzero((step > 0) & (agreeing >= _LIKELY))]
 
@@ -262,14 +217,14 @@ def _moved(picture: Float32, circles: Sequence[Circle], stride: float, level: fl
     at = np.array([(circle.x, circle.y, circle.radius) for circle in circles])
     places = (at[:, None] + stride * _MOVES).reshape(-1, 3)
     inner, outer = (np.tile(edges, (1, len(circles))) for edges in (_INNER, _OUTER))
-    steps = _sectors(picture, places, *inner) - _sectors(picture, places, *outer)
+    steps = sector_medians(picture, places, *inner) - sector_medians(picture, places, *outer)
     # A star on the edge must not draw the circle to itself.
     cut = np.repeat([2 * max(circle.step, level) for circle in circles], len(_MOVES))[:, None]
     total = np.nansum(np.clip(steps, -cut, cut), axis=1).reshape(len(circles), -1)
     best = places.reshape(len(circles), -1, 3)[np.arange(len(circles)), np.argmax(total, axis=1)]
     return [
-        replace(circle, x=float(x), y=float(y), radius=float(radius))
-        for circle, (x, y, radius) in zip(circles, best, strict=True)
+        Circle(x, y, radius, circle.step, circle.agreeing)
+        for circle, (x, y, radius) in zip(circles, best.tolist(), strict=True)
     ]
 
 
@@ -288,7 +243,8 @@ def _judged(picture: Float32, circles: Sequence[Circle]) -> list[Circle]:
     for number in np.unique(samples):
         alike = samples == number
         step[alike], agreeing[alike] = _steps(picture, places[alike])
-    return [replace(circle, step=float(step[i]), agreeing=float(agreeing[i])) for i, circle in enumerate(circles)]
+    given = zip(circles, step.tolist(), agreeing.tolist(), strict=True)
+    return [Circle(circle.x, circle.y, circle.radius, *steps) for circle, *steps in given]
 
 
 def _step_width(circles: Float64) -> Float64:
@@ -300,14 +256,14 @@ def _steps(picture: Float32, circles: Float64) -> tuple[Float64, Float64]:
     """Median step over the sectors of circles, and the share of the sectors with half of it; 0 for too short an arc."""
     width = _step_width(circles)
     inside, outside = (
-        _sectors(picture, circles, low, low + width) for low in (-0.75 - width, np.full_like(width, 0.75))
+        sector_medians(picture, circles, low, low + width) for low in (-0.75 - width, np.full_like(width, 0.75))
     )
     step = np.sort(inside - outside, axis=1)
     known = np.isfinite(step).sum(axis=1)
     median = middle(step.T.astype(np.float32), known).astype(np.float64)
     with np.errstate(invalid="ignore"):
         agreeing = (step > 0.5 * median[:, None]).sum(axis=1) / np.maximum(known, 1)
-    real = (known >= _LEAST_ARC * _SECTORS) & (median > 0)
+    real = (known >= _LEAST_ARC * SECTORS) & (median > 0)
     return np.where(real, median, 0.0), np.where(real, agreeing, 0.0)
 
 
@@ -316,64 +272,25 @@ def _is_even(picture: Float32, circle: Circle) -> bool:
     width = max(1.5, 0.15 * circle.radius)
     outside, beyond = (_around(picture, circle, edge, edge + width) for edge in (0.75, 0.75 + width))
     inside = _around(picture, circle, -0.75 - width, -0.75)
-    further = outside - beyond
-    if not np.isfinite(further).any() or np.nanmedian(further) > _BEYOND * circle.step:
+    further = middle_of(outside - beyond)
+    if not further <= _BEYOND * circle.step:
         return False
     # Inside a large galaxy the light outside a circle is still the galaxy's.
     far = _around(picture, circle, 0.6 * circle.radius, 1.2 * circle.radius)
-    lasting = outside - far
-    if np.isfinite(lasting).any() and np.nanmedian(lasting) > _BEYOND * circle.step:
+    if middle_of(outside - far) > _BEYOND * circle.step:
         return False
-    rim = float(np.nanmedian(inside))
+    rim = middle_of(inside)
     for low, high in pairwise((0.25, 0.45, 0.65, 0.85)):
         ring = _around(picture, circle, (low - 1) * circle.radius, (high - 1) * circle.radius)
-        if np.isfinite(ring).any() and np.nanmedian(ring) > rim + _WITHIN * circle.step:
+        if middle_of(ring) > rim + _WITHIN * circle.step:
             return False
     return True
 
 
 def _around(picture: Float32, circle: Circle, inner: float, outer: float) -> Float64:
     place = np.array([[circle.x, circle.y, circle.radius]])
-    ring: Float64 = _sectors(picture, place, np.array([inner]), np.array([outer]))[0]
+    ring: Float64 = sector_medians(picture, place, np.array([inner]), np.array([outer]))[0]
     return ring
-
-
-def _sectors(picture: Float32, circles: Float64, inner: Float64, outer: Float64) -> Float64:
-    """Median of the picture in each sector of rings.
-
-    Parameters
-    ----------
-    picture : float32 (y, x)
-    circles : float64 (n, 3)
-        x, y and radius, bins.
-    inner, outer : float64 (n,)
-        Edges of the rings beyond the radii, bins; samples lie as far apart in each as the widest ring needs.
-
-    Returns
-    -------
-    float64 (n, sector)
-        NaN where less than half of a sector has data.
-    """
-    count = max(2, int(np.ceil((outer - inner).max())))
-    shares = (np.arange(count) + 0.5) / count
-    radii = np.maximum((circles[:, 2] + inner)[:, None] + shares * (outer - inner)[:, None], 0.0)
-    # Samples of a sector come first, so that they can be sorted along the first axis as they are.
-    radii = np.ascontiguousarray(radii.T)[None, :, :, None]
-    rows = np.rint(circles[:, 1, None] + radii * _SINES).astype(np.intp)
-    columns = np.rint(circles[:, 0, None] + radii * _COSINES).astype(np.intp)
-    height, width = picture.shape
-    outside = (rows < 0) | (columns < 0) | (rows >= height) | (columns >= width)
-    rows *= width
-    rows += columns
-    rows[outside] = 0
-    values = picture.reshape(-1)[rows]
-    values[outside] = np.nan
-    parts = values.reshape(_ANGLES * count, len(circles), _SECTORS)
-    parts.sort(axis=0)
-    number = np.isfinite(parts).sum(axis=0)
-    medians = middle(parts, number).astype(np.float64)
-    medians[2 * number < len(parts)] = np.nan
-    return medians
 
 
 def _hole(picture: Float32, circle: Circle) -> float:
@@ -381,7 +298,7 @@ def _hole(picture: Float32, circle: Circle) -> float:
     radii = np.arange(1.0, circle.radius - 1.0)
     if radii.size < 2:
         return 0.0
-    rim = np.nanmedian(_around(picture, circle, -0.2 * circle.radius, -1.0))
+    rim = middle_of(_around(picture, circle, -0.2 * circle.radius, -1.0))
     for radius in radii[::-1]:
         sectors = _around(picture, circle, radius - circle.radius - 1.0, radius - circle.radius + 0.5)
         known = sectors[np.isfinite(sectors)]

@@ -8,10 +8,11 @@ one angle needs lies together.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from pipeline.scan.native import WHOLE, native
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -22,12 +23,6 @@ Bool = npt.NDArray[np.bool_]
 _MAX_CANDIDATES = 200
 _REACH = 7
 """Steps of angle and of offset around a line within which no other may be fuller."""
-
-_TOGETHER = 64
-"""Angles looked at together: as many as stay in a core's cache."""
-
-_WHOLE = 1.5 * 2.0**52
-"""What is added to this comes to lie on whole numbers, the nearest ones; Knuth's trick, at the speed of an addition."""
 
 
 class LineCounts:
@@ -67,19 +62,13 @@ class LineCounts:
             self._counts -= count_lines(gone)
             self._lit = lit.copy()
         share = float(lit.mean())
-        excess: npt.NDArray[Any] = np.empty(self._counts.shape, np.float64)
-        found: list[Int] = []
-        for start in range(0, len(excess), _TOGETHER):
-            part = slice(start, start + _TOGETHER)
-            chords = self._chords[part]
-            expected = np.maximum(share * (1 - share) * chords, 1.0)
-            np.divide(self._counts[part] - share * chords, np.sqrt(expected), out=excess[part])
-            excess[part][chords < length] = 0.0
-            found.append(np.flatnonzero(excess[part] >= 0.5 * significance) + start * excess.shape[1])
-        places: Int = np.concatenate(found)
-        columns, rows = places // excess.shape[1], places % excess.shape[1]
-        middle = excess.shape[1] // 2
-        return [(float(self._angles[column]), float(row - middle)) for column, row in _crests(excess, columns, rows)]
+        given = (self._counts, self._chords, np.float32(share), np.float32(share * (1 - share)), np.float32(length))
+        columns, rows, excess = _crests(*given, 0.5 * significance)
+        # Among equals those of the smallest offset, then angle, come first.
+        order = np.lexsort((columns, rows, -excess))
+        best = _lone(*given, columns[order], rows[order], excess[order])
+        middle = self._counts.shape[1] // 2
+        return [(float(self._angles[columns[k]]), float(rows[k] - middle)) for k in order[best].tolist()]
 
 
 def line_angles(shape: tuple[int, int]) -> Float64:
@@ -104,36 +93,109 @@ def count_lines(lit: Bool) -> Int32:
     reach = int(np.ceil(np.hypot(lit.shape[0], lit.shape[1])))
     y, x = (axis.astype(np.float64) for axis in np.nonzero(lit))
     counts = np.zeros((len(angles), 2 * reach + 1), np.int32)
-    along, across = np.empty_like(x), np.empty_like(x)
-    zero = np.float64(_WHOLE).view(np.int64) - reach
-    for row, angle in zip(counts, angles, strict=True):
-        np.multiply(x, np.cos(angle), out=along)
-        np.multiply(y, np.sin(angle), out=across)
-        along += across
-        along += _WHOLE
-        row[:] = np.bincount(along.view(np.int64) - zero, minlength=len(row))
+    _count(counts, x, y, np.cos(angles), np.sin(angles), np.int32(reach))
     return counts
 
 
-def _crests(excess: Float64, columns: Int, rows: Int) -> list[tuple[int, int]]:
-    """The highest of some places that nothing within `_REACH` steps exceeds, from the highest down."""
-    here = excess[columns, rows]
-    # Nearly all places are passed over here, at once; the few others are looked at one by one.
-    top = np.ones(len(here), bool)
-    for step_x, step_y in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1), (1, -1), (-1, 1)):
-        beside_x = np.clip(columns + step_x, 0, excess.shape[0] - 1)
-        top &= here >= excess[beside_x, np.clip(rows + step_y, 0, excess.shape[1] - 1)]
-    columns, rows, here = columns[top], rows[top], here[top]
-    crests: list[tuple[int, int]] = []
-    # Among equals those of the smallest offset, then angle, come first.
-    for place in np.lexsort((columns, rows, -here)).tolist():
-        column, row = int(columns[place]), int(rows[place])
-        around = excess[max(column - _REACH, 0) : column + _REACH + 1, max(row - _REACH, 0) : row + _REACH + 1]
-        if here[place] >= around.max():
-            crests.append((column, row))
-            if len(crests) == _MAX_CANDIDATES:
-                break
-    return crests
+@native
+def _count(counts: Int32, x: Float64, y: Float64, cosines: Float64, sines: Float64, reach: np.int32) -> None:
+    """Add the bins at x and y to the counts."""
+    place = np.empty(len(x), np.int32)
+    for angle in range(len(cosines)):
+        cosine, sine, row = cosines[angle], sines[angle], counts[angle]
+        # Apart from the counting, because this is done for several bins at once.
+        for k in range(len(x)):
+            place[k] = np.int32((x[k] * cosine + y[k] * sine + WHOLE) - WHOLE) + reach
+        # Bins far apart in turn, because one after another of the same line would wait for each other.
+        quarter = len(x) // 4
+        for k in range(quarter):
+            row[np.uint32(place[k])] += 1
+            row[np.uint32(place[k + quarter])] += 1
+            row[np.uint32(place[k + 2 * quarter])] += 1
+            row[np.uint32(place[k + 3 * quarter])] += 1
+        for k in range(4 * quarter, len(x)):
+            row[np.uint32(place[k])] += 1
+
+
+@native
+def _excess(
+    counts: Int32, chords: Float32, share: np.float32, spread: np.float32, length: np.float32, angle: int, offset: int
+) -> float:
+    """Lit bins on a line above chance, sigma; 0 for a line that is too short."""
+    chord = chords[angle, offset]
+    if chord < length:
+        return 0.0
+    expected = np.sqrt(max(spread * chord, np.float32(1.0)))
+    return (np.float64(counts[angle, offset]) - np.float64(share * chord)) / np.float64(expected)
+
+
+@native
+def _crests(
+    counts: Int32, chords: Float32, share: np.float32, spread: np.float32, length: np.float32, least: float
+) -> tuple[Int, Int, Float64]:
+    """Angle, offset and excess of lines with at least `least` that none of the eight beside them exceeds."""
+    angles, offsets = counts.shape
+    columns, rows, excesses = [0 for _ in range(0)], [0 for _ in range(0)], [0.0 for _ in range(0)]
+    lit = np.empty(offsets, np.bool_)
+    for angle in range(angles):
+        # Nearly all lines are passed over here, with a little room for the rounding of what is compared.
+        for offset in range(offsets):
+            above = np.float32(counts[angle, offset]) - share * chords[angle, offset]
+            lit[offset] = above > np.float32(0.0) and above * above >= np.float32(0.99 * least * least) * max(
+                spread * chords[angle, offset], np.float32(1.0)
+            )
+        for offset in range(offsets):
+            if not lit[offset]:
+                continue
+            here = _excess(counts, chords, share, spread, length, angle, offset)
+            if here >= least and _highest(counts, chords, share, spread, length, angle, offset, here, 1):
+                columns.append(angle)
+                rows.append(offset)
+                excesses.append(here)
+    return np.array(columns), np.array(rows), np.array(excesses)
+
+
+@native
+def _highest(
+    counts: Int32,
+    chords: Float32,
+    share: np.float32,
+    spread: np.float32,
+    length: np.float32,
+    angle: int,
+    offset: int,
+    here: float,
+    reach: int,
+) -> bool:
+    """Whether no line within `reach` steps of one exceeds it."""
+    for other in range(max(angle - reach, 0), min(angle + reach + 1, counts.shape[0])):
+        for beside in range(max(offset - reach, 0), min(offset + reach + 1, counts.shape[1])):
+            if _excess(counts, chords, share, spread, length, other, beside) > here:
+                return False
+    return True
+
+
+@native
+def _lone(
+    counts: Int32,
+    chords: Float32,
+    share: np.float32,
+    spread: np.float32,
+    length: np.float32,
+    columns: Int,
+    rows: Int,
+    excess: Float64,
+) -> Int:
+    """The first `_MAX_CANDIDATES` of some lines that nothing within `_REACH` steps exceeds."""
+    best = np.empty(_MAX_CANDIDATES, np.intp)
+    number = 0
+    for k in range(len(columns)):
+        if number == _MAX_CANDIDATES:
+            break
+        if _highest(counts, chords, share, spread, length, columns[k], rows[k], excess[k], _REACH):
+            best[number] = k
+            number += 1
+    return best[:number]
 
 
 @lru_cache(maxsize=1)

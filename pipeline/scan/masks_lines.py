@@ -9,7 +9,6 @@ line.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from pipeline.scan.background import MIN_VALID_FRACTION, SAMPLE_PIX, measure_cells
 from pipeline.scan.medians import middle
+from pipeline.scan.native import native
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -74,14 +74,12 @@ def measure_lines(excess: Float32, usable: Bool, x_edges: Int, level: Float32, s
         Background and noise of each cell (`background.measure_cells`); NaN where a cell is too empty.
     """
     widths = np.diff(x_edges)
-    scale = np.repeat(filled(sigma), widths)
-    near = usable & (np.abs(excess) <= CLIP_SIGMA * scale[None, :])
-    columns = _columns(excess, near, scale)
-    rows = _rows(excess, near, filled(sigma), x_edges)
+    known = filled(sigma)
+    columns, rows = _columns_and_rows(excess, usable, known, x_edges)
     scatter = sigma.copy()
     parts = [slice(left, right) for left, right in pairwise(x_edges.tolist())]
     medians = [_medians(excess[:, part], usable[:, part]) for part in parts]
-    uneven = np.array([_is_uneven(*known) for known in zip(medians, sigma, strict=True)])
+    uneven = [_is_uneven(*known) for known in zip(medians, sigma, strict=True)]
     for cell in np.flatnonzero(uneven):
         part = parts[cell]
         columns[:, part], rows[:, :, cell], scatter[cell] = _uneven_cell(
@@ -98,32 +96,49 @@ def filled(cells: Float32) -> Float32:
     return np.where(np.isfinite(cells), cells, np.float32(np.median(known) if known.size else 0.0)).astype(np.float32)
 
 
-def _columns(excess: Float32, near: Bool, scale: Float32) -> Float32:
-    """Mean, its error and spread of the `near` pixels of each column: float32 (3, x)."""
-    number = near.sum(axis=0)
-    light = np.where(near, excess, np.float32(0))
+def _columns_and_rows(excess: Float32, usable: Bool, sigma: Float32, x_edges: Int) -> tuple[Float32, Float32]:
+    """Mean, its error and spread of the pixels within the clip, float32.
+
+    Returns
+    -------
+    columns : (3, x)
+    rows : (3, y, cells)
+    """
+    (number, light, square), rows = _sums(excess, usable, np.float32(CLIP_SIGMA) * sigma, x_edges)
+    widths = np.diff(x_edges)
+    columns = _told(number, light, square, np.repeat(sigma, widths), max(4, excess.shape[0] // 4))
+    number, light, square = rows
+    return columns, _told(number, light, square, sigma[None, :], np.maximum(4, widths // 4)[None, :])
+
+
+@native
+def _sums(excess: Float32, usable: Bool, limit: Float32, x_edges: Int) -> tuple[Float64, Float64]:
+    """Number, sum and sum of squares of the pixels within a limit, by columns and by rows within each cell."""
+    height, width = excess.shape
+    columns = np.zeros((3, width))
+    rows = np.zeros((3, height, len(limit)))
+    for y in range(height):
+        for cell in range(len(limit)):
+            number, total, squares = 0.0, np.float64(0.0), np.float64(0.0)
+            for x in range(x_edges[cell], x_edges[cell + 1]):
+                light = excess[y, x]
+                near = usable[y, x] and abs(light) <= limit[cell]
+                one, light = (1.0, light) if near else (0.0, np.float32(0.0))
+                columns[0, x] += one
+                columns[1, x] += light
+                columns[2, x] += np.float64(light) * np.float64(light)
+                number += one
+                total += light
+                squares += light * light
+            rows[0, y, cell], rows[1, y, cell], rows[2, y, cell] = number, total, squares
+    return columns, rows
+
+
+def _told(number: Float64, light: Float64, square: Float64, sigma: Float32, least: Int | int) -> Float32:
     count = np.maximum(number, 1)
-    mean = light.sum(axis=0, dtype=np.float64) / count
-    square = np.einsum("yx,yx->x", light, light, dtype=np.float64) / count
-    enough = number >= max(4, excess.shape[0] // 4)
-    return _told(mean, square, scale / np.sqrt(count), enough)
-
-
-def _rows(excess: Float32, near: Bool, sigma: Float32, x_edges: Int) -> Float32:
-    """The same of each row within each cell: float32 (3, y, cells)."""
-    starts = x_edges[:-1]
-    number = np.add.reduceat(near, starts, axis=1, dtype=np.int64)
-    light = np.where(near, excess, np.float32(0))
-    count = np.maximum(number, 1)
-    mean = np.add.reduceat(light, starts, axis=1, dtype=np.float64) / count
-    square = np.add.reduceat(light * light, starts, axis=1, dtype=np.float64) / count
-    enough = number >= np.maximum(4, np.diff(x_edges) // 4)[None, :]
-    return _told(mean, square, sigma[None, :] / np.sqrt(count), enough)
-
-
-def _told(mean: Float64, square: Float64, error: Float64, enough: Bool) -> Float32:
-    lines = np.stack([mean, error, np.sqrt(np.maximum(square - mean**2, 0.0))])
-    return np.where(enough, lines, np.nan).astype(np.float32)
+    mean = light / count
+    lines = np.stack([mean, sigma / np.sqrt(count), np.sqrt(np.maximum(square / count - mean**2, 0.0))])
+    return np.where(number >= least, lines, np.nan).astype(np.float32)
 
 
 def _uneven_cell(excess: Float32, usable: Bool, medians: Float64) -> tuple[Float32, Float32, float]:
@@ -135,9 +150,8 @@ def _uneven_cell(excess: Float32, usable: Bool, medians: Float64) -> tuple[Float
     edges = np.array([0, width])
     (level,), (noise,) = measure_cells(flat, usable, edges)
     flat -= level
-    near = usable & (np.abs(flat) <= CLIP_SIGMA * noise)
-    columns = _columns(flat, near, np.full(width, noise))
-    rows = _rows(flat, near, np.array([noise]), edges)[:, :, 0]
+    columns, cells = _columns_and_rows(flat, usable, np.array([noise], np.float32), edges)
+    rows = cells[:, :, 0]
     middles = [_from_middle(_PARTS) * rise * length / _PARTS for rise, length in ((rise_y, height), (rise_x, width))]
     curved = _scatter(medians - middles[0][:, None] - middles[1][None, :])
     systematic = np.sqrt(max(curved**2 - (_CURVED * noise) ** 2, 0.0))
@@ -151,34 +165,49 @@ def _medians(excess: Float32, usable: Bool) -> Float64:
     """Median of each part of a cell, from an even sample of its pixels; NaN where too few are usable."""
     stride = max(1, int(np.sqrt(excess.size / SAMPLE_PIX)))
     sample, known = excess[::stride, ::stride], usable[::stride, ::stride]
-    places, sizes = _parts(sample.shape[0], sample.shape[1])
-    # Beyond a part's own pixels stands the one appended here, which is none.
-    values = np.append(np.where(known, sample, np.float32(np.inf)), np.float32(np.inf))[places]
-    values.sort(axis=0)
-    number = np.isfinite(values).sum(axis=0)
-    medians = np.where(number >= np.maximum(MIN_VALID_FRACTION * sizes, 1), middle(values, number), np.nan)
+    values, number, size = _parts(sample, known)
+    values.sort(axis=1)
+    enough = number >= np.maximum(MIN_VALID_FRACTION * size, 1)
+    medians = np.where(enough, middle(values.T, number), np.nan)
     return medians.astype(np.float64).reshape(_PARTS, _PARTS)
 
 
-@lru_cache(maxsize=16)
-def _parts(height: int, width: int) -> tuple[Int, Int]:
-    """Places of the pixels of each part of a cell, (most, parts), and how many each has; the rest is height * width."""
-    rows, columns = (np.arange(_PARTS + 1) * length // _PARTS for length in (height, width))
-    index = np.arange(height * width).reshape(height, width)
-    parts = [index[a:b, c:d].ravel() for a, b in pairwise(rows) for c, d in pairwise(columns)]
-    sizes = np.array([part.size for part in parts])
-    places = np.full((max(int(sizes.max()), 1), len(parts)), height * width)
-    for number, part in enumerate(parts):
-        places[: part.size, number] = part
-    return places, sizes
+@native
+def _parts(sample: Float32, known: Bool) -> tuple[Float32, Int, Int]:
+    """The known pixels of each part of a cell, (part, pixel) with infinity behind; how many are known and in all."""
+    height, width = sample.shape
+    values = np.full((_PARTS * _PARTS, (height // _PARTS + 1) * (width // _PARTS + 1)), np.float32(np.inf), np.float32)
+    number, size = np.zeros(len(values), np.int64), np.zeros(len(values), np.int64)
+    for part in range(len(values)):
+        row, column = part // _PARTS, part % _PARTS
+        top, bottom = row * height // _PARTS, (row + 1) * height // _PARTS
+        left, right = column * width // _PARTS, (column + 1) * width // _PARTS
+        size[part] = (bottom - top) * (right - left)
+        for y in range(top, bottom):
+            for x in range(left, right):
+                values[part, number[part]] = sample[y, x]
+                number[part] += known[y, x]
+        values[part, number[part] :] = np.inf
+    return values, number, size
 
 
-def _is_uneven(medians: Float64, noise: float) -> bool:
-    known = medians[np.isfinite(medians)]
+@native
+def _is_uneven(medians: Float64, noise: np.float32) -> bool:
+    flat = medians.ravel()
+    known = np.sort(flat[np.isfinite(flat)])
     if not known.size or not np.isfinite(noise):
         return False
-    low, high = np.percentile(known, (25, 75))
-    return bool(high - low > _UNEVEN * noise)
+    return bool(_quantile(known, 0.75) - _quantile(known, 0.25) > np.float32(_UNEVEN) * noise)
+
+
+@native
+def _quantile(ordered: Float64, share: float) -> float:
+    """Quantile of sorted values, linear between them."""
+    place = share * (ordered.size - 1)
+    low = int(place)
+    below, above = ordered[low], ordered[min(low + 1, ordered.size - 1)]
+    part = place - low
+    return np.float64(above - (above - below) * (1 - part) if part >= 0.5 else below + (above - below) * part)
 
 
 def _scatter(medians: Float64) -> float:

@@ -9,28 +9,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import BadSurveyData, NoCoverage
-from pipeline.field import FieldImage, PixelBlock
-from pipeline.flags import PixelFlag, fatal, has
+from pipeline.field import FieldImage
+from pipeline.flags import FATAL_MASK, PixelFlag, has
 from pipeline.notes import note
 from pipeline.scan.background import Mesh, cell_edges, measure_cells, smooth_mesh
 from pipeline.scan.masks_lines import CLIP_SIGMA, filled, measure_lines
+from pipeline.scan.native import native
 
 Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
 Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 BINNED_SIDE = 2000
 """The binned picture has at most about this many bins a side."""
-
-
-_FEW = 7
-"""Up to so many elements numpy adds one after another."""
 
 
 @dataclass(frozen=True)
@@ -129,15 +126,12 @@ def profile(
     for cell, (y0, y1) in enumerate(pairwise(y_edges)):
         block = field_image.read(int(y0), int(y1))
         for band in range(bands):
-            image, usable = _usable(block, band)
-            _add_bins(saturated[band], has(block.mask[band], PixelFlag.SATURATED), int(y0), side)
-            _add_bins(empty[band], block.mask[band] == np.uint32(PixelFlag.NODATA), int(y0), side)
-            if not usable.any():
+            image, usable, low, high = _usable(block.image[band], block.mask[band], FATAL_MASK)
+            _count(saturated[band], has(block.mask[band], PixelFlag.SATURATED), int(y0), side)
+            _count(empty[band], block.mask[band] == np.uint32(PixelFlag.NODATA), int(y0), side)
+            if low > high:
                 continue
-            extremes[band] = (
-                min(extremes[band, 0], image[usable].min()),
-                max(extremes[band, 1], image[usable].max()),
-            )
+            extremes[band] = min(extremes[band, 0], low), max(extremes[band, 1], high)
             level, sigma = measure_cells(image, usable, x_edges)
             background[band, cell], noise[band, cell] = level, sigma
             widths = np.diff(x_edges)
@@ -148,8 +142,8 @@ def profile(
             scatter[band, cell] = lines.scatter
             # Plateaus cut by the border of a row of cells are seen in part, which is enough for their level.
             plateaus[band].append(excess[plateau(excess, plateau_snr * scale[None, :], flatness)])
-            _add_bins(light[band], image, int(y0), side)
-            _bin(total[band], count[band], peak[band], excess, scale, usable, int(y0), side)
+            planes = total[band], light[band], peak[band], count[band]
+            _bin(*planes, image, excess, np.where(scale > 0, scale, np.float32(np.inf)), usable, int(y0), side)
     _refuse_empty(field_image, extremes)
     area = _bin_area(ny, nx, side)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -194,70 +188,80 @@ def plateau(excess: Float32, threshold: Float32 | float, flatness: float) -> Boo
     return flat
 
 
-def _usable(block: PixelBlock, band: int) -> tuple[Float32, Bool]:
-    """A band's rows with zeros where there is no data, and which pixels carry sky."""
-    image = block.image[band]
-    usable = np.isfinite(image) & ~fatal(block.mask[band])
-    return np.where(usable, image, np.float32(0.0)), usable
+@native
+def _usable(image: Float32, mask: npt.NDArray[np.uint32], fatal: np.uint32) -> tuple[Float32, Bool, float, float]:
+    """A band's rows with zeros where there is no data, which pixels carry sky, and the least and largest of those."""
+    clean = np.empty(image.shape, np.float32)
+    usable = np.empty(image.shape, np.bool_)
+    low, high = np.float32(np.inf), np.float32(-np.inf)
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            value = image[y, x]
+            good = np.isfinite(value) and (mask[y, x] & fatal) == 0
+            usable[y, x] = good
+            clean[y, x] = value if good else np.float32(0.0)
+            low, high = (min(low, value), max(high, value)) if good else (low, high)
+    return clean, usable, np.float64(low), np.float64(high)
 
 
+@native
+def _count(binned: Int32, plane: Bool, y0: int, side: int) -> None:
+    """Add to a binned picture how many pixels of a plane of rows `y0`, ... are set."""
+    for y in range(plane.shape[0]):
+        found = False
+        for x in range(plane.shape[1]):
+            found |= plane[y, x]
+        for x in range(plane.shape[1] if found else 0):
+            binned[(y0 + y) // side, x // side] += plane[y, x]
+
+
+@native
 def _bin(
     total: Float32,
-    count: npt.NDArray[np.int32],
+    light: Float32,
     peak: Float32,
+    count: Int32,
+    image: Float32,
     excess: Float32,
     scale: Float32,
     usable: Bool,
     y0: int,
     side: int,
 ) -> None:
-    """Add rows that start at `y0` to the binned pictures, which their bins may share with other rows."""
-    signal = np.clip(excess / np.where(scale > 0, scale, np.float32(np.inf))[None, :], -CLIP_SIGMA, CLIP_SIGMA)
-    signal[~usable] = 0.0
-    light = np.where(usable, excess, np.float32(0.0))
-    rows, starts_y, starts_x = _bin_starts(excess.shape[0], total.shape[1], y0, side)
-    _add_bins(total, signal, y0, side)
-    _add_bins(count, usable, y0, side)
-    brightest = np.maximum.reduceat(np.maximum.reduceat(light, starts_y, axis=0), starts_x, axis=1)
-    np.maximum(peak[rows], brightest, out=peak[rows])
+    """Add rows that start at `y0` to the binned pictures, which their bins may share with other rows.
 
-
-def _add_bins(binned: npt.NDArray[Any], plane: npt.NDArray[Any], y0: int, side: int) -> None:
-    """Add the sums of the bins of rows y0, ... to a binned picture, which is changed."""
-    if plane.dtype == bool and not plane.any():
-        return
-    rows, starts_y, starts_x = _bin_starts(plane.shape[0], binned.shape[1], y0, side)
-    # Rows first, because adding whole lines is the fast way through memory.
-    lines = _sums(plane, starts_y, side, binned.dtype)
-    binned[rows] += _sums(lines.T, starts_x, side, binned.dtype).T
-
-
-def _sums(plane: npt.NDArray[Any], starts: Int, side: int, dtype: Any) -> npt.NDArray[Any]:
-    """Sums along the first axis of the stretches that begin at `starts`: all of `side`, but for the first and last.
-
-    Element after element, which for so few gives the bits of `np.add.reduceat` at a multiple of its speed.
+    Rows of a bin come first and then its columns, so that whole lines are added at once.
     """
-    first = 1 if len(starts) > 1 and starts[1] < side else 0
-    whole = max((len(plane) - int(starts[first])) // side, 0) if first < len(starts) else 0
-    if whole < 1 or side > _FEW:
-        return np.add.reduceat(plane, starts, axis=0, dtype=dtype)
-    sums = np.zeros((len(starts), *plane.shape[1:]), dtype, order="F" if plane.flags.f_contiguous else "C")
-    low, high = int(starts[first]), int(starts[first]) + whole * side
-    middle = sums[first : first + whole]
-    middle[...] = plane[low:high:side]
-    for step in range(1, side):
-        middle += plane[low + step : high : side]
-    for index in (*range(first), *range(first + whole, len(starts))):
-        end = int(starts[index + 1]) if index + 1 < len(starts) else len(plane)
-        sums[index] = np.add.reduce(plane[int(starts[index]) : end], axis=0, dtype=dtype)
-    return sums
-
-
-def _bin_starts(height: int, bins: int, y0: int, side: int) -> tuple[slice, Int, Int]:
-    """Bins that rows y0, ... fall in, and the first row and column of each among those rows."""
-    first, last = y0 // side, (y0 + height - 1) // side
-    starts_y = np.maximum(np.arange(first, last + 1) * side - y0, 0)
-    return slice(first, last + 1), starts_y, np.arange(bins) * side
+    height, width = image.shape
+    clip = np.float32(CLIP_SIGMA)
+    signals, lights, peaks = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    counts = np.empty(width, np.int32)
+    top = 0
+    while top < height:
+        bottom = min(((y0 + top) // side + 1) * side - y0, height)
+        for y in range(top, bottom):
+            for x in range(width):
+                signal = min(max(excess[y, x] / scale[x], -clip), clip) if usable[y, x] else np.float32(0.0)
+                bright = excess[y, x] if usable[y, x] else np.float32(0.0)
+                first = y == top
+                signals[x] = signal if first else signals[x] + signal
+                lights[x] = image[y, x] if first else lights[x] + image[y, x]
+                peaks[x] = bright if first else max(peaks[x], bright)
+                counts[x] = usable[y, x] if first else counts[x] + usable[y, x]
+        row = (y0 + top) // side
+        for place in range(total.shape[1]):
+            left = place * side
+            signal, bright, brightest, number = signals[left], lights[left], peaks[left], counts[left]
+            for x in range(left + 1, min(left + side, width)):
+                signal += signals[x]
+                bright += lights[x]
+                brightest = max(brightest, peaks[x])
+                number += counts[x]
+            total[row, place] += signal
+            light[row, place] += bright
+            peak[row, place] = max(peak[row, place], brightest)
+            count[row, place] += number
+        top = bottom
 
 
 def _bin_area(ny: int, nx: int, side: int) -> Int:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.scan.native import native
+
 Float32 = npt.NDArray[np.float32]
 Int = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -51,6 +53,16 @@ class _Bounds:
         squared = step[0] ** 2 + step[1] ** 2
         return self.stars**squared, (self.stars * self.room) ** squared
 
+    def factors(self) -> tuple[Float32, Float32, Float32]:
+        """Half of both ratios for each of `_PAIRS`, and between them the noise of a pixel against that of the stars."""
+        stars, sharper = (0.5 * np.array(ratios) for ratios in zip(*map(self.at, _PAIRS), strict=True))
+        noises = _CERTAIN * np.sqrt(1.0 + 2.0 * stars * stars)
+        return stars.astype(np.float32), noises.astype(np.float32), sharper.astype(np.float32)
+
+    def pointed(self) -> Float32:
+        """Half of the fourth root of the wider ratio for each of `_PAIRS`: above it is no core of a galaxy."""
+        return np.array([0.5 * self.at(step)[1] ** 0.25 for step in _PAIRS], np.float32)
+
 
 def find_cosmic_rays(
     excess: Float32, noise: Float32, taken: Bool, significance: float, sharpest: Float32, room: float
@@ -83,44 +95,75 @@ def find_cosmic_rays(
     -------
     bool (band, y, x)
     """
-    with np.errstate(invalid="ignore"):
-        signal = excess / noise
-    signal[~np.isfinite(signal)] = _UNKNOWN
-    # Beyond the border the outermost pixels repeat, so that a ray there is seen along the border.
-    framed = np.pad(signal, ((0, 0), (_FRAME, _FRAME), (_FRAME, _FRAME)), mode="edge")
+    framed = _framed(excess, noise)
     bounds = [_Bounds(float(ratio), room) for ratio in sharpest]
-    hits = np.zeros(signal.shape, bool)
-    for band in range(signal.shape[0]):
+    heights = np.stack([bound.pointed() for bound in bounds])
+    hits = np.zeros(excess.shape, bool)
+    for band in range(excess.shape[0]):
         light = framed[band]
-        y, x = np.nonzero(signal[band] > significance)
-        free = (signal[band, y, x] < _UNKNOWN) & ~taken[band, y, x]
-        y, x = y[free], x[free]
-        clear = _clear(light, y, x, bounds[band])
-        sharp = clear > significance
-        y, x, clear = y[sharp], x[sharp], clear[sharp]
-        own = (clear > significance * _spread(light, y, x)) & _alone(framed, band, y, x, bounds)
+        y, x, clear = _sharp(light, taken[band], significance, *bounds[band].factors())
+        own = (clear > significance * _spread(light, y, x)) & _alone(framed, band, y, x, heights)
         hits[band, y[own], x[own]] = True
-        _follow(hits[band], framed, band, taken[band], bounds, _WEAKER * significance)
+        _follow(
+            hits[band],
+            framed,
+            band,
+            taken[band],
+            _WEAKER * significance,
+            *bounds[band].factors(),
+            heights,
+            y[own],
+            x[own],
+        )
     return hits
 
 
-def _clear(light: Float32, y: Int, x: Int, bounds: _Bounds) -> Float32:
-    """By how much pixels exceed both bounds along the direction in which they do so most clearly, sigma."""
-    clearest = np.full(y.shape, -np.inf, np.float32)
-    for step in _PAIRS:
-        stars, sharper = bounds.at(step)
-        noise = np.float32(_CERTAIN * np.sqrt(1.0 + 0.5 * stars * stars))
-        certain = _over(light, y, x, step, stars) / noise
-        np.maximum(clearest, np.minimum(certain, _over(light, y, x, step, sharper)), out=clearest)
+def _framed(excess: Float32, noise: Float32) -> Float32:
+    """Signal to noise in a frame of `_FRAME` pixels that repeats the outermost ones, so that a ray there is seen."""
+    bands, height, width = excess.shape
+    framed = np.empty((bands, height + 2 * _FRAME, width + 2 * _FRAME), np.float32)
+    for band in range(bands):
+        _divided(framed[band, _FRAME:-_FRAME, _FRAME:-_FRAME], excess[band], noise[band])
+    framed[:, :_FRAME], framed[:, -_FRAME:] = framed[:, _FRAME, None], framed[:, -_FRAME - 1, None]
+    framed[:, :, :_FRAME], framed[:, :, -_FRAME:] = framed[:, :, _FRAME, None], framed[:, :, -_FRAME - 1, None]
+    return framed
+
+
+@native
+def _divided(signal: Float32, excess: Float32, noise: Float32) -> None:
+    for y in range(excess.shape[0]):
+        for x in range(excess.shape[1]):
+            value = excess[y, x] / noise[y, x]
+            signal[y, x] = value if np.isfinite(value) else _UNKNOWN
+
+
+@native
+def _sharp(
+    light: Float32, taken: Bool, significance: float, stars: Float32, noises: Float32, sharper: Float32
+) -> tuple[Int, Int, Float32]:
+    """Pixels that exceed both bounds by `significance`, in the order of rows, and by how much they do."""
+    height, width = taken.shape
+    rows, columns, clearest = [0 for _ in range(0)], [0 for _ in range(0)], [np.float32(0.0) for _ in range(0)]
+    for y in range(height):
+        for x in range(width):
+            here = light[y + _FRAME, x + _FRAME]
+            if here > significance and here < _UNKNOWN and not taken[y, x]:
+                clear = _clear_at(light, y + _FRAME, x + _FRAME, stars, noises, sharper)
+                if clear > significance:
+                    rows.append(y)
+                    columns.append(x)
+                    clearest.append(clear)
+    return np.array(rows), np.array(columns), np.array(clearest)
+
+
+@native
+def _clear_at(light: Float32, y: int, x: int, stars: Float32, noises: Float32, sharper: Float32) -> np.float32:
+    clearest = np.float32(-np.inf)
+    for k, (dy, dx) in enumerate(_PAIRS):
+        pair = max(light[y + dy, x + dx], np.float32(0.0)) + max(light[y - dy, x - dx], np.float32(0.0))
+        certain = (light[y, x] - stars[k] * pair) / noises[k]
+        clearest = max(clearest, min(certain, light[y, x] - sharper[k] * pair))
     return clearest
-
-
-def _over(light: Float32, y: Int, x: Int, step: tuple[int, int], limit: float) -> Float32:
-    """Signal to noise of pixels above `limit` times the mean of the two neighbours at plus and minus `step`."""
-    y, x = y + _FRAME, x + _FRAME
-    dy, dx = step
-    pair = np.maximum(light[y + dy, x + dx], 0.0) + np.maximum(light[y - dy, x - dx], 0.0)
-    return np.asarray(light[y, x] - np.float32(0.5 * limit) * pair, np.float32)
 
 
 def _spread(light: Float32, y: Int, x: Int) -> Float32:
@@ -139,58 +182,77 @@ def _spread(light: Float32, y: Int, x: Int) -> Float32:
     return np.asarray(np.maximum(scatter, 1.0), np.float32)
 
 
-def _alone(framed: Float32, band: int, y: Int, x: Int, bounds: list[_Bounds]) -> Bool:
+@native
+def _alone(framed: Float32, band: int, y: Int, x: Int, heights: Float32) -> Bool:
     """Where no other band has a point of a quarter of this one's height, and of 3 sigma, within one pixel.
 
     The height is that above the fourth root of the bound, which a star exceeds and the core of a galaxy, which a ray
     may have hit, does not.
     """
-    here = _height(framed[band], y, x, bounds[band])
-    largest = np.zeros(y.shape, np.float32)
+    alone = np.empty(len(y), np.bool_)
+    for k in range(len(y)):
+        alone[k] = _alone_at(framed, band, y[k] + _FRAME, x[k] + _FRAME, heights)
+    return alone
+
+
+@native
+def _alone_at(framed: Float32, band: int, y: int, x: int, heights: Float32) -> bool:
+    limit = max(np.float32(_FAINT), np.float32(_OTHER_BANDS) * _height(framed[band], y, x, heights[band]))
     for other in range(framed.shape[0]):
         if other == band:
             continue
         for dy in (-1, 0, 1):
             for dx in (-1, 0, 1):
-                height = _height(framed[other], y + dy, x + dx, bounds[other])
-                height[framed[other, y + dy + _FRAME, x + dx + _FRAME] >= _UNKNOWN] = 0.0
-                np.maximum(largest, height, out=largest)
-    alone: Bool = largest < np.maximum(_FAINT, _OTHER_BANDS * here)
-    return alone
+                known = framed[other, y + dy, x + dx] < _UNKNOWN
+                if known and _height(framed[other], y + dy, x + dx, heights[other]) >= limit:
+                    return False
+    return True
 
 
-def _height(light: Float32, y: Int, x: Int, bounds: _Bounds) -> Float32:
-    heights = [_over(light, y, x, step, bounds.at(step)[1] ** 0.25) for step in _PAIRS]
-    return np.asarray(np.max(heights, axis=0), np.float32)
+@native
+def _height(light: Float32, y: int, x: int, heights: Float32) -> np.float32:
+    highest = np.float32(-np.inf)
+    for k, (dy, dx) in enumerate(_PAIRS):
+        pair = max(light[y + dy, x + dx], np.float32(0.0)) + max(light[y - dy, x - dx], np.float32(0.0))
+        highest = max(highest, light[y, x] - heights[k] * pair)
+    return highest
 
 
-def _follow(hits: Bool, framed: Float32, band: int, taken: Bool, bounds: list[_Bounds], significance: float) -> None:
-    """Add to hits the rest of their rays, then every pixel beside them; `hits` is changed."""
-    light = framed[band]
-    for _ in range(_GROWTH):
-        y, x = _beside(hits)
-        if not y.size:
-            return
-        here = light[y + _FRAME, x + _FRAME]
-        own = (here > _FAINT) & (here < _UNKNOWN) & ~taken[y, x] & (_clear(light, y, x, bounds[band]) > significance)
-        y, x = y[own], x[own]
-        alone = _alone(framed, band, y, x, bounds)
-        hits[y[alone], x[alone]] = True
-    y, x = _beside(hits)
-    own = (light[y + _FRAME, x + _FRAME] < _UNKNOWN) & ~taken[y, x]
-    hits[y[own], x[own]] = True
-
-
-def _beside(hits: Bool) -> tuple[Int, Int]:
-    """Neighbours of hits that are none themselves."""
-    y, x = np.nonzero(hits)
+@native
+def _follow(
+    hits: Bool,
+    framed: Float32,
+    band: int,
+    taken: Bool,
+    significance: float,
+    stars: Float32,
+    noises: Float32,
+    sharper: Float32,
+    heights: Float32,
+    y: Int,
+    x: Int,
+) -> None:
+    """Add to hits at y and x the rest of their rays, then every pixel beside them; `hits` is changed."""
     height, width = hits.shape
-    places = []
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            row, column = y + dy, x + dx
-            inside = (row >= 0) & (column >= 0) & (row < height) & (column < width)
-            places.append(row[inside] * width + column[inside])
-    row, column = np.divmod(np.unique(np.concatenate(places)), width)
-    new = ~hits[row, column]
-    return row[new], column[new]
+    light = framed[band]
+    ray = [(y[k], x[k]) for k in range(len(y))]
+    first = 0
+    for turn in range(_GROWTH + 1):
+        last = len(ray)
+        # A pixel that was not added beside one hit is not beside another, so that only new hits are looked at; the
+        # last turn looks at all of them.
+        for k in range(first if turn < _GROWTH else 0, last):
+            for row in range(max(ray[k][0] - 1, 0), min(ray[k][0] + 2, height)):
+                for column in range(max(ray[k][1] - 1, 0), min(ray[k][1] + 2, width)):
+                    here = light[row + _FRAME, column + _FRAME]
+                    if hits[row, column] or taken[row, column] or here >= _UNKNOWN:
+                        continue
+                    if turn < _GROWTH:
+                        place = row + _FRAME, column + _FRAME
+                        if not here > _FAINT or not _clear_at(light, *place, stars, noises, sharper) > significance:
+                            continue
+                        if not _alone_at(framed, band, *place, heights):
+                            continue
+                        ray.append((row, column))
+                    hits[row, column] = True
+        first = last

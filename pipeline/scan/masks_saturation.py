@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import label, maximum_filter, minimum_filter
+from scipy.ndimage import label, minimum_filter
 
 from pipeline.field import FieldImage
 from pipeline.flags import PixelFlag
 from pipeline.scan.masks_profile import FieldProfile, plateau
+from pipeline.scan.native import native
 
 Float32 = npt.NDArray[np.float32]
 UInt16 = npt.NDArray[np.uint16]
@@ -123,23 +124,33 @@ def find_saturation(
     if not hot.any():
         return flags
     columns = np.flatnonzero(hot.any(axis=0))
-    values = np.nan_to_num(excess, nan=0.0)
-    line = values[:, columns]
+    line = np.nan_to_num(excess[:, columns], nan=0.0)
     stands_out = np.zeros(line.shape, bool)
     for side in _BLEED_SIDES:
         left, right = np.maximum(columns - side, 0), np.minimum(columns + side, excess.shape[1] - 1)
-        stands_out |= line > _BLEED_CONTRAST * np.maximum(values[:, left], values[:, right])
+        beside = [np.nan_to_num(excess[:, place], nan=0.0) for place in (left, right)]
+        stands_out |= line > _BLEED_CONTRAST * np.maximum(*beside)
     lit = stands_out & (line > _BLEED_SNR * noise[:, columns])
     bled = _connected(lit | hot[:, columns], hot[:, columns], reach)
     bled &= _longer_than(bled, bleed_rows)
     bled &= ~hot[:, columns]
     trail = np.zeros(hot.shape, bool)
     trail[:, columns] = bled
-    size = 2 * grow + 1
-    burnt = maximum_filter(hot, size)
+    burnt = _grown(hot, grow)
     flags[burnt] |= np.uint16(PixelFlag.SATURATED)
-    flags[maximum_filter(trail, size) & ~burnt | trail] |= np.uint16(PixelFlag.BLEED)
+    flags[_grown(trail, grow) & ~burnt | trail] |= np.uint16(PixelFlag.BLEED)
     return flags
+
+
+@native
+def _grown(plane: Bool, by: int) -> Bool:
+    """A plane with the pixels around every one that is set, which are few."""
+    grown = np.zeros(plane.shape, np.bool_)
+    for y in range(plane.shape[0]):
+        for x in range(plane.shape[1]):
+            if plane[y, x]:
+                grown[max(y - by, 0) : y + by + 1, max(x - by, 0) : x + by + 1] = True
+    return grown
 
 
 def _connected(lit: Bool, seeds: Bool, reach: int) -> Bool:

@@ -14,6 +14,7 @@ from pipeline.scan.masks_flags import Shape, disc
 from pipeline.scan.masks_picture import sky_picture
 from pipeline.scan.masks_profile import FieldProfile
 from pipeline.scan.medians import middle
+from pipeline.scan.native import native
 from pipeline.scan_config import MasksConfig
 
 Float32 = npt.NDArray[np.float32]
@@ -173,17 +174,21 @@ def _rings(polar: Float32) -> Float64:
     return rings
 
 
+@native
 def _halo_radius(rings: Float64, largest: int, level: float) -> int:
     """Furthest radius at which the light drops by `level` to what lies beyond, all within being as bright.
 
     Compared with the rings just outside, because a slope or a step of the sky makes far ones another sky.
     """
     radius = 0
+    faintest = rings[0]
     for index in range(1, min(largest, len(rings) - 4)):
-        beyond = float(np.median(rings[index + 2 : index + 2 + max(8, index // 2)]))
+        faintest = min(faintest, rings[index])
+        outside = np.sort(rings[index + 2 : index + 2 + max(8, index // 2)])
+        beyond = 0.5 * (outside[(outside.size - 1) // 2] + outside[outside.size // 2])
         if not np.isfinite(beyond):
             continue
-        if min(rings[index], rings[index - 1]) - beyond >= level and rings[: index + 1].min() - beyond >= 0.7 * level:
+        if min(rings[index], rings[index - 1]) - beyond >= level and faintest - beyond >= 0.7 * level:
             radius = index
     return radius
 

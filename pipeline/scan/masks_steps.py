@@ -21,8 +21,11 @@ from pipeline.flags import PixelFlag
 from pipeline.scan.masks_flags import Shape, box
 from pipeline.scan.masks_profile import FieldProfile
 from pipeline.scan.medians import middle
+from pipeline.scan.native import native
 
 Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+Int = npt.NDArray[np.intp]
 
 _SLOPE_PLACES = (-3, -2, -1, 1, 2, 3)
 """Lines around one, in windows from it, whose median difference is what the slope of the light explains.
@@ -232,26 +235,20 @@ def line_edges(
     stays &= np.abs(found.step) >= _BENT * found.bend
     solid = stays & (np.abs(found.step) / typical >= rule.jump)
     room = 1 + int(np.ceil(np.tan(np.radians(rule.lean)) * float(np.ptp(heights))))
-    framed, firm = (np.pad(plane, ((0, 0), (room, room))) for plane in (votes, solid))
+    frame = ((0, 0), (room, room))
+    framed: Float32 = np.pad(votes, frame)
+    firm: Bool = np.pad(solid, frame)
     middles = (heights[1:] + heights[:-1]) / 2
     for start in range(cells - together + 1):
         part = slice(start, start + together)
         offsets = middles[part] - middles[part].mean()
-        best = np.zeros(length, np.float32)
-        shifts = np.zeros((length, together), np.intp)
-        for slope in _slopes(float(np.ptp(heights[start : start + together + 1])), rule):
-            shift = np.rint(slope * offsets).astype(np.intp)
-            moved = _moved(framed[part], shift, room)
-            combined = moved.sum(axis=0) / np.sqrt(together)
-            agree = (moved * np.sign(combined) >= _AGREES) & _moved(firm[part], shift, room)
-            enough = agree.sum(axis=0) >= max(2, int(np.ceil(0.75 * together)))
-            strength = np.where(enough, np.abs(combined), 0.0).astype(np.float32)
-            better = strength > best
-            best[better] = strength[better]
-            shifts[better] = shift
+        slopes = _slopes(float(np.ptp(heights[start : start + together + 1])), rule)
+        tried = np.rint(slopes[:, None] * offsets[None, :]).astype(np.intp)
+        least = max(2, int(np.ceil(0.75 * together)))
+        best, shifts = _strongest(framed[part], firm[part], tried, room, least)
         crest = (best >= rule.significance) & (best == maximum_filter1d(best, 2 * rule.window + 1))
         for x in np.flatnonzero(crest):
-            columns = np.clip(x + shifts[x], 0, length - 1)
+            columns = np.clip(x + tried[shifts[x]], 0, length - 1)
             own = votes[np.arange(start, start + together), columns]
             strong = np.flatnonzero(own * np.sign(own.sum()) >= _AGREES)
             for cell in range(strong[0], strong[-1] + 1):
@@ -273,10 +270,42 @@ def _slopes(height: float, rule: StepRule) -> npt.NDArray[np.float64]:
     return slopes[np.argsort(np.abs(slopes), kind="stable")]
 
 
-def _moved(padded: npt.NDArray[Any], shift: npt.NDArray[np.intp], room: int) -> npt.NDArray[Any]:
-    """Element x + `shift` of each row at x, of rows that begin and end with `room` zeros."""
-    length = padded.shape[1] - 2 * room
-    return np.stack([row[room + by : room + by + length] for row, by in zip(padded, shift.tolist(), strict=True)])
+@native
+def _strongest(votes: Float32, firm: Bool, tried: Int, room: int, least: int) -> tuple[Float32, Int]:
+    """Strength of the best edge through each column, and which of the shifts it has; the first of equals.
+
+    Parameters
+    ----------
+    votes : float32 (cell, room + n + room)
+    firm : bool, the same shape
+        Where a vote may count as agreeing.
+    tried : int (shifts, cell)
+        By how much each cell's column lies beside the edge's.
+    room : int
+        Zeros at either end, so that columns beside the outermost ones have no vote.
+    least : int
+        Cells that must agree.
+    """
+    cells, length = votes.shape[0], votes.shape[1] - 2 * room
+    best, shifts = np.zeros(length, np.float32), np.zeros(length, np.intp)
+    total = np.empty(length, np.float32)
+    root = np.sqrt(np.float64(cells))
+    for shift in range(len(tried)):
+        total[:] = 0.0
+        for cell in range(cells):
+            total += votes[cell, room + tried[shift, cell] :][:length]
+        for x in range(length):
+            combined = np.float32(total[x] / root)
+            if abs(combined) <= best[x]:
+                continue
+            agree = 0
+            for cell in range(cells):
+                place = room + x + tried[shift, cell]
+                vote = votes[cell, place] if combined > 0 else -votes[cell, place]
+                agree += firm[cell, place] and vote >= _AGREES
+            if agree >= least:
+                best[x], shifts[x] = abs(combined), shift
+    return best, shifts
 
 
 def _strips(edges: Float32, rule: StepRule) -> Iterator[tuple[int, int, int, PixelFlag]]:

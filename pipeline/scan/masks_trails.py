@@ -11,7 +11,6 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import label, uniform_filter1d
 from scipy.stats import theilslopes
 
 from pipeline.flags import PixelFlag
@@ -19,6 +18,7 @@ from pipeline.scan.background import Mesh, cell_edges, measure_cells, smooth_mes
 from pipeline.scan.masks_flags import Shape
 from pipeline.scan.masks_hough import LineCounts
 from pipeline.scan.masks_profile import FieldProfile
+from pipeline.scan.native import native
 from pipeline.scan_config import MasksConfig
 
 Float32 = npt.NDArray[np.float32]
@@ -182,40 +182,43 @@ def _stretch(
 ) -> Segment | None:
     """The lit stretch of a line, or None if it is too short, too patchy or no brighter than its sides."""
     diagonal = float(np.hypot(votes.shape[0], votes.shape[1]))
-    along = np.arange(-diagonal, diagonal)
-    x = offset * np.cos(angle) - along * np.sin(angle)
-    y = offset * np.sin(angle) + along * np.cos(angle)
-    inside = (x >= 0) & (x <= votes.shape[1] - 1) & (y >= 0) & (y <= votes.shape[0] - 1)
-    x, y = x[inside], y[inside]
+    x, y, excess = _beside_a_line(votes, np.arange(-diagonal, diagonal), offset, np.cos(angle), np.sin(angle))
     window = max(int(length / 3), 5)
     if x.size < length:
         return None
-    line = _sample(votes, x, y, angle, (-1.0, 0.0, 1.0)).max(axis=0)
-    sides = _sample(votes, x, y, angle, (-12.0, -10.0, -8.0, 8.0, 10.0, 12.0))
-    beside = np.maximum(sides[:3].mean(axis=0), sides[3:].mean(axis=0))
-    clear = (line - beside > _LIT).astype(np.float64)
-    if clear.sum() < _FILLING * length:
-        return None  # Nor is any part of it long enough and lit enough.
-    filling = uniform_filter1d(clear, window, mode="constant")
-    runs, number = label(filling > _FILLING)
-    if number == 0:
+    runs, first, size, share = _longest_run(excess, window)
+    if size < length or share < _FILLING:
         return None
-    sizes = np.bincount(runs)[1:]
-    run = np.flatnonzero(runs == int(np.argmax(sizes)) + 1)
-    if run.size < length or clear[run].mean() < _FILLING:
-        return None
-    excess = (line - beside)[run]
-    strength = float(np.median(excess) * np.sqrt(run.size))
+    strength = float(np.median(excess[first : first + size]) * np.sqrt(size))
     if strength < significance:
         return None
     # What is short may be galaxies in a row, and ends about where they end.
-    gap = int(length) if run.size >= sure else window
-    first, last = _carried_on(runs, int(run[0]), int(run[-1]), gap)
+    gap = int(length) if size >= sure else window
+    first, last = _carried_on(runs, first, first + size - 1, gap)
     found = Segment(float(x[first]), float(y[first]), float(x[last]), float(y[last]), strength, 1.0)
     return _straightened(votes, found, angle)
 
 
-def _carried_on(runs: npt.NDArray[np.int32], first: int, last: int, gap: int) -> tuple[int, int]:
+@native
+def _longest_run(excess: Float64, window: int) -> tuple[Bool, int, int, float]:
+    """Where most of a window is clearly lit, and of the longest run of that the first, its size and its lit share."""
+    size = excess.size
+    lit = np.zeros(size + 1, np.intp)
+    for k in range(size):
+        lit[k + 1] = lit[k] + (excess[k] > _LIT)
+    runs = np.zeros(size, np.bool_)
+    first = longest = start = 0
+    for k in range(size):
+        number = lit[min(k - window // 2 + window, size)] - lit[max(k - window // 2, 0)]
+        runs[k] = number / window > _FILLING
+        if not runs[k]:
+            start = k + 1
+        elif k + 1 - start > longest:
+            first, longest = start, k + 1 - start
+    return runs, first, longest, (lit[first + longest] - lit[first]) / max(longest, 1)
+
+
+def _carried_on(runs: Bool, first: int, last: int, gap: int) -> tuple[int, int]:
     """Ends of a stretch after it has taken in other lit runs and the picture's border within `gap` bins.
 
     Stars on a trail and the sky's noise break it; what crossed the sky did not.
@@ -279,15 +282,53 @@ def _falls(light: Float64, limit: float) -> float:
 
 def _sample(votes: Float32, x: Float64, y: Float64, angle: float, shifts: npt.ArrayLike) -> Float64:
     """Votes along a line moved sideways by each of `shifts` bins, nearest bin; 0 outside: float64 (shift, along)."""
-    moved = np.asarray(shifts, np.float64)[:, None]
-    rows, columns = y + moved * np.sin(angle), x + moved * np.cos(angle)
-    height, width = votes.shape
-    inside = (rows >= 0) & (rows <= height - 1) & (columns >= 0) & (columns <= width - 1)
-    place = np.floor(rows + 0.5).astype(np.intp) * width + np.floor(columns + 0.5).astype(np.intp)
-    place[~inside] = 0
-    sampled: Float64 = votes.reshape(-1)[place].astype(np.float64)
-    sampled[~inside] = 0.0
+    shifts = np.asarray(shifts, np.float64)
+    sampled = np.empty((len(shifts), len(x)), np.float64)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    for shift, values in zip(shifts, sampled, strict=True):
+        _sample_one(votes, x, y, shift * cosine, shift * sine, values)
     return sampled
+
+
+@native
+def _sample_one(votes: Float32, x: Float64, y: Float64, by_x: float, by_y: float, values: Float64) -> None:
+    """Fill in the votes nearest to the places at x and y moved by so much; 0 outside."""
+    for k in range(len(x)):
+        values[k] = _vote(votes, x[k] + by_x, y[k] + by_y)
+
+
+@native
+def _vote(votes: Float32, x: float, y: float) -> float:
+    height, width = votes.shape
+    if 0 <= y <= height - 1 and 0 <= x <= width - 1:
+        return np.float64(votes[np.intp(y + 0.5), np.intp(x + 0.5)])
+    return 0.0
+
+
+@native
+def _beside_a_line(
+    votes: Float32, along: Float64, offset: float, cosine: float, sine: float
+) -> tuple[Float64, Float64, Float64]:
+    """X and y of the bins of a line inside the picture, and the light on it above that of the brighter side."""
+    height, width = votes.shape
+    x, y, excess = np.empty(len(along)), np.empty(len(along)), np.empty(len(along))
+    number = 0
+    for place in along:
+        here_x, here_y = offset * cosine - place * sine, offset * sine + place * cosine
+        if not (0 <= here_x <= width - 1 and 0 <= here_y <= height - 1):
+            continue
+        line = -np.inf
+        for shift in (-1.0, 0.0, 1.0):
+            line = max(line, _vote(votes, here_x + shift * cosine, here_y + shift * sine))
+        sides = -np.inf
+        for side in (-1.0, 1.0):
+            light = 0.0
+            for shift in (12.0, 10.0, 8.0) if side < 0 else (8.0, 10.0, 12.0):
+                light += _vote(votes, here_x + side * shift * cosine, here_y + side * shift * sine)
+            sides = max(sides, light / 3)
+        x[number], y[number], excess[number] = here_x, here_y, line - sides
+        number += 1
+    return x[:number], y[:number], excess[:number]
 
 
 def _erase(lit: Bool, votes: Float32, line: Segment) -> None:

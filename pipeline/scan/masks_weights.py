@@ -10,13 +10,19 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import label
 
+from pipeline.scan.native import native
+
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
+Int = npt.NDArray[np.intp]
 
 _LEVEL = 0.35
 """Largest change from one to three pixels beyond a seam, as a share of the change across it (of the logarithm)."""
 
 _REACH = 3
+
+_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
+"""Steps (y, x) in which weights rise."""
 
 
 def seam_margin(length: int, strip: int) -> int:
@@ -45,30 +51,53 @@ def find_weight_seams(ivar: Float32, ratio: float, length: int, strip: int) -> B
         Pixels with data.
     """
     found = np.zeros(ivar.shape, bool)
-    for turned in (False, True):
-        plane, result = (ivar.T, found.T) if turned else (ivar, found)
-        for deeper in (False, True):
-            # Rows that noise grows along are those that it shrinks along when the plane is upside down.
-            part, target = (plane[::-1], result[::-1]) if deeper else (plane, result)
-            edge = _long(_rises(part, ratio), length)
-            if edge.any():
-                _spread(target, edge, strip)
+    for y, x, direction in zip(*_steep(ivar, np.float32(ratio * ratio)), _DIRECTIONS, strict=True):
+        edge = _long(_rises(ivar, y, x, direction), length)
+        if edge.any():
+            _spread(found, edge, direction, strip)
     return found & (ivar > 0)
 
 
-def _rises(ivar: Float32, ratio: float) -> Bool:
-    """Pixels between a row below that has less weight and a row above that has more, both level beyond."""
+@native
+def _steep(ivar: Float32, squared: np.float32) -> tuple[list[Int], list[Int]]:
+    """Rows, and columns, of the pixels whose weight before and behind differ by so much, for each direction."""
+    height, width = ivar.shape
+    places = [[0 for _ in range(0)] for _ in _DIRECTIONS]
+    for y in range(height):
+        for k, (dy, dx) in enumerate(_DIRECTIONS):
+            if dy != 0 and not _REACH <= y < height - _REACH:
+                continue
+            low, high = (_REACH, width - _REACH) if dx != 0 else (0, width)
+            if high <= low:
+                continue
+            before = ivar[y - dy, low - dx :][: high - low]
+            behind = ivar[y + dy, low + dx :][: high - low]
+            if not _any_steep(before, behind, squared):
+                continue
+            for x in range(high - low):
+                if behind[x] > squared * before[x] and before[x] > 0:
+                    places[k].append(y * width + x + low)
+    return [np.array(part) // width for part in places], [np.array(part) % width for part in places]
+
+
+@native
+def _any_steep(before: Float32, behind: Float32, squared: np.float32) -> bool:
+    steep = False
+    for x in range(len(before)):
+        steep |= (behind[x] > squared * before[x]) & (before[x] > 0)
+    return steep
+
+
+def _rises(ivar: Float32, y: Int, x: Int, direction: tuple[int, int]) -> Bool:
+    """Those of some pixels that have a level weight before and a larger level one behind in a direction."""
     rises = np.zeros(ivar.shape, bool)
-    if ivar.shape[0] <= 2 * _REACH:
-        return rises
-    below, above = ivar[_REACH - 1 : -_REACH - 1], ivar[_REACH + 1 : -_REACH + 1]
-    y, x = np.nonzero((above > np.float32(ratio * ratio) * below) & (below > 0))
+    dy, dx = direction
     with np.errstate(divide="ignore", invalid="ignore"):
-        logarithm = [np.log(ivar[y + step, x]) for step in (0, 2, 4, 6)]
-    jump = logarithm[2] - logarithm[1]
-    slope = np.maximum(np.abs(logarithm[1] - logarithm[0]), np.abs(logarithm[3] - logarithm[2]))
+        logarithm = [np.log(ivar[y + step * dy, x + step * dx]) for step in (-_REACH, -1, 1, _REACH)]
+        jump = logarithm[2] - logarithm[1]
+        slope = np.maximum(np.abs(logarithm[1] - logarithm[0]), np.abs(logarithm[3] - logarithm[2]))
     level = slope <= _LEVEL * jump
-    rises[y[level] + _REACH, x[level]] = True
+    rises[y[level], x[level]] = True
     return rises
 
 
@@ -83,9 +112,10 @@ def _long(edge: Bool, length: int) -> Bool:
     return np.asarray(kept[labels], bool)
 
 
-def _spread(found: Bool, edge: Bool, strip: int) -> None:
-    """Flag `strip` rows below an edge and one above it; `found` is changed."""
+def _spread(found: Bool, edge: Bool, direction: tuple[int, int], strip: int) -> None:
+    """Flag `strip` pixels before an edge and one behind it; `found` is changed."""
     y, x = np.nonzero(edge)
     for step in range(-strip, 2):
-        inside = (y + step >= 0) & (y + step < found.shape[0])
-        found[y[inside] + step, x[inside]] = True
+        row, column = y + step * direction[0], x + step * direction[1]
+        inside = (row >= 0) & (row < found.shape[0]) & (column >= 0) & (column < found.shape[1])
+        found[row[inside], column[inside]] = True

@@ -64,7 +64,7 @@ class Stamps:
 
 def stamps_of(survey: Survey) -> Stamps:
     """Cut a survey as a scan does."""
-    config = ScanConfig(scan_id="bench", survey="", output="", bands=BANDS)
+    config = ScanConfig(scan_id="bench", survey="none", output="none", bands=BANDS)
     parts, scale = [], 0.0
     for field in survey.fields():
         image = survey.open(field, BANDS)

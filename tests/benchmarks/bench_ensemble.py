@@ -44,7 +44,7 @@ DEEP = 10.0
 def scanned(survey: Survey, ensemble: Ensemble) -> list[ScoredRows]:
     """Every field of a survey, scored at a prior of one half."""
     config = ScanConfig(
-        scan_id="bench", survey="", output="", bands=BANDS, candidates=CandidatesConfig(prior=0.5, floor=0.0)
+        scan_id="bench", survey="none", output="none", bands=BANDS, candidates=CandidatesConfig(prior=0.5, floor=0.0)
     )
     fields = survey.fields()
     geometries: dict[str, FieldGeometry] = {field.field_id: survey.geometry(field) for field in fields}

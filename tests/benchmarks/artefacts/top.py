@@ -95,7 +95,7 @@ def best_rows(ensemble: Ensemble, masks: MasksConfig, top: int) -> Best:
     """Scan both fields in memory, with maps of every row, and keep the best primary rows."""
     survey = open_survey("kids-viking")
     everything = CandidatesConfig(floor=0.0, max_fraction=1.0)
-    config = ScanConfig(scan_id="top", survey="", output="", bands=BANDS, masks=masks, candidates=everything)
+    config = ScanConfig(scan_id="top", survey="none", output="none", bands=BANDS, masks=masks, candidates=everything)
     fields = survey.fields()
     geometries = [survey.geometry(field) for field in fields]
     found: list[tuple[float, float, float, int, float, npt.NDArray[np.uint8]]] = []
