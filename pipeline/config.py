@@ -34,15 +34,15 @@ class StrictModel(BaseModel):
 def _in_unit(unit: str, *, positive: bool, zero: bool = False) -> BeforeValidator:
     def convert(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, str):
-            raise ValueError(f'needs a number with its unit, such as "2 {unit}", not {value!r}')
+            raise ValueError(f'needs a number with its unit, such as "2 {unit}"')
         try:
             number = float(u.Quantity(value).to_value(unit))
         except (TypeError, ValueError, u.UnitConversionError) as error:
-            raise ValueError(f'needs a number that converts to {unit}, such as "2 {unit}", not {value!r}') from error
+            raise ValueError(f'needs a number that converts to {unit}, such as "2 {unit}"') from error
         if not math.isfinite(number):
-            raise ValueError(f"must be finite, not {value!r}")
+            raise ValueError("must be finite")
         if positive and not (number > 0 or (zero and number == 0)):
-            raise ValueError(f"must be {'zero or ' if zero else ''}positive, not {value!r}")
+            raise ValueError(f"must be {'zero or ' if zero else ''}positive")
         return number
 
     return BeforeValidator(convert)

@@ -11,7 +11,7 @@ from workflows.deferred import Deferred
 from workflows.executors import Executor
 from workflows.forecast import Rates, Slots, measured_rates
 from workflows.plan import Plan
-from workflows.scan import Scan
+from workflows.progress import drive
 from workflows.setup import ScanSetup
 from workflows.wanted import stages_of
 
@@ -23,7 +23,7 @@ SCRATCH = "probe"
 """Folder of the probe's products inside the output; gone when the probe ends."""
 
 
-def probe(setup: ScanSetup, executor: Executor, plan: Plan, lease: LeaseMark) -> Rates | None:
+def probe(setup: ScanSetup, executor: Executor, plan: Plan, lease: LeaseMark, *, quiet: bool) -> Rates | None:
     """Scan a few of the fields that are left into a scratch folder, and give the rates.
 
     The caller holds the output, by `lease`; nothing else of it is touched. At most half of the fields that are left are
@@ -48,7 +48,7 @@ def probe(setup: ScanSetup, executor: Executor, plan: Plan, lease: LeaseMark) ->
     ready = time.monotonic() - began
     every = {field.field_id: stages_of(setup.config) for field in chosen.sketches()}
     try:
-        result = Scan(job, executor).run(chosen, every)
+        result = drive(job, executor, chosen, every, quiet, None)
     finally:
         remove(scratch)
     basis = f"rates of a probe of {result.fields} fields in {result.seconds:,.1f} s"

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from workflows.executors import Executor
+from workflows.job import Job
+from workflows.plan import Plan
+from workflows.results import ScanResult
+from workflows.scan import Scan
 
 QUIET_INTERVAL = 10.0
 """Seconds between lines where standard error is no terminal."""
@@ -73,3 +80,18 @@ class ScanProgress:
             left = (now - self._began) * (self._fields - self._done) / self._done if self._done else None
             tail = f", about {left:,.0f} s left" if left else ""
             self._console.print(f"{self._done}/{self._fields} fields: {text}{tail}", highlight=False)
+
+
+def drive(
+    job: Job,
+    executor: Executor,
+    chosen: Plan,
+    redo: Mapping[str, tuple[str, ...]] | None,
+    quiet: bool,
+    dashboard: str | None,
+) -> ScanResult:
+    """Bring the fields of a plan to their end and, unless quiet, show how far they are."""
+    if quiet:
+        return Scan(job, executor).run(chosen, redo)
+    with ScanProgress(len(chosen), dashboard) as progress:
+        return Scan(job, executor, on_progress=progress.advance).run(chosen, redo)

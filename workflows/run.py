@@ -36,20 +36,23 @@ from workflows.cluster import (
 from workflows.executors import Executor, require_resources
 from workflows.forecast import Forecast, Rates, Slots, actual, forecast, measured_rates
 from workflows.headers import read_headers
-from workflows.job import Job
 from workflows.outcomes import CandidatesOutcome, FieldOutcome, PlanReport, ScanOutcome, Summary
 from workflows.plan import Plan, mark_empty
 from workflows.probe import probe
-from workflows.progress import ScanProgress
+from workflows.progress import drive
 from workflows.results import ScanAborted, ScanResult
-from workflows.scan import Scan
 from workflows.settled import recorded_device, settled_plan
 from workflows.setup import ScanSetup
 from workflows.wanted import stages_of
 
 
 def plan_report(
-    setup: ScanSetup, cluster: ClusterConfig, fields: Sequence[str] | None = None, *, measure: bool = True
+    setup: ScanSetup,
+    cluster: ClusterConfig,
+    fields: Sequence[str] | None = None,
+    *,
+    measure: bool = True,
+    quiet: bool = False,
 ) -> PlanReport:
     """Compare the output with what the scan wants, and forecast the rest.
 
@@ -62,6 +65,8 @@ def plan_report(
     measure : bool
         Start or join the cluster and scan a few fields for the rates; they leave nothing but a record in the output.
         Otherwise nothing is started or written, and rates are those of the last record, or assumed.
+    quiet : bool
+        Show no progress of that.
 
     Raises
     ------
@@ -78,7 +83,7 @@ def plan_report(
         return _report(setup, chosen, forecast(setup, chosen, Slots(workers, workers, workers)))
     with _claimed(setup) as lease, _planned(setup, cluster, fields) as (executor, client, device, chosen):
         require_memory(client, setup.config, chosen)
-        rates = None if chosen.finished else probe(setup, executor, chosen, lease)
+        rates = None if chosen.finished else probe(setup, executor, chosen, lease, quiet=quiet)
         if rates is not None:
             _write_record(setup, device, {"kind": "probe", "rates": rates.as_dict()})
         return _report(setup, chosen, forecast(setup, chosen, Slots.of(executor), rates))
@@ -135,7 +140,7 @@ def run_scan(
             expected = forecast(setup, chosen, slots)
             dashboard = client.dashboard_link if client is not None else None
             todo = chosen.where(lambda field: not field.finished)
-            result = _drive(setup.job(lease), executor, todo, None, quiet, dashboard) if todo else ScanResult()
+            result = drive(setup.job(lease), executor, todo, None, quiet, dashboard) if todo else ScanResult()
         summary = _summarise(setup, chosen, result, time.monotonic() - began)
         took = actual(result, slots)
         _record(setup, summary, result, expected, took, device)
@@ -169,7 +174,7 @@ def run_field(
             redo = tuple(stage for stage in stages if stage in due or stages.index(stage) >= stages.index(first_stage))
             slots = Slots.of(executor)
             expected = forecast(setup, plan, slots)
-            result = _drive(setup.job(lease), executor, plan, {field_id: redo}, quiet, None)
+            result = drive(setup.job(lease), executor, plan, {field_id: redo}, quiet, None)
         after = _candidates(setup, field_id)
         summary = _summarise(setup, plan, result, time.monotonic() - began)
         _record(setup, summary, result, expected, actual(result, slots), device)
@@ -199,7 +204,7 @@ def run_candidates(setup: ScanSetup, *, quiet: bool = False) -> CandidatesOutcom
         with executor_for(ClusterConfig(kind="serial")) as (executor, _):
             slots = Slots.of(executor)
             expected = forecast(setup, ready, slots)
-            result = _drive(setup.job(lease), executor, ready, None, quiet, None)
+            result = drive(setup.job(lease), executor, ready, None, quiet, None)
         summary = _summarise(setup, ready, result, time.monotonic() - began)
         _record(setup, summary, result, expected, actual(result, slots), device)
     taken = {one.field_id for one in ready.sketches()}
@@ -231,20 +236,6 @@ def status(setup: ScanSetup) -> list[dict[str, str | None]]:
             for stage in marked.stages
         ]
     return rows
-
-
-def _drive(
-    job: Job,
-    executor: Any,
-    chosen: Plan,
-    redo: dict[str, tuple[str, ...]] | None,
-    quiet: bool,
-    dashboard: str | None,
-) -> ScanResult:
-    if quiet:
-        return Scan(job, executor).run(chosen, redo)
-    with ScanProgress(len(chosen), dashboard) as progress:
-        return Scan(job, executor, on_progress=progress.advance).run(chosen, redo)
 
 
 @contextmanager

@@ -82,4 +82,5 @@ def looked_at(path: str) -> Iterator[tuple[FitsSource, Any]]:
 
 
 def _missing(path: str) -> BadSurveyData:
-    return BadSurveyData(f"{path}: no such file; restore it, mend its path in the survey's TOML or leave it out.")
+    kind = "no file" if os.path.exists(path) else "no such file"
+    return BadSurveyData(f"{path}: {kind}; restore it, mend its path in the survey's TOML or leave it out.")

@@ -85,7 +85,7 @@ def measure(folder: Path, cluster: ClusterConfig, *, cascade: bool) -> dict[str,
     shutil.rmtree(output, ignore_errors=True)
     (folder / "scan.toml").write_text(SCAN.format(output=output, cascade=str(cascade).lower()))
     setup = open_scan(str(folder / "scan.toml"))
-    expected = plan_report(setup, cluster).forecast.as_dict()
+    expected = plan_report(setup, cluster, quiet=True).forecast.as_dict()
     outcome = run_scan(open_scan(str(folder / "scan.toml")), cluster, quiet=True)
     took = outcome.actual.as_dict()
     with executor_for(cluster) as (executor, client):
