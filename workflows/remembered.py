@@ -12,6 +12,7 @@ from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.field import Field
 from pipeline.geometry import FieldGeometry
 from pipeline.models.ensemble import Ensemble, load_ensemble
+from pipeline.scan.rehearsal import rehearse
 from pipeline.surveys import Survey, open_survey
 from workflows.job import Job
 from workflows.keys import ensemble_key, survey_key
@@ -51,8 +52,9 @@ def computing(job: Job) -> Iterator[Ensemble]:
 
 
 def warm_up(job: Job) -> None:
-    """Load what every task of this process will need."""
+    """Load, and where that has not been done yet compile, what every task of this process will need."""
     survey_of(job)
+    rehearse(job.config.masks)
     if job.ensemble is not None:
         with computing(job):
             pass
