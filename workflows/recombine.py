@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pipeline.catalogue.purity import PurityRow, expected_purity
 from pipeline.config import find
 from pipeline.errors import ModelMismatch, ProductMismatch
-from pipeline.io import products
+from pipeline.io import ownership, products
 from pipeline.io.places import Place
 from pipeline.io.tables import read_table
 from pipeline.models.ensemble import Ensemble
@@ -115,7 +115,7 @@ def scan_logits(output: Place, ensemble: Ensemble) -> npt.NDArray[np.float32]:
     ModelMismatch
         If the scores are of other members or weights.
     """
-    products.identity(output)
+    ownership.identity(output)
     parts = []
     for field_id in sorted(products.listing(output)):
         manifest = products.live_manifest(output, field_id, "score")

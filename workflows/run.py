@@ -19,7 +19,7 @@ from distributed.comm import CommClosedError
 
 from pipeline.catalogue.diff import difference
 from pipeline.errors import ConfigError, ProductMismatch
-from pipeline.io import products
+from pipeline.io import ownership, products
 from pipeline.io.lease import Lease, LeaseMark
 from pipeline.io.run_records import write_run_record
 from pipeline.io.tables import read_table
@@ -77,7 +77,7 @@ def plan_report(
     """
     # Counted by names: a plan made here would read the headers one by one that the cluster's workers are to read.
     if not measure or len(setup.survey.fields() if fields is None else set(fields)) < 2:
-        products.require_own(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
+        ownership.require_own(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
         chosen = setup.plan(local_device(setup)).named(fields)
         workers = cluster.processes
         return _report(setup, chosen, forecast(setup, chosen, Slots(workers, workers, workers)))
@@ -242,7 +242,7 @@ def status(setup: ScanSetup) -> list[dict[str, str | None]]:
 def _claimed(setup: ScanSetup) -> Iterator[LeaseMark]:
     """Hold the output: its own and nobody else's."""
     with Lease(setup.output) as lease:
-        products.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
+        ownership.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
         yield lease.mark
 
 

@@ -14,7 +14,7 @@ from pipeline.catalogue.query import query
 from pipeline.catalogue.stamps import Stamp, scan_stamps
 from pipeline.errors import ProductMismatch, QueryError
 from pipeline.flags import FATAL, FATAL_MASK, FOUND_SHIFT, PixelFlag, VetFlag, decode
-from pipeline.io import products
+from pipeline.io import ownership, products
 from pipeline.io.exports import json_rows
 from pipeline.io.places import Place
 from pipeline.io.tables import read_table
@@ -87,7 +87,7 @@ def explained(output: Place, objid: int, field: str | None = None) -> Explained:
     QueryError
         If there is no such objid or field, or the objid stands in several fields, naming them.
     """
-    scan_id = str(products.identity(output).get("scan_id", ""))
+    scan_id = str(ownership.identity(output).get("scan_id", ""))
     row = _row(output, objid, field)
     field_id = str(row["field_id"])
     _check_cutouts(output, field_id)

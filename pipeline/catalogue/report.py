@@ -20,7 +20,7 @@ from pipeline.catalogue.sources import open_source
 from pipeline.catalogue.stamps import StampSource
 from pipeline.errors import QueryError
 from pipeline.flags import VetFlag, decode
-from pipeline.io import products
+from pipeline.io import ownership, products
 from pipeline.io.places import Place
 from pipeline.io.run_records import run_records
 from pipeline.io.writing import atomic_write
@@ -73,7 +73,7 @@ def gather(
     output: Place, *, stamp: StampSource | None = None, forecast: Mapping[str, Any] | None = None, top: int = 48
 ) -> ReportFacts:
     """Read what the page says from manifests, tables and the last run record; parameters as `write_report`."""
-    owner = products.identity(output)
+    owner = ownership.identity(output)
     failures = products.failures(output)
     fields, provenances = [], []
     for field_id, live in products.live_by_field(output, sorted({*products.listing(output), *failures}), STAGES):

@@ -26,7 +26,7 @@ from typing import Any
 
 from distributed import Client, as_completed
 
-from pipeline.io import products
+from pipeline.io import ownership
 from tests.scale import no_science
 from tests.scale.headers_only import SCAN, write_survey
 from tests.scale.processes import Processes, peak_mb, processes
@@ -110,7 +110,7 @@ def measure(folder: Path, running: Processes, fields: int) -> dict[str, float]:
         assert client is not None
         client.wait_for_workers(running.workers)
         setup = open_scan(str(folder / "scan.toml"))
-        products.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
+        ownership.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
         figures["client_before_mb"] = max(start, peak_mb(os.getpid()))
         began = time.perf_counter()
         read_headers(setup, executor)

@@ -30,7 +30,7 @@ from astropy.coordinates import Latitude, Longitude
 from cdshealpix.nested import lonlat_to_healpix
 
 from pipeline.catalogue.query import query
-from pipeline.io import products
+from pipeline.io import ownership, products
 from pipeline.io.tables import build_table, write_table
 from pipeline.schema import scores_columns
 
@@ -120,7 +120,7 @@ def median_ms(call: Callable[[], Any]) -> float:
 def write_catalogues(output: Path, hats: Path, rows: int, fields: int) -> None:
     """The same rows as a scan's output and as a HATS catalogue."""
     random = np.random.default_rng(5)
-    products.claim(output, "bench", "many", "1")
+    ownership.claim(output, "bench", "many", "1")
     side = int(np.ceil(np.sqrt(fields)))
     parts = []
     for number in range(fields):

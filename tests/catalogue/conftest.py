@@ -13,7 +13,7 @@ import pytest
 from astropy import units
 from astropy.coordinates import Latitude, Longitude
 
-from pipeline.io import products
+from pipeline.io import ownership, products
 from pipeline.io.tables import build_table, write_table
 from pipeline.schema import scores_columns
 
@@ -67,7 +67,7 @@ def make_table(
 def publish_field(output: Path, field_id: str, scores: pa.Table, candidates: pa.Table, name: str = "f1") -> None:
     """Write a field's tables into a scan's output and make them live."""
     if not (output / "scan.json").exists():
-        products.claim(output, "test", "sky", "dr1")
+        ownership.claim(output, "test", "sky", "dr1")
     generation = products.new_generation(output, "candidates", field_id, name)
     folder = output / products.generation_place("candidates", field_id, generation)
     write_table(folder / "scores.parquet", scores)

@@ -18,7 +18,7 @@ from pipeline.catalogue.report import gather, write_report
 from pipeline.catalogue.stamps import Stamp, scan_stamps
 from pipeline.errors import ProductMismatch
 from pipeline.flags import PixelFlag, mask_value
-from pipeline.io import cutout_store, products
+from pipeline.io import cutout_store, ownership, products
 from pipeline.io.cutout_store import Stamps
 from pipeline.io.run_records import write_run_record
 from pipeline.io.tables import build_table, write_table
@@ -94,7 +94,7 @@ def test_forecast_and_what_a_run_took_stand_side_by_side(scan: Path, tmp_path: P
 
 
 def test_a_scan_without_scores_has_a_page_too(tmp_path: Path) -> None:
-    products.claim(tmp_path / "out", "early", "sky", "dr1")
+    ownership.claim(tmp_path / "out", "early", "sky", "dr1")
     text = write_report(tmp_path / "out", tmp_path / "page.html").read_text()
     Page(text)
     assert "No scores" in text
@@ -107,7 +107,7 @@ def test_a_folder_that_is_no_scan_has_none(tmp_path: Path) -> None:
 
 def test_stamps_come_from_the_live_cutouts_of_the_very_object(tmp_path: Path) -> None:
     output = tmp_path / "out"
-    products.claim(output, "test", "sky", "dr1")
+    ownership.claim(output, "test", "sky", "dr1")
     generation = products.new_generation(output, "cutouts", "A/1", "f1")
     folder = output / products.generation_place("cutouts", "A/1", generation)
     store = cutout_store.create(

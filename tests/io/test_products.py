@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ProductMismatch
-from pipeline.io import products
+from pipeline.io import ownership, products
 from pipeline.io.lease import NAME, Lease
 from pipeline.io.writing import atomic_write
 
@@ -117,20 +117,20 @@ def test_atomic_write_leaves_the_old_bytes_when_it_fails(tmp_path: Path, monkeyp
 
 def test_an_output_belongs_to_one_scan(tmp_path: Path) -> None:
     output = tmp_path / "aus gabe ü"
-    products.claim(output, "one", "survey", "dr1")
-    products.claim(output, "one", "survey", "dr1")
+    ownership.claim(output, "one", "survey", "dr1")
+    ownership.claim(output, "one", "survey", "dr1")
     with pytest.raises(ProductMismatch, match="scan_id 'one'"):
-        products.claim(output, "two", "survey", "dr1")
+        ownership.claim(output, "two", "survey", "dr1")
     with pytest.raises(ProductMismatch, match="release 'dr1'"):
-        products.claim(output, "one", "survey", "dr2")
+        ownership.claim(output, "one", "survey", "dr2")
 
 
 def test_a_folder_with_other_files_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(ProductMismatch, match="not empty"):
-        products.claim(tmp_path, "one", "survey", "dr1")
+        ownership.claim(tmp_path, "one", "survey", "dr1")
     with pytest.raises(ProductMismatch, match="not the output of a scan"):
-        products.identity(tmp_path)
+        ownership.identity(tmp_path)
 
 
 def test_a_broken_manifest_names_its_file(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.flags import PixelFlag, mask_value
-from pipeline.io import cutout_store, products
+from pipeline.io import cutout_store, ownership, products
 from pipeline.sims.config.injection import InjectionConfig
 from pipeline.sims.config.load import load_sims
 
@@ -48,7 +48,7 @@ def write_scan(folder: Path, seed: int = 5) -> Path:
     """144 objects 25 arcsec apart, every third one a galaxy of 19 mag, the others stars of 18.5 mag, in g, r, i."""
     rng = np.random.default_rng(seed)
     count = ROWS * COLUMNS
-    products.claim(folder, "hand", "hand", "dr1")
+    ownership.claim(folder, "hand", "hand", "dr1")
     y, x = np.indices((SIDE, SIDE)) - SIDE // 2
     stamps = np.empty((count, 3, SIDE, SIDE), np.float32)
     galaxy = np.arange(count) % 3 == 0

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.flags import PixelFlag, mask_value
-from pipeline.io import cutout_store, products
+from pipeline.io import cutout_store, ownership, products
 from pipeline.train.data import Stamps, read_stamps, read_unlabelled
 from pipeline.train.data_config import CutoutsConfig, TableConfig
 from pipeline.train.sources.cutout_table import read_labels
@@ -84,7 +84,7 @@ def write_primary(output: Path, field: int, primary: dict[int, bool]) -> None:
 @pytest.fixture
 def scan(tmp_path: Path) -> Path:
     output = tmp_path / "scan"
-    products.claim(output, "scan", "survey", "dr1")
+    ownership.claim(output, "scan", "survey", "dr1")
     write_field(output, 0)
     write_field(output, 1)
     return output
@@ -130,7 +130,7 @@ def test_flags_of_the_survey_and_of_ours_come_along(scan: Path):
 
 
 def test_cutouts_without_a_pixel_in_the_bands_are_left_out(tmp_path: Path):
-    products.claim(tmp_path, "scan", "survey", "dr1")
+    ownership.claim(tmp_path, "scan", "survey", "dr1")
     write_field(tmp_path, 0, without_data=(0, 7, 39))
     assert len(cutouts(tmp_path)) == 37
 
@@ -146,7 +146,7 @@ def test_parts_of_the_sky_share_no_cutout(scan: Path):
 
 
 def test_cutouts_of_another_pixel_scale_are_resampled(tmp_path: Path):
-    products.claim(tmp_path, "scan", "survey", "dr1")
+    ownership.claim(tmp_path, "scan", "survey", "dr1")
     write_field(tmp_path, 0, scale=0.15)
     stamps = cutouts(tmp_path)
     assert stamps.size == SIDE
@@ -220,7 +220,7 @@ def test_a_table_without_its_columns_or_unreadable_is_named(tmp_path: Path):
 
 def test_an_object_of_two_fields_needs_its_field_or_its_primary_copy(tmp_path: Path):
     output = tmp_path / "scan"
-    products.claim(output, "scan", "survey", "dr1")
+    ownership.claim(output, "scan", "survey", "dr1")
     write_field(output, 0)
     write_field(output, 1, shared=2)
     path = write_csv(tmp_path / "labels.csv", [(FIRST, 1), (FIRST + 9, 0)])
@@ -236,7 +236,7 @@ def test_an_object_of_two_fields_needs_its_field_or_its_primary_copy(tmp_path: P
 
 
 def test_a_labelled_cutout_without_a_pixel_is_named(tmp_path: Path):
-    products.claim(tmp_path / "scan", "scan", "survey", "dr1")
+    ownership.claim(tmp_path / "scan", "scan", "survey", "dr1")
     write_field(tmp_path / "scan", 0, without_data=(7,))
     path = write_csv(tmp_path / "labels.csv", [(FIRST + 7, 1), (FIRST + 9, 0)])
     with pytest.raises(ConfigError, match=rf"labels.csv: objid {FIRST + 7}: not one valid pixel in bands g, i"):

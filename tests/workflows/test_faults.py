@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import BadSurveyData
 from pipeline.field import Field
 from pipeline.geometry import FieldGeometry
-from pipeline.io import products
+from pipeline.io import ownership, products
 from workflows import field_finish
 from workflows.executors import Outcome, SerialExecutor, Task
 from workflows.job import Job
@@ -65,7 +65,7 @@ def died(task: Task) -> Outcome:
 
 def drive(project: Path, executor: Misbehaving) -> tuple[ScanResult, list[FieldPlan]]:
     setup = open_scan(str(project / "scan.toml"))
-    products.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
+    ownership.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
     result = Scan(setup.job(), executor).run(setup.plan("cpu"))
     return result, list(setup.plan("cpu"))
 
@@ -106,7 +106,7 @@ def test_one_death_does_not_empty_the_cluster(project: Path) -> None:
 
 def test_fields_are_opened_as_there_is_room(project: Path) -> None:
     setup = open_scan(str(project / "scan.toml"))
-    products.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
+    ownership.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
     executor = Misbehaving(lambda task, time: None)
     executor.slots = lambda: {"cut": 1, "score": 1}  # type: ignore[method-assign]
     executor.next_outcome = lambda: pytest.fail(f"{executor.sent} were sent")  # type: ignore[method-assign]

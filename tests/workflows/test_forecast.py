@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.io import products
+from pipeline.io import ownership
 from pipeline.io.run_records import run_records
 from tests.workflows.conftest import write_mini_survey
 from workflows.cluster import ClusterConfig
@@ -29,7 +29,7 @@ def test_a_probe_leaves_the_products_alone_and_the_scan_forecasts_by_its_rates(p
     shutil.rmtree(project / "survey ü")
     write_mini_survey(project / "survey ü", fields=6)
     setup = open_scan(str(project / "scan.toml"))
-    products.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
+    ownership.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
     (setup.output / "probe" / "left over").mkdir(parents=True)  # by one that was killed
     report = plan_report(open_scan(str(project / "scan.toml")), SERIAL)
     assert {name.split("/")[0] for name in files(setup.output)} == {"scan.json", "footprints.parquet", "runs"}

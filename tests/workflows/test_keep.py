@@ -12,7 +12,7 @@ from astropy.io import fits
 
 from pipeline.catalogue.stamps import scan_stamps
 from pipeline.errors import ConfigError, ProductMismatch
-from pipeline.io import cutout_store, products
+from pipeline.io import cutout_store, ownership, products
 from pipeline.provenance import STAGES
 from workflows.cluster import ClusterConfig
 from workflows.run import ScanOutcome, run_field, run_scan, status
@@ -69,7 +69,7 @@ def states(given: ScanSetup) -> set[str]:
 def whole(given: ScanSetup) -> dict[str, WholeResult]:
     """Every field of a scan in one task each."""
     results = {}
-    products.claim(given.output, given.config.scan_id, given.survey.name, given.survey.release)
+    ownership.claim(given.output, given.config.scan_id, given.survey.name, given.survey.release)
     for plan in given.plan("cpu").named(None):
         results[plan.field.field_id] = scan_field_whole(
             given.job(),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import LeaseLost
-from pipeline.io import products
+from pipeline.io import ownership, products
 from pipeline.io.lease import Lease
 from tests.workflows.test_faults import Misbehaving
 from workflows.publisher import Publisher
@@ -41,7 +41,7 @@ def test_a_task_that_outlives_its_process_publishes_and_removes_nothing(project:
 def test_a_scan_whose_output_was_taken_over_stops(project: Path) -> None:
     setup = open_scan(str(project / "scan.toml"))
     with Lease(setup.output) as lease:
-        products.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
+        ownership.claim(setup.output, setup.config.scan_id, setup.survey.name, setup.survey.release)
         job = setup.job(replace(lease.mark, token="of one before"))
         with pytest.raises(ScanAborted, match="Look who runs there"):
             Scan(job, Misbehaving(lambda task, time: None)).run(setup.plan("cpu"))

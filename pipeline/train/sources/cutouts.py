@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pipeline.errors import ConfigError, ProductMismatch
 from pipeline.flags import fatal
-from pipeline.io import cutout_store, products
+from pipeline.io import cutout_store, ownership, products
 from pipeline.io.tables import read_table
 from pipeline.splits import stamps_in_split
 from pipeline.train.data_config import CutoutsConfig, SkyConfig
@@ -100,7 +100,7 @@ def scan_fields(scan: str, bands: tuple[str, ...], chosen: Sequence[str] = ()) -
     """
     output = Path(scan)
     try:
-        products.identity(output)
+        ownership.identity(output)
         there = products.listing(output)
         names = sorted(name for name, stages in there.items() if "cutouts" in stages)
         if lost := [name for name in chosen if name not in names]:
