@@ -17,6 +17,8 @@ from workflows.wanted import stages_of
 
 FIELDS_A_SLOT = 2
 """Fields of the probe for each task that can run, so that every worker is as busy as it will be."""
+LEAST = 4
+"""Fields of the probe at least: two of a survey may have a fifth fewer objects than its fields have on average."""
 MOST = 64
 """Fields of the probe at most."""
 SCRATCH = "probe"
@@ -35,7 +37,7 @@ def probe(setup: ScanSetup, executor: Executor, plan: Plan, lease: LeaseMark, *,
         None where too few fields are left, or none of those chosen gets through.
     """
     left = plan.where(lambda field: not field.finished and not field.blocked)
-    number = min(max(2, FIELDS_A_SLOT * Slots.of(executor).workers), len(left) // 2, MOST)
+    number = min(max(LEAST, FIELDS_A_SLOT * Slots.of(executor).workers), len(left) // 2, MOST)
     if number < 1:
         return None
     step = len(left) // number

@@ -36,12 +36,12 @@ def test_a_probe_leaves_the_products_alone_and_the_scan_forecasts_by_its_rates(p
     assert not (setup.output / "probe").exists()
     (record,) = run_records(setup.output)
     assert record["kind"] == "probe"
-    assert "probe of 2 fields" in report.forecast.basis
+    assert "probe of 3 fields" in report.forecast.basis
     outcome = run_scan(open_scan(str(project / "scan.toml")), SERIAL, quiet=True)
     assert outcome.forecast.basis == report.forecast.basis
     assert outcome.actual.fields == 6
     assert outcome.actual.objects == outcome.summary.detections
-    assert outcome.forecast.objects == pytest.approx(outcome.actual.objects, rel=0.35)  # 2 fields of a sky of clumps
+    assert outcome.forecast.objects == pytest.approx(outcome.actual.objects, rel=0.35)  # 3 fields of a sky of clumps
     assert outcome.forecast.bytes_in == outcome.actual.bytes_in
     assert outcome.forecast.bytes_out == pytest.approx(outcome.actual.bytes_out, rel=0.35)
     assert run_records(setup.output)[-1]["actual"] == outcome.actual.as_dict()
