@@ -43,3 +43,7 @@ def rehearsal_field() -> FieldImage:
     wcs.wcs.cdelt = [-_SCALE / 3600, _SCALE / 3600]
     wcs.wcs.crval = [150.0, 2.0]
     return field_image_from_arrays(image, wcs, ("g", "r"), ivar=ivar, pixel_scale=_SCALE)
+
+
+if __name__ == "__main__":
+    rehearse(MasksConfig())
