@@ -149,10 +149,10 @@ def test_exit_codes_reach_the_shell(project: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_command_with_a_word_and_the_scan_resumes(project: Path, number: signal.Signals) -> None:
     code = (
-        "import os, workflows.run\n"
+        "import os, workflows.scan\n"
         "from workflows.cli import main\n"
-        "scored = workflows.run.Scan.run\n"
-        f"workflows.run.Scan.run = lambda *given: os.kill(os.getpid(), {int(number)}) or scored(*given)\n"
+        "scored = workflows.scan.Scan.run\n"
+        f"workflows.scan.Scan.run = lambda *given: os.kill(os.getpid(), {int(number)}) or scored(*given)\n"
         "main()"
     )
     command = [sys.executable, "-c", code, "scan", str(project / "scan.toml"), "--cluster", "serial"]
@@ -164,7 +164,7 @@ def test_a_signal_stops_the_command_with_a_word_and_the_scan_resumes(project: Pa
 
 
 def test_what_nobody_foresaw_is_exit_two_with_its_trace(project: Path) -> None:
-    code = "import workflows.run; from workflows.cli import main; workflows.run.Scan.run = lambda *given: 1 / 0; main()"
+    code = "import workflows.scan as s; from workflows.cli import main; s.Scan.run = lambda *given: 1 / 0; main()"
     command = [sys.executable, "-c", code, "scan", str(project / "scan.toml"), "--cluster", "serial", "--json"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert answer.returncode == 2
