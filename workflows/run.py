@@ -286,9 +286,9 @@ def _ready(setup: ScanSetup, client: Client | None) -> str:
         require_resources(client, {"cut", "score"} if setup.ensemble is not None else {"cut"})
         require_places(client, (*setup.files, str(setup.survey.root), str(setup.output)))
     device = "none" if setup.ensemble is None else _device(setup, client)
-    if client is not None and setup.ensemble is not None:
-        require_ensemble(client, setup.job())
     if client is not None:
+        if setup.ensemble is not None:
+            require_ensemble(client, setup.job())
         refuse_others(client, setup.config.score.device, device)
     return device
 
