@@ -12,16 +12,19 @@ from typing import Any
 
 import pytest
 
+from tests import browser as chromium
+from tests.browser import browser, new_page  # noqa: F401
 from tests.slurm.node import missing
 
 REAL = os.environ.get("LENSSCAN_DATA")
 
 
 def pytest_report_header() -> list[str]:
-    lacking = missing()
+    lacking, no_browser = missing(), chromium.missing()
     return [
         f"real survey data: {REAL or 'LENSSCAN_DATA is unset; tests on real data are SKIPPED'}",
         f"SLURM: {'one node is started for its tests' if lacking is None else f'tests are SKIPPED: {lacking}'}",
+        f"browser: {chromium.CHROMIUM if no_browser is None else f'tests are SKIPPED: {no_browser}'}",
     ]
 
 
