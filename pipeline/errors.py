@@ -36,3 +36,7 @@ class ModelMismatch(LensscanError):
 
 class QueryError(LensscanError):
     """A catalogue query is not one read-only expression over the catalogue's columns."""
+
+
+class GradeError(LensscanError):
+    """A grade can't be kept, or a folder of grades can't be used: nothing has been saved."""

@@ -22,7 +22,20 @@ MAY_IMPORT = {
     "evaluate": {"words", "io", "models", "scan", "catalogue", "evaluate"},
     "sims": {"words", "io", "models", "scan", "sims"},
     "train": {"words", "io", "models", "scan", "evaluate", "train"},
-    "workflows": {"words", "io", "surveys", "models", "scan", "catalogue", "evaluate", "sims", "train", "workflows"},
+    "inspector": {"words", "io", "catalogue", "inspector"},
+    "workflows": {
+        "words",
+        "io",
+        "surveys",
+        "models",
+        "scan",
+        "catalogue",
+        "evaluate",
+        "sims",
+        "train",
+        "inspector",
+        "workflows",
+    },
 }
 ONLY_IN_WORKFLOWS = {"dask", "distributed", "typer", "click", "rich"}
 
