@@ -172,6 +172,13 @@ SCORES = (
 CANDIDATES = SCORES
 """The same columns; the rows whose score passes the floor."""
 
+EMBEDDING = "embedding"
+"""Name of the column of vectors."""
+
+SIMILARITY = Column(
+    "similarity", pa.float32(), "", "stat.value", "cosine between the embeddings of the row and of the example"
+)
+
 FIELD_STATUS = (
     Column("field_id", pa.string(), "", "meta.id;obs.field", "the survey's sky unit"),
     Column("stage", pa.string(), "", "meta.id", "stage of the scan"),
@@ -225,6 +232,15 @@ def scores_columns(members: Sequence[str], bands: Sequence[str]) -> tuple[Column
     extra += [magnitude_column(band) for band in bands]
     extra += [seeing_column(band) for band in bands]
     return (*SCORES[:tail], *extra, *SCORES[tail:])
+
+
+def embedding_columns(width: int) -> tuple[Column, ...]:
+    """Columns of a field's embeddings, vectors of `width` numbers, in the order of its candidates or scores."""
+    about = f"{width} numbers before the last layer of one member's network, stamp upright; null: it could not look"
+    return (
+        Column("objid", pa.int64(), "", "meta.id;meta.main", "of the detection"),
+        Column(EMBEDDING, pa.list_(pa.float16(), width), "", "stat.value", about, nullable=True),
+    )
 
 
 def detections_columns(bands: Sequence[str]) -> tuple[Column, ...]:

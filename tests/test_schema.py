@@ -9,7 +9,14 @@ import pytest
 from astropy import units
 
 from pipeline import schema
-from pipeline.schema import Column, arrow_schema, detections_columns, member_column, scores_columns
+from pipeline.schema import (
+    Column,
+    arrow_schema,
+    detections_columns,
+    embedding_columns,
+    member_column,
+    scores_columns,
+)
 
 TABLES = {
     name: value
@@ -18,6 +25,7 @@ TABLES = {
 } | {
     "scores of a scan": scores_columns(["cnn", "vit"], ["g", "Ks"]),
     "detections of a scan": detections_columns(["g", "VIS"]),
+    "embeddings of a scan": embedding_columns(64),
 }
 
 # What a catalogue's users rely on: name -> type. Columns may be added; these stay.
