@@ -120,8 +120,9 @@ class Journal:
         self._check_place()
         line = _encoded(record)
         try:
-            if os.write(self._file, line) != len(line):
-                raise OSError("the line was written in part only")
+            rest = memoryview(line)
+            while rest:  # a disk that is nearly full takes a part first
+                rest = rest[os.write(self._file, rest) :]
             os.fsync(self._file)
         except OSError as error:
             self._take_back()
