@@ -12,9 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pipeline.catalogue.stamps import Stamp, StampSource
 from pipeline.errors import GradeError
 from pipeline.inspector.history import Key
 from pipeline.io.writing import write_json
@@ -62,7 +61,7 @@ class PlantedItem:
 
 @dataclass(frozen=True)
 class Planted:
-    """All that is planted in a folder of grades, by (kind, source, row)."""
+    """All that is planted in a folder of grades, sorted by key."""
 
     items: tuple[PlantedItem, ...] = ()
 
@@ -78,31 +77,6 @@ class Planted:
         return len(self.items)
 
 
-def read_planted(
-    scan: Any,
-    *,
-    lenses: Sequence[str] = (),
-    duds: Sequence[str] = (),
-) -> Planted:
-    """Items to plant, from pools of stamps (`lensscan simulate`) and from tables of rows of the scan.
-
-    Parameters
-    ----------
-    scan : Path or ObjectPath
-        The scan's output: whose bands, pixel scale and stamp size pools must have, and whose rows tables name.
-    lenses, duds : sequence of str
-        Patterns of pools (`.npz`; of `lenses` the stamps labelled as lenses are taken, of `duds` the others), or
-        tables (CSV, Parquet) with `objid` and, where an object stands in several fields, `field_id`; columns
-        `theta_E`, `magnitude` and `arc_snr` are taken along.
-
-    Raises
-    ------
-    GradeError
-        If something can't be read, would be told from the scan's own stamps, or is planted both as lens and as dud.
-    """
-    raise NotImplementedError
-
-
 def save_planted(folder: Path, planted: Planted) -> Planted:
     """Add to what is planted in a folder of grades, which has to be open for grading; all that is planted there now.
 
@@ -111,7 +85,10 @@ def save_planted(folder: Path, planted: Planted) -> Planted:
     GradeError
         If an object was planted with the other truth before.
     """
-    raise NotImplementedError
+    every = joined(load_planted(folder), planted)
+    items = [{**asdict(item), "objid": str(item.objid)} for item in every.items]
+    write_json(folder / "planted.json", {"items": items})
+    return every
 
 
 def load_planted(folder: Path) -> Planted:
@@ -126,16 +103,15 @@ def load_planted(folder: Path) -> Planted:
         raise GradeError(f"{path} is damaged ({error}); bring it back from a copy.") from error
 
 
-def planted_stamps(planted: Planted, of_scan: StampSource) -> StampSource:
-    """Stamps of the scan and of what is planted, by the same call.
-
-    Parameters
-    ----------
-    planted : Planted
-    of_scan : StampSource
-        As `pipeline.catalogue.stamps.scan_stamps` gives it.
-    """
-    raise NotImplementedError
+def joined(first: Planted, second: Planted) -> Planted:
+    """The items of both, sorted by key; raises GradeError for an object that is lens in one and dud in the other."""
+    every = dict(first.by_key)
+    for key, item in second.by_key.items():
+        if key in every and every[key].kind != item.kind:
+            where = item.source if key[0] == PLANTED_FIELD else f"objid {key[1]} of field {key[0]} in {item.source}"
+            raise GradeError(f"{where} is planted as {item.kind}, but as {every[key].kind} in {every[key].source}.")
+        every[key] = item
+    return Planted(tuple(every[key] for key in sorted(every)))
 
 
 def mix(keys: Sequence[Key], planted: Iterable[Key], *, share: float, seed: bytes) -> list[Key]:
@@ -180,13 +156,3 @@ def _draw(seed: bytes, what: str, key: Key) -> float:
     """A number from 0 to below 1 that is an object's own."""
     digest = hashlib.blake2b(f"{what} {key[1]} {key[0]}".encode(), key=seed[:64], digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
-
-
-def _write(folder: Path, planted: Planted) -> None:
-    write_json(
-        folder / "planted.json", {"items": [{**asdict(item), "objid": str(item.objid)} for item in planted.items]}
-    )
-
-
-def _none(_field_id: str, _objid: int, _row: int | None) -> Stamp | None:
-    return None

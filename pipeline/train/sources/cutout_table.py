@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.errors import ConfigError
+from pipeline.io.id_tables import integer, read_columns
 from pipeline.io.pools import plain_kinds
 from pipeline.io.products import live_files
 from pipeline.io.tables import read_table
@@ -74,15 +72,11 @@ def read_labels(path: Path) -> list[Label]:
         If it can't be read, lacks a column, or has an id that is no integer, an id twice, or a label that is
         neither 0 nor 1.
     """
-    columns = _parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _csv(path)
-    if absent := [name for name in ("objid", "label") if name not in columns]:
-        raise ConfigError(
-            f"{path}: no column {', '.join(absent)}; it has {', '.join(columns) or 'none'}. Name them so."
-        )
+    columns = read_columns(path, ("objid", "label"), ("field_id",))
     names = columns.get("field_id", [None] * len(columns["objid"]))
     found: dict[tuple[str | None, int], Label] = {}
     for given, value, name in zip(columns["objid"], columns["label"], names, strict=True):
-        objid = _integer(given, path)
+        objid = integer(given, path)
         field_id = None if name is None else str(name)
         if (field_id, objid) in found:
             raise ConfigError(f"{path}: objid {objid} stands there twice; keep one row of it.")
@@ -90,40 +84,6 @@ def read_labels(path: Path) -> list[Label]:
     if not found:
         raise ConfigError(f"{path}: no row in it; give objid and label of some cutouts.")
     return list(found.values())
-
-
-def _csv(path: Path) -> dict[str, list[object]]:
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if not line.startswith("#")]
-        rows = [row for row in csv.reader(lines) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a CSV or Parquet with objid and label.") from error
-    header = [name.strip() for name in rows[0]] if rows else []
-    if wrong := [row for row in rows[1:] if len(row) != len(header)]:
-        raise ConfigError(f"{path}: row {wrong[0]} has {len(wrong[0])} values for {len(header)} columns; mend it.")
-    return {name: [row[place].strip() for row in rows[1:]] for place, name in enumerate(header)}
-
-
-def _parquet(path: Path) -> dict[str, list[object]]:
-    try:
-        table = pq.ParquetFile(path, memory_map=False).read()
-    except (OSError, pa.ArrowException) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); give a CSV or Parquet with objid and label.") from error
-    wanted = [name for name in ("objid", "label", "field_id") if name in table.column_names]
-    return {name: table[name].to_pylist() for name in wanted}
-
-
-def _integer(value: object, path: Path) -> int:
-    try:
-        if isinstance(value, str | int) and not isinstance(value, bool):
-            number = int(value)
-            if -(2**63) <= number < 2**63:
-                return number
-    except ValueError:
-        pass
-    raise ConfigError(
-        f"{path}: objid {value!r} is no 64-bit integer; write ids as integers (a float has lost their last digits)."
-    )
 
 
 def _places(labels: Sequence[Label], fields: Sequence[FieldCutouts], path: Path, scan: str) -> Rows:
