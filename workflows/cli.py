@@ -17,6 +17,7 @@ from workflows.allocator import keep_freed_memory
 from workflows.calibrate import calibrate
 from workflows.catalogue import query, report
 from workflows.console import exit_if, reporting, show
+from workflows.crossmatch import crossmatch
 from workflows.evaluate import evaluate
 from workflows.explain import explain
 from workflows.import_ou import import_ou
@@ -184,6 +185,7 @@ def _names(fields: str | None) -> list[str] | None:
 
 app.command()(calibrate)
 app.command()(query)
+app.command()(crossmatch)
 # An objid may be negative, and a minus sign opens no option here.
 app.command("explain", context_settings={"ignore_unknown_options": True})(explain)
 for command in (report, stamps, simulate, train, evaluate):

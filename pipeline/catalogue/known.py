@@ -14,6 +14,7 @@ from scipy.spatial import KDTree
 from pipeline.catalogue.known_files import read_columns
 from pipeline.catalogue.known_positions import declinations, degrees, right_ascensions
 from pipeline.errors import QueryError
+from pipeline.geometry import unit_vectors
 from pipeline.io.object_path import ObjectPath
 from pipeline.io.places import place
 
@@ -162,12 +163,6 @@ def nearest(known: KnownLenses, ra: npt.ArrayLike, dec: npt.ArrayLike) -> tuple[
         chord, index[good] = known.tree.query(unit_vectors(ra[good], dec[good]))
         separation[good] = chord_arcsec(chord)
     return index, separation
-
-
-def unit_vectors(ra: Floats, dec: Floats) -> Floats:
-    """Directions as unit vectors (n, 3), from degrees."""
-    east, north = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], axis=-1)
 
 
 def chord_arcsec(chord: npt.ArrayLike) -> Floats:

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from pipeline.catalogue.interval import wilson
+
 Scores = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[Any]
 
@@ -116,9 +118,7 @@ def expected_calibration_error(probabilities: Scores, labels: Labels, bins: int 
 
 
 def _wilson(p: float, n: float) -> Estimate:
-    centre = (p + 0.5 / n) / (1 + 1 / n)
-    half = np.sqrt(p * (1 - p) / n + 0.25 / n**2) / (1 + 1 / n)
-    return Estimate(p, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+    return Estimate(p, *wilson(p, n))
 
 
 def _split(scores: Scores, labels: Labels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
