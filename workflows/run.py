@@ -8,7 +8,7 @@ import time
 from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -17,8 +17,9 @@ import pyarrow as pa
 from distributed import Client
 from distributed.comm import CommClosedError
 
+from pipeline.catalogue.best_index import write_best_index
 from pipeline.catalogue.diff import difference
-from pipeline.errors import ConfigError, ProductMismatch
+from pipeline.errors import ConfigError, ProductMismatch, QueryError
 from pipeline.io import ownership, products
 from pipeline.io.lease import Lease, LeaseMark
 from pipeline.io.run_records import write_run_record
@@ -144,6 +145,9 @@ def run_scan(
         summary = _summarise(setup, chosen, result, time.monotonic() - began)
         took = actual(result, slots)
         _record(setup, summary, result, expected, took, device)
+        # Only queries' speed rests on it: a scan that is done is not failed by it. Without candidates there is none.
+        with suppress(OSError, QueryError):
+            write_best_index(setup.output)
     return ScanOutcome(summary, tuple(result.failures), expected, took)
 
 

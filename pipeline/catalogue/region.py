@@ -1,8 +1,10 @@
-"""Parts of the sky that a query may ask for: a cone, or a MOC; exact for each row, with ranges to skip most rows by."""
+"""Parts of the sky that a query may ask for: exact for each row, with ranges of cells to skip most rows by."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Protocol
 
@@ -58,13 +60,11 @@ class Cone:
             return None
         # A little wider than asked, so that rounding can't lose the edge; cells have a side of 58.6 deg / 2**depth.
         radius = self.radius + 1e-6
-        depth = int(np.clip(np.ceil(np.log2(58.6 / radius)) + 2, 0, 24))
+        depth = _depth(radius)
         cells, depths, _ = cdshealpix.nested.cone_search(
             Longitude(self.ra % 360.0 * units.deg), Latitude(self.dec * units.deg), radius * units.deg, depth
         )
-        shift = (2 * (ORDER - depths.astype(np.int64))).astype(np.int64)
-        first = cells.astype(np.int64) << shift
-        return merged(np.stack([first, first + (np.int64(1) << shift)], axis=1), MOST_RANGES)
+        return _covering(cells, depths)
 
     def inside(self, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Angular distance by the haversine formula, which keeps its precision at small separations."""
@@ -100,6 +100,113 @@ class Footprint:
 
 
 @dataclass(frozen=True)
+class Box:
+    """Positions between two meridians, going east from the first, and two parallels, in degrees; edges are inside."""
+
+    ra_min: float
+    ra_max: float
+    dec_min: float
+    dec_max: float
+
+    def __post_init__(self) -> None:
+        if not np.isfinite([self.ra_min, self.ra_max]).all():
+            raise QueryError(f"box: ra {self.ra_min} to {self.ra_max} must be finite numbers of degrees.")
+        if not -90 <= self.dec_min <= self.dec_max <= 90:
+            raise QueryError(f"box: dec {self.dec_min} to {self.dec_max} must rise within -90 to 90 degrees.")
+
+    @property
+    def width(self) -> float:
+        """Degrees of right ascension; 360 where the second meridian is a turn or more ahead of the first."""
+        ahead = self.ra_max - self.ra_min
+        return 360.0 if ahead >= 360 else ahead % 360.0
+
+    def ranges(self) -> Ranges | None:
+        """Cells that touch the box; None where that is most of the sky."""
+        if self.width > 180:
+            return None
+        margin = 1e-6
+        side = max(min(self.width, self.dec_max - self.dec_min), margin)
+        low, high = max(self.dec_min - margin, -90.0), min(self.dec_max + margin, 90.0)
+        start = (self.ra_min - margin) % 360.0
+        cells, depths, _ = cdshealpix.nested.zone_search(
+            Longitude(start * units.deg),
+            Latitude(low * units.deg),
+            Longitude((start + self.width + 2 * margin) % 360.0 * units.deg),
+            Latitude(high * units.deg),
+            _depth(side),
+        )
+        return _covering(cells, depths)
+
+    def inside(self, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Which positions lie between the meridians and the parallels."""
+        ahead = np.mod(np.asarray(ra) - self.ra_min, 360.0)
+        east = (ahead <= self.width) | (ahead == 0) | (self.width == 360)
+        found: npt.NDArray[np.bool_] = east & (dec >= self.dec_min) & (dec <= self.dec_max) & np.isfinite(ra)
+        return found
+
+
+@dataclass(frozen=True)
+class Polygon:
+    """Positions inside a polygon whose sides are great circles, given by its corners (ra, dec) in degrees.
+
+    It is the side that holds the middle of the corners, and must lie within a hemisphere around it, where a gnomonic
+    projection makes its sides straight. Where sides cross, what an even number of them surrounds is outside.
+    """
+
+    corners: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.corners) < 3:
+            raise QueryError(f"polygon: {len(self.corners)} corners; three or more are needed.")
+        ra, dec = np.array(self.corners, np.float64).T
+        if not np.isfinite(ra).all() or not (np.abs(dec) <= 90).all():
+            raise QueryError("polygon: corners are pairs of a finite ra and a dec in -90 to 90 degrees.")
+        _, _, depth = self._projected(ra, dec)
+        if not (depth > 1e-3).all():
+            raise QueryError("polygon: it must lie well within a hemisphere; give a MOC for a larger part of the sky.")
+
+    def _projected(
+        self, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Gnomonic coordinates about the middle, and the cosine of the distance from it."""
+        corners = _unit(*np.array(self.corners, np.float64).T)
+        middle = corners.sum(axis=0)
+        if np.linalg.norm(middle) < 1e-6:
+            raise QueryError("polygon: its corners surround the whole sky; give a MOC instead.")
+        middle /= np.linalg.norm(middle)
+        aside = np.array([0.0, 0.0, 1.0]) if abs(middle[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
+        east = np.cross(aside, middle)
+        east /= np.linalg.norm(east)
+        position = _unit(ra, dec)
+        depth = position @ middle
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return position @ east / depth, position @ np.cross(middle, east) / depth, depth
+
+    def ranges(self) -> Ranges | None:
+        """Cells that touch the polygon."""
+        ra, dec = np.array(self.corners, np.float64).T
+        corners = _unit(ra, dec)
+        spread = np.degrees(2 * np.arcsin(np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1).max() / 2))
+        cells, depths, _ = cdshealpix.nested.polygon_search(
+            Longitude(ra % 360.0 * units.deg), Latitude(dec * units.deg), _depth(max(spread / 2, 1e-6))
+        )
+        return _covering(cells, depths)
+
+    def inside(self, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Whether an odd number of sides lies on one side of a position, in projection."""
+        x, y, depth = self._projected(np.asarray(ra, np.float64), np.asarray(dec, np.float64))
+        u, v, _ = self._projected(*np.array(self.corners, np.float64).T)
+        odd = np.zeros(len(x), bool)
+        for start in range(len(u)):
+            x0, y0, x1, y1 = u[start - 1], v[start - 1], u[start], v[start]
+            if y0 == y1:
+                continue
+            spans = (y0 > y) != (y1 > y)
+            odd ^= spans & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
+        return odd & (depth > 0)
+
+
+@dataclass(frozen=True)
 class Both:
     """Positions in both of two regions."""
 
@@ -114,6 +221,33 @@ class Both:
     def inside(self, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Which positions both hold."""
         return self.one.inside(ra, dec) & self.other.inside(ra, dec)
+
+
+def region_of(
+    cone: Sequence[float] | None = None,
+    box: Sequence[float] | None = None,
+    polygon: Sequence[Sequence[float]] | None = None,
+    moc: str | Path | None = None,
+) -> Region | None:
+    """What all the regions given have in common; None if none is given.
+
+    Raises
+    ------
+    QueryError
+        If one of them is no part of the sky.
+    """
+    regions: list[Region] = []
+    if cone is not None:
+        regions.append(Cone(*map(float, cone)))
+    if box is not None:
+        regions.append(Box(*map(float, box)))
+    if polygon is not None:
+        if any(len(corner) != 2 for corner in polygon):
+            raise QueryError("polygon: each corner is a pair, ra and dec in degrees.")
+        regions.append(Polygon(tuple((float(ra), float(dec)) for ra, dec in polygon)))
+    if moc is not None:
+        regions.append(read_footprint(Path(moc)))
+    return reduce(Both, regions) if regions else None
 
 
 def read_footprint(path: Path) -> Footprint:
@@ -149,3 +283,21 @@ def merged(ranges: Ranges, most: int) -> Ranges:
     starts = np.concatenate([[True], keep])
     ends = np.concatenate([keep, [True]])
     return np.stack([ordered[starts, 0], np.maximum.accumulate(ordered[:, 1])[ends]], axis=1)
+
+
+def _depth(size: float) -> int:
+    """A HEALPix order whose cells are about a quarter of a size in degrees; a cell's side is 58.6 deg / 2**order."""
+    return int(np.clip(np.ceil(np.log2(58.6 / size)) + 2, 0, 24))
+
+
+def _covering(cells: npt.NDArray[np.uint64], depths: npt.NDArray[np.uint8]) -> Ranges:
+    """Cells of several orders as a few ranges of order 29."""
+    shift = 2 * (ORDER - depths.astype(np.int64))
+    first = cells.astype(np.int64) << shift
+    return merged(np.stack([first, first + (np.int64(1) << shift)], axis=1), MOST_RANGES)
+
+
+def _unit(ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Unit vectors (n, 3) of positions in degrees."""
+    a, d = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], axis=-1)

@@ -34,6 +34,7 @@ from pipeline.io.writing import is_unfinished, write_json
 
 _BEGUN = ".begun"
 _FIELDS_AT_ONCE = 256
+_LOOKS = 8
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,13 @@ def _by_stage(names: Iterable[str]) -> dict[str, list[str]]:
 
 def live_manifest(output: Place, field_id: str, stage: str) -> Manifest | None:
     """The manifest of a field's stage with the highest sequence, or None."""
-    return _latest(_manifests(output, field_id, stage, field_listing(output, field_id)))
+    for _ in range(_LOOKS):
+        names = field_listing(output, field_id)
+        found = _latest(_manifests(output, field_id, stage, names))
+        if found is not None or stage not in names:
+            return found
+        # A rerun has published another one and swept these between our listing and reading: look again.
+    raise ProductMismatch(f"{output}: manifests of {stage} of field {field_id} go as fast as they are read; try again.")
 
 
 def live_fingerprint(output: Place, field_id: str, stage: str, names: Mapping[str, list[str]]) -> str | None:
@@ -253,6 +260,8 @@ def publish(
         notes=tuple(notes),
     )
     write_json(_manifest_path(output, field_id, stage, fingerprint), asdict(manifest))
+    if isinstance(output, Path):
+        os.utime(output / "manifests")  # readers see by its time that something was published: `live_listing`
     return manifest
 
 

@@ -68,11 +68,16 @@ def write_table(path: Place, table: pa.Table) -> None:
     atomic_write(path, parquet_bytes(table))
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
-    """A table as the bytes of a Parquet file: zstd, row groups of `ROW_GROUP`, statistics, the schema's metadata."""
+def parquet_bytes(table: pa.Table, row_group: int | None = None) -> bytes:
+    """A table as the bytes of a Parquet file: zstd, statistics, the schema's metadata; `ROW_GROUP` rows in a group."""
     sink = pa.BufferOutputStream()
     pq.write_table(
-        _one_chunk(table), sink, compression="zstd", row_group_size=ROW_GROUP, version="2.6", write_statistics=True
+        _one_chunk(table),
+        sink,
+        compression="zstd",
+        row_group_size=row_group or ROW_GROUP,
+        version="2.6",
+        write_statistics=True,
     )
     data: bytes = sink.getvalue().to_pybytes()
     return data

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.catalogue.query import query
+from pipeline.catalogue.query import query, stream
+from pipeline.catalogue.reading import read_group
 from pipeline.catalogue.sources import open_source
 from pipeline.errors import QueryError
 from pipeline.io import products
@@ -197,3 +198,148 @@ def test_a_query_imports_neither_torch_nor_dask(scan: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     answer = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert json.loads(answer.stdout) == [2, []]
+
+
+def dumb(tables: list[pa.Table], keep: Callable[[dict[str, object]], bool]) -> list[tuple[str, int]]:
+    """Keys of rows by a loop over Python values: the slow way to do what a query does."""
+    rows = [row for table in tables for row in table.to_pylist() if keep(row)]
+    rows.sort(key=lambda row: (row["score"] is None, -(row["score"] or 0.0), row["field_id"], row["objid"]))
+    return [(row["field_id"], row["objid"]) for row in rows]
+
+
+def keys(table: pa.Table) -> list[tuple[str, int]]:
+    return list(zip(table["field_id"].to_pylist(), table["objid"].to_pylist(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[pa.Table]]:
+    """Nine fields of 700 rows in row groups of 100, with ties, nulls and flags."""
+    from tests.catalogue.conftest import make_table, publish_field
+
+    output = tmp_path_factory.mktemp("many") / "scan"
+    random = np.random.default_rng(11)
+    tables = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.io.tables.ROW_GROUP", 100)
+        for number in range(9):
+            n = 700
+            score = np.round(random.random(n), 2)  # ties within and across fields
+            score[random.random(n) < 0.2] = np.nan
+            table = make_table(
+                f"f{number}",
+                random.permutation(n) - 300,
+                (355 + 2 * number + 2 * random.random(n)) % 360,
+                -1 + 2 * random.random(n),
+                score,
+                random.integers(0, 2**11, n),
+                primary=list(random.random(n) < 0.9),
+            )
+            tables.append(table)
+            publish_field(output, f"f{number}", table, table)
+    return output, tables
+
+
+@pytest.mark.parametrize("top", [1, 7, 150, 4000, 100_000])
+def test_the_best_rows_are_those_of_a_sort_of_everything(many: tuple[Path, list[pa.Table]], top: int) -> None:
+    scan, tables = many
+    assert keys(query(scan, top=top)) == dumb(tables, lambda row: True)[:top]
+    flagged = dumb(tables, lambda row: not row["vet_flags"] & 64 and row["dec"] > 0)  # type: ignore[operator]
+    assert keys(query(scan, "dec > 0", without=["SEAM"], top=top)) == flagged[:top]
+    assert keys(query(scan, "score IS NULL", top=top)) == dumb(tables, lambda row: row["score"] is None)[:top]
+
+
+@pytest.mark.parametrize("top", [0, 1, 30, 1000])
+def test_the_best_of_each_field_are_those_of_a_query_of_each(many: tuple[Path, list[pa.Table]], top: int) -> None:
+    scan, _ = many
+    expected = [key for number in range(9) for key in keys(query(scan, primary=True, field=f"f{number}"))[:top]]
+    assert keys(query(scan, primary=True, top_per_field=top)) == expected
+    with pytest.raises(QueryError, match="top and top_per_field: give one"):
+        query(scan, top=1, top_per_field=1)
+
+
+def test_the_best_of_each_field_of_an_export_do_not_depend_on_its_files(
+    many: tuple[Path, list[pa.Table]], tmp_path: Path
+) -> None:
+    scan, _ = many
+    table = query(scan)
+    mixed = table.take(pa.array(np.random.default_rng(2).permutation(len(table))))
+    for number in range(3):
+        write_table(tmp_path / f"{number}.parquet", mixed.slice(number * 2100, 2100))
+    assert keys(query(tmp_path, top_per_field=5)) == keys(query(scan, top_per_field=5))
+    assert keys(query(tmp_path, top=50)) == keys(query(scan, top=50))
+    assert keys(query(tmp_path, field=["f3", "f7"], top=50)) == keys(query(scan, field=["f7", "f3"], top=50))
+
+
+def test_a_stream_has_the_rows_of_a_query_in_the_order_of_the_files(
+    many: tuple[Path, list[pa.Table]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, tables = many
+    monkeypatch.setattr("pipeline.catalogue.rows.WAVE", 250)
+    reader = stream(scan, "score > 0.3", min_score=0.5, columns=["objid", "field_id", "score"])
+    batches = list(reader)
+    assert len(batches) > 9
+    assert max(len(batch) for batch in batches) <= 250
+    got = pa.Table.from_batches(batches, reader.schema)
+    lying = [row for table in tables for row in table.to_pylist() if row["score"] is not None and row["score"] >= 0.5]
+    assert keys(got) == [(row["field_id"], row["objid"]) for row in lying]
+    assert sorted(keys(got)) == sorted(keys(query(scan, min_score=0.5)))
+    whole = pa.Table.from_batches(list(stream(scan)))
+    assert keys(whole) == [key for table in tables for key in keys(table)]
+
+
+def test_only_row_groups_that_can_hold_a_row_are_read(
+    many: tuple[Path, list[pa.Table]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, tables = many
+    read: list[int] = []
+    real = read_group
+
+    def counted(source: object, group: int, columns: object) -> pa.Table:
+        read.append(group)
+        return real(source, group, columns)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("pipeline.catalogue.rows.read_group", counted)
+    query(scan, cone=(360.0, 0.0, 0.1))
+    assert (
+        0 < len(set(read)) <= 20 < 63
+    )  # a row group that goes from one base pixel to the next spans what lies between
+    read.clear()
+    query(scan, min_score=0.995)
+    best = sum(
+        max(s or 0 for s in t["score"].to_pylist()[g : g + 100]) >= 0.995 for t in tables for g in range(0, 700, 100)
+    )
+    assert len(set(read)) == best < 63
+
+
+def test_a_process_sees_what_is_published_while_it_lives(
+    scan: Path, make_table: Make, publish_field: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.io.live_listing.SETTLES", 0)
+    assert ids(query(scan, top=1)) == [-5]
+    for number in range(5):
+        again = make_table("B", [100 + number], [1.0], [1.0], [0.99])
+        publish_field(scan, "B", again, again, name=f"g{number}")
+        products.sweep(scan, "B", ("candidates",))
+        assert ids(query(scan, top=1)) == [100 + number]
+    new = make_table("C", [7], [1.0], [1.0], [0.999])
+    publish_field(scan, "C", new, new)
+    assert ids(query(scan, top=1)) == [7]
+
+
+def test_a_manifest_swept_between_listing_and_reading_is_looked_for_again(
+    scan: Path, make_table: Make, publish_field: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = products.field_listing
+    calls = []
+
+    def slow(output: Path, field_id: str) -> dict[str, list[str]]:
+        names = real(output, field_id)
+        calls.append(field_id)
+        if len(calls) == 1:
+            again = make_table("B", [77], [1.0], [1.0], [0.99])
+            publish_field(scan, "B", again, again, name="f2")
+            products.sweep(scan, "B", ("candidates",))
+        return names
+
+    monkeypatch.setattr(products, "field_listing", slow)
+    assert ids(query(scan, field="B")) == [77]

@@ -15,7 +15,7 @@ from astropy.coordinates import Latitude, Longitude, SkyCoord
 from mocpy import MOC
 
 from pipeline.catalogue.query import query
-from pipeline.catalogue.region import MOST_RANGES, Cone, merged, read_footprint
+from pipeline.catalogue.region import MOST_RANGES, Box, Cone, Polygon, merged, read_footprint
 from pipeline.errors import QueryError
 from pipeline.io.tables import write_table
 
@@ -153,3 +153,96 @@ def test_a_file_that_is_no_moc_is_named(tmp_path: Path) -> None:
 def test_an_empty_moc_holds_nothing(scan: Path, tmp_path: Path) -> None:
     MOC.new_empty(10).save(str(tmp_path / "none.fits"), format="fits")
     assert query(scan, moc=tmp_path / "none.fits").num_rows == 0
+
+
+def positions(number: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Positions all over the sky, and many near the places where coordinates are odd."""
+    random = np.random.default_rng(8)
+    ra = np.concatenate([random.uniform(0, 360, number), random.uniform(-2, 2, number) % 360])
+    dec = np.concatenate([np.degrees(np.arcsin(random.uniform(-1, 1, number))), random.uniform(-2, 2, number)])
+    return ra, np.where(random.random(2 * number) < 0.1, np.sign(dec) * (90 - random.random(2 * number)), dec)
+
+
+def in_ranges(ranges: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    cell = cdshealpix.nested.lonlat_to_healpix(Longitude(ra * units.deg), Latitude(dec * units.deg), 29).astype(
+        np.int64
+    )
+    return ((cell[:, None] >= ranges[None, :, 0]) & (cell[:, None] < ranges[None, :, 1])).any(axis=1)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(359, 1, -1, 1), (-1, 1, -1, 1), (10, 30, 60, 90), (350, 20, -90, -88), (0, 360, -1, 1), (100, 280.5, 0, 3)],
+)
+def test_a_box_holds_what_lies_between_its_edges(box: tuple[float, float, float, float]) -> None:
+    ra, dec = positions()
+    region = Box(*box)
+    west, east = box[0] % 360, box[1] % 360
+    between = (ra >= west) & (ra <= east) if west <= east else (ra >= west) | (ra <= east)
+    expected = (between | (box[:2] == (0, 360))) & (dec >= box[2]) & (dec <= box[3])
+    assert expected.any()
+    assert (region.inside(ra, dec) == expected).all()
+    ranges = region.ranges()
+    if ranges is None:
+        assert region.width > 180
+    else:
+        assert len(ranges) <= MOST_RANGES
+        assert in_ranges(ranges, ra[expected], dec[expected]).all()
+
+
+def test_a_boxs_edges_are_inside() -> None:
+    assert Box(10, 20, -5, 5).inside(np.array([10.0, 20.0, 10.0]), np.array([5.0, -5.0, 5.1])).tolist() == [1, 1, 0]
+    assert Box(0, 0, 0, 0).inside(np.array([0.0, 360.0, 1.0]), np.zeros(3)).tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "corners",
+    [
+        [(359, -1), (1, -1), (1, 1), (359, 1)],
+        [(0, 85), (120, 85), (240, 85)],
+        [(10, -60), (50, -60), (30, -20)],
+        [(0, 0), (2, 0), (2, 2), (1, 0.5), (0, 2)],
+    ],
+    ids=["across zero", "around the pole", "triangle", "hollow"],
+)
+def test_a_polygon_holds_what_summed_angles_say(corners: list[tuple[float, float]]) -> None:
+    """A position is inside where the sides turn once around it: the sum of signed angles, a dumber way."""
+    ra, dec = positions()
+    region = Polygon(tuple(corners))
+    got = region.inside(ra, dec)
+    centre, points = SkyCoord(ra * units.deg, dec * units.deg), SkyCoord(corners * units.deg)
+    angles = np.array([centre.position_angle(point).rad for point in points])
+    turn = np.diff(np.concatenate([angles, angles[:1]]), axis=0)
+    turned = np.abs(((turn + np.pi) % (2 * np.pi) - np.pi).sum(axis=0)) > np.pi
+    middle = SkyCoord(points.cartesian.mean(), representation_type="unitspherical", frame="icrs")
+    expected = turned & (centre.separation(middle) < 90 * units.deg)
+    assert expected.sum() > 20
+    assert (got != expected).sum() <= 2  # a position within rounding of a side
+    ranges = region.ranges()
+    assert ranges is not None
+    assert in_ranges(ranges, ra[got], dec[got]).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"box": (0, 1, 5, 4)}, "box: dec 5.0 to 4.0 must rise"),
+        ({"box": (float("nan"), 1, 0, 4)}, "box: ra nan"),
+        ({"polygon": [(0, 0), (1, 1)]}, "polygon: 2 corners"),
+        ({"polygon": [(0, 0), (1, 1), (2, 95)]}, "polygon: corners are pairs"),
+        ({"polygon": [(0, 0), (1, 1), (2,)]}, "polygon: each corner is a pair"),
+        ({"polygon": [(0, 0), (120, 0), (240, 0)]}, "polygon: its corners surround the whole sky"),
+        ({"polygon": [(0, 1), (120, -80), (240, 1), (180, 80)]}, "polygon: it must lie well within a hemisphere"),
+    ],
+)
+def test_a_box_or_polygon_that_is_none_is_refused(scan: Path, given: dict[str, object], message: str) -> None:
+    with pytest.raises(QueryError, match=message):
+        query(scan, **given)  # type: ignore[arg-type]
+
+
+def test_regions_go_together(scan: Path) -> None:
+    everything = query(scan, box=(9, 11, -1, 1))
+    assert query(scan, box=(9, 11, -1, 1), cone=(10.05, 0, 0.01))["objid"].to_pylist() == [-5]
+    assert set(query(scan, polygon=[(9, -1), (11, -1), (11, 1), (9, 1)])["objid"].to_pylist()) == set(
+        everything["objid"].to_pylist()
+    )

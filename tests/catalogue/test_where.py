@@ -9,7 +9,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from pipeline.catalogue.query import locked_connection, query
+from pipeline.catalogue.conditions import locked_connection
+from pipeline.catalogue.query import query
 from pipeline.catalogue.where import check_condition, check_statement
 from pipeline.errors import QueryError
 

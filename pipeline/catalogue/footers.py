@@ -1,0 +1,186 @@
+"""What the footers of a catalogue's files say: columns, and where the rows of each group lie and how good they are."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import QueryError
+from pipeline.io import objects
+from pipeline.io.arrow_objects import FIRST
+from pipeline.io.object_file import ObjectFile
+from pipeline.io.object_path import ObjectPath
+from pipeline.io.places import Place
+
+READERS = 4
+"""Files read at a time here: reading waits for the disk now and then, decoding uses every core."""
+
+_MOST = 200_000
+"""Footers remembered in a process, some hundred bytes each."""
+
+
+@dataclass(frozen=True)
+class Footer:
+    """One file's columns and row groups.
+
+    Attributes
+    ----------
+    schema : pyarrow.Schema
+        As written, metadata of the columns included.
+    rows : int64, (group,)
+    first, last : int64, (group,)
+        Smallest and largest `_healpix_29`; the whole range of int64 where the file does not say.
+    best : float64, (group,)
+        Largest score; -inf where no row has one, inf where the file does not say.
+    """
+
+    schema: pa.Schema
+    rows: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    last: npt.NDArray[np.int64]
+    best: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Row groups of many files, one after another; every array is (group,).
+
+    Attributes
+    ----------
+    file, number : int32
+        Which file, and which of its row groups.
+    rows, first, last, best
+        See `Footer`.
+    """
+
+    file: npt.NDArray[np.int32]
+    number: npt.NDArray[np.int32]
+    rows: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    last: npt.NDArray[np.int64]
+    best: npt.NDArray[np.float64]
+
+
+_remembered: dict[tuple[Any, ...], Footer] = {}
+_schemas: dict[bytes, pa.Schema] = {}
+_lock = threading.Lock()
+
+
+def read_footers(files: Sequence[Place], tokens: Sequence[Any]) -> list[Footer]:
+    """The footers of files; those read before in this process are not read again.
+
+    Parameters
+    ----------
+    files : sequence of Path or ObjectPath
+    tokens : sequence
+        What tells a file from another that takes its place, such as its size and time.
+
+    Raises
+    ------
+    QueryError
+        If a file is no readable Parquet file.
+    OSError
+        If it is not there.
+    """
+    keys = [(str(file), token) for file, token in zip(files, tokens, strict=True)]
+    absent = [(key, file) for key, file in zip(keys, files, strict=True) if key not in _remembered]
+    if len(absent) > 1:
+        if isinstance(absent[0][1], ObjectPath):
+            found = objects.in_parallel(lambda item: _footer(item[1]), absent)
+        else:
+            with ThreadPoolExecutor(READERS) as threads:
+                found = list(threads.map(lambda item: _footer(item[1]), absent, chunksize=16))
+    else:
+        found = [_footer(file) for _, file in absent]
+    fresh = {key: footer for (key, _), footer in zip(absent, found, strict=True)}
+    answer = [fresh[key] if key in fresh else _remembered[key] for key in keys]
+    with _lock:
+        if len(_remembered) + len(fresh) > _MOST:
+            _remembered.clear()
+        _remembered.update(fresh)
+    return answer
+
+
+def all_groups(footers: Sequence[Footer]) -> Groups:
+    """Row groups of files in order."""
+    counts = [len(footer.rows) for footer in footers]
+    return Groups(
+        file=np.repeat(np.arange(len(footers), dtype=np.int32), counts),
+        number=_joined([np.arange(count, dtype=np.int32) for count in counts], np.int32),
+        rows=_joined([footer.rows for footer in footers], np.int64),
+        first=_joined([footer.first for footer in footers], np.int64),
+        last=_joined([footer.last for footer in footers], np.int64),
+        best=_joined([footer.best for footer in footers], np.float64),
+    )
+
+
+def opened(file: Place) -> Any:
+    """A file as `pyarrow.parquet.ParquetFile` takes it; of an object only what is asked for is fetched."""
+    return pa.PythonFile(ObjectFile(file, FIRST), mode="r") if isinstance(file, ObjectPath) else file
+
+
+def _joined(parts: list[npt.NDArray[Any]], kind: type) -> npt.NDArray[Any]:
+    return np.concatenate(parts) if parts else np.zeros(0, kind)
+
+
+def _footer(file: Place) -> Footer:
+    if isinstance(file, Path) and file.is_dir():
+        raise QueryError(f"{file} is a folder, not a Parquet file.")
+    try:
+        metadata = pq.read_metadata(opened(file))
+        schema = _schema(metadata)
+    except pa.ArrowInvalid as error:
+        raise QueryError(f"{file} is not a readable Parquet file ({error}).") from error
+    names = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
+    whole = np.iinfo(np.int64)
+    rows, first, last, best = [], [], [], []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        rows.append(group.num_rows)
+        low, high = _range(group, names.get("_healpix_29"))
+        first.append(low if low is not None else whole.min)
+        last.append(high if high is not None else whole.max)
+        best.append(_best(group, names.get("score")))
+    return Footer(
+        schema,
+        np.array(rows, np.int64),
+        np.array(first, np.int64),
+        np.array(last, np.int64),
+        np.array(best, np.float64),
+    )
+
+
+def _schema(metadata: Any) -> pa.Schema:
+    """Files of one scan have one schema: it is taken apart once."""
+    said = metadata.metadata or {}
+    key = said.get(b"ARROW:schema")
+    if key is None:
+        return metadata.schema.to_arrow_schema()
+    known = _schemas.get(key)
+    if known is None:
+        known = _schemas[key] = metadata.schema.to_arrow_schema()
+    return known
+
+
+def _range(group: Any, column: int | None) -> tuple[Any, Any]:
+    found = group.column(column).statistics if column is not None else None
+    return (found.min, found.max) if found is not None and found.has_min_max else (None, None)
+
+
+def _best(group: Any, column: int | None) -> float:
+    found = group.column(column).statistics if column is not None else None
+    if found is None:
+        return np.inf
+    if found.has_min_max:
+        # A writer that lets NaN into its statistics says nothing by them.
+        return float(found.max) if np.isfinite(found.max) else np.inf
+    return -np.inf if found.has_null_count and found.null_count == group.num_rows else np.inf
