@@ -17,7 +17,6 @@ import pyarrow as pa
 from distributed import Client
 from distributed.comm import CommClosedError
 
-from pipeline.catalogue.best_index import write_best_index
 from pipeline.catalogue.diff import difference
 from pipeline.errors import ConfigError, ProductMismatch, QueryError
 from pipeline.io import ownership, products
@@ -147,8 +146,15 @@ def run_scan(
         _record(setup, summary, result, expected, took, device)
         # Only queries' speed rests on it: a scan that is done is not failed by it. Without candidates there is none.
         with suppress(OSError, QueryError):
-            write_best_index(setup.output)
+            _keep_best_together(setup)
     return ScanOutcome(summary, tuple(result.failures), expected, took)
+
+
+def _keep_best_together(setup: ScanSetup) -> None:
+    # Loaded when the scan has ended: whoever submits one needs nothing of a catalogue.
+    from pipeline.catalogue.best_index import write_best_index
+
+    write_best_index(setup.output)
 
 
 def run_field(
