@@ -179,6 +179,38 @@ SIMILARITY = Column(
     "similarity", pa.float32(), "", "stat.value", "cosine between the embeddings of the row and of the example"
 )
 
+GRADED = (
+    Column(
+        "grade", pa.string(), "", "meta.code", "consensus: A sure, B likely, C possible lens, X none", nullable=True
+    ),
+    Column("n_grades", pa.int32(), "", "meta.number", "graders who gave a grade"),
+    Column(
+        "disagreement",
+        pa.float32(),
+        "",
+        "stat.value",
+        "mean distance of two graders' grades, in steps; null: fewer than two",
+        nullable=True,
+    ),
+    *(
+        Column(f"p_{grade}", pa.float32(), "", "stat.probability", f"probability of grade {grade}", nullable=True)
+        for grade in "ABCX"
+    ),
+    Column("p_lens", pa.float32(), "", "stat.probability", "probability of grade A or B", nullable=True),
+)
+"""What graders say of a candidate, behind its position; columns of `grader_columns` follow for each grader."""
+
+GRADES = (
+    Column("objid", pa.int64(), "", "meta.id;meta.main", "of the object graded"),
+    Column("field_id", pa.string(), "", "meta.id;obs.field", "its field"),
+    Column("grader", pa.string(), "", "meta.id", "who gave the grade"),
+    Column("grade", pa.string(), "", "meta.code", "A, B, C or X; null: a comment alone", nullable=True),
+    Column("comment", pa.string(), "", "meta.note", "the grader's words", nullable=True),
+)
+"""One row a grade that holds; a column `time` is added where it is asked for."""
+
+PLANTED = Column("planted", pa.string(), "", "meta.code", "planted as lens or dud; null: a candidate", nullable=True)
+
 FIELD_STATUS = (
     Column("field_id", pa.string(), "", "meta.id;obs.field", "the survey's sky unit"),
     Column("stage", pa.string(), "", "meta.id", "stage of the scan"),
@@ -241,6 +273,21 @@ def embedding_columns(width: int) -> tuple[Column, ...]:
         Column("objid", pa.int64(), "", "meta.id;meta.main", "of the detection"),
         Column(EMBEDDING, pa.list_(pa.float16(), width), "", "stat.value", about, nullable=True),
     )
+
+
+def grade_time_column(grader: str | None = None) -> Column:
+    """When a grade was given; of one grader's, or in a table of one row a grade."""
+    name, whose = ("time", "the grade") if grader is None else (f"time_{grader}", f"{grader}'s grade")
+    return Column(name, pa.string(), "", "time.epoch", f"when {whose} was given, UTC", nullable=True)
+
+
+def grader_columns(grader: str, *, times: bool = False) -> tuple[Column, ...]:
+    """What one grader says of a candidate: grade, comment and, where asked for, the time."""
+    columns = (
+        Column(f"grade_{grader}", pa.string(), "", "meta.code", f"grade by {grader}", nullable=True),
+        Column(f"comment_{grader}", pa.string(), "", "meta.note", f"comment by {grader}", nullable=True),
+    )
+    return (*columns, grade_time_column(grader)) if times else columns
 
 
 def detections_columns(bands: Sequence[str]) -> tuple[Column, ...]:

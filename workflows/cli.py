@@ -20,6 +20,7 @@ from workflows.console import exit_if, reporting, show
 from workflows.crossmatch import crossmatch
 from workflows.evaluate import evaluate
 from workflows.explain import explain
+from workflows.grades import grades
 from workflows.import_ou import import_ou
 from workflows.interrupts import STOPPED, exit_code, listen
 from workflows.simulate import simulate
@@ -188,7 +189,7 @@ app.command()(query)
 app.command()(crossmatch)
 # An objid may be negative, and a minus sign opens no option here.
 app.command("explain", context_settings={"ignore_unknown_options": True})(explain)
-for command in (report, stamps, simulate, train, evaluate):
+for command in (report, stamps, simulate, train, evaluate, grades):
     app.command()(command)
 app.command("import-ou")(import_ou)
 

@@ -70,6 +70,11 @@ class Planted:
         """The items by (field_id, objid)."""
         return {item.key: item for item in self.items}
 
+    @property
+    def truth(self) -> dict[Key, bool]:
+        """Whether each is a lens, by (field_id, objid)."""
+        return {item.key: item.kind == "lens" for item in self.items}
+
     def __contains__(self, key: object) -> bool:
         return key in self.by_key
 
