@@ -126,7 +126,9 @@ class ScoreConfig(StrictModel):
     than `min_valid_fraction` of its pixels or none near the centre is valid. A member scores a stamp that has lost at
     most `max_lost_bands` of its bands, but not all of them, from those that are left. With `cascade` the members see
     what the gates of the ensemble's cascade pass. `backend` runs the networks: `onnx` is onnxruntime, in float32 on a
-    CPU; `compile` is `torch.compile`, some ten seconds a network and worker.
+    CPU; `compile` is `torch.compile`, some ten seconds a network and worker. `embeddings` keeps what a member makes of
+    the stamps of `embeddings_of` before its last layer: of the member that is named, or with true of the one that the
+    ensemble names for it.
     """
 
     batch: int = Field(256, ge=1)
@@ -136,6 +138,8 @@ class ScoreConfig(StrictModel):
     min_valid_fraction: float = Field(0.5, ge=0, le=1)
     max_lost_bands: int = Field(1, ge=0)
     cascade: bool = False
+    embeddings: bool | str = False
+    embeddings_of: Literal["candidates", "all"] = "candidates"
 
     @model_validator(mode="after")
     def _where_onnx_runs(self) -> ScoreConfig:
@@ -251,6 +255,12 @@ class ScanConfig(StrictModel):
             raise ValueError(
                 f'cutouts.keep = "{self.cutouts.keep}" needs an ensemble: without one the scan stops at the cutouts'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _embeddings_need_scores(self) -> ScanConfig:
+        if self.score.embeddings and self.ensemble is None:
+            raise ValueError("score.embeddings needs an ensemble: without one there is no network to make them")
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from pipeline.field import Field
 from pipeline.geometry import FieldGeometry, primary
 from pipeline.io import cutout_store
 from pipeline.io.cutout_store import CutoutStore
+from pipeline.io.embeddings import EMBEDDINGS_FILE, write_embeddings
 from pipeline.io.places import place
 from pipeline.models.ensemble import Ensemble
 from pipeline.provenance import STAGES
@@ -22,6 +23,7 @@ from pipeline.scan.rows import Origin, ScoredRows, StampTable, joined, score_row
 from workflows import field_tables
 from workflows.field_cutouts import CutoutSource, Fresh, Stored, Tally, kept_rows, shards_of, write_cutouts
 from workflows.field_cutting import FieldTask, opened
+from workflows.field_embeddings import gather
 from workflows.job import Job
 from workflows.publisher import Publisher
 from workflows.remembered import computing, ensemble_of, geometry_of
@@ -101,11 +103,15 @@ def finish(task: FieldTask, writer: Publisher, cut: CutField, generation: str, n
         seeing=cut.seeing,
     )
     kept = kept_rows(scored, job.config.cutouts.keep) if len(scored.row) else None
-    source = _source(task, writer, cut, scored, kept, ensemble)
+    gathered = gather(task, scored, answers, ensemble)
+    looked_at = None if gathered is None else gathered.rows_to_look_at()
+    source = _source(task, writer, cut, scored, kept, ensemble, looked_at)
     scored = _mapped(task, scored, cut, source, ensemble)
     if cut.store is None or cut.store.kept != kept:
         _keep(task, writer, cut, source, kept)
-    field_tables.write_scored(writer.begin("candidates"), scored, job.config, ensemble)
+    embeddings = None if gathered is None else gathered.completed(source, cut.pixel_scale)
+    folder = writer.begin("candidates")
+    field_tables.write_scored(folder, scored, job.config, ensemble)
     counts = {
         "detections": len(cut.detections),
         "cutouts": len(cut.stamps.objid),
@@ -114,7 +120,12 @@ def finish(task: FieldTask, writer: Publisher, cut: CutField, generation: str, n
         "stopped": scored.stopped,
         "candidates": int(scored.is_candidate.sum()),
     }
-    writer.publish("candidates", rows=len(objid), counts=counts)
+    about = None
+    if embeddings is not None:
+        write_embeddings(folder / EMBEDDINGS_FILE, embeddings)
+        counts["embedded"] = int(np.isfinite(embeddings.vectors).all(axis=1).sum())
+        about = {"embeddings": {**asdict(embeddings.kind), "scores": task.wanted["score"]}}
+    writer.publish("candidates", rows=len(objid), counts=counts, about=about)
     writer.sweep(STAGES)
     return len(objid)
 
@@ -140,6 +151,7 @@ def _source(
     scored: ScoredRows,
     kept: tuple[int, ...] | None,
     ensemble: Ensemble,
+    looked_at: set[int] | None,
 ) -> CutoutSource:
     """Where the cutouts that are needed come from: the store, or the field, cut again, if it lacks some."""
     if cut.fresh is not None:
@@ -148,7 +160,7 @@ def _source(
     if store is None:
         raise ProductMismatch(f"field {task.name}: cutouts are not there; rerun the field from cutouts.")
     mapped = scored.row[scored.is_candidate].tolist() if ensemble.mapper is not None else []
-    needed = {*mapped, *(kept or ())}
+    needed = {*mapped, *(kept or ()), *(looked_at or ())}
     if store.kept is None or (kept is not None and needed <= set(store.kept)):
         return Stored(store)
     reading = FieldTask(task.job, task.field, task.wanted, (), task.provenance)

@@ -66,8 +66,11 @@ class Publisher:
         notes: Sequence[str] = (),
         *,
         amend: bool = False,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         """Make the generation begun live; one that amends what a task wrote before is no further stage.
+
+        `about` goes into the manifest's provenance beside what every manifest carries.
 
         Raises
         ------
@@ -82,7 +85,7 @@ class Publisher:
             fingerprint=self._wanted[stage],
             generation=self._generation[stage],
             rows=rows,
-            provenance=self._provenance,
+            provenance={**self._provenance, **(about or {})},
             empty=self._empty,
             counts=counts,
             notes=notes,

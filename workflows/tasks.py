@@ -23,7 +23,7 @@ from pipeline.io.places import place
 from pipeline.provenance import STAGES
 from pipeline.scan.cutouts import Cutouts
 from pipeline.scan.score import ask_members
-from workflows import field_tables
+from workflows import field_embeddings, field_tables
 from workflows.field_cutouts import Tally, write_cutouts
 from workflows.field_cutting import FieldTask, all_kept, cutting, input_bytes, live, opened, taken
 from workflows.field_finish import finish, passed_field, publish_cutouts, stored_field
@@ -227,6 +227,8 @@ def _score(
             ensemble=ensemble,
             config=job.config.score,
         )
+    # Before the scores, whose part says that a shard is done.
+    field_embeddings.write_part(job, field_id, generation, index, objid, answers, ensemble)
     target = place(job.output) / products.generation_place("score", field_id, generation)
     field_tables.write_score_part(target, index, objid, index * job.config.cutouts.shard, answers, ensemble)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.field import Field
 from pipeline.io.footprints import Identities
+from pipeline.models.described import DescribedPackage
 from pipeline.models.described_ensemble import DescribedEnsemble
 from pipeline.provenance import STAGES, fingerprint, stage_fingerprint
 from pipeline.scan_config import ScanConfig
@@ -23,6 +24,10 @@ def stages_of(config: ScanConfig) -> tuple[str, ...]:
 def pixel_files(config: ScanConfig, field: Field) -> list[str]:
     """The files that the bands of a scan are read from, sorted; other bands and catalogues are not among them."""
     return sorted({path for band in config.bands for path in field.planes.get(band, {}).values()})
+
+
+_NOT_SCORES = {"device", "cascade", "backend", "embeddings", "embeddings_of"}
+"""Keys of `[score]` that no logit depends on, or that count by themselves."""
 
 
 class Wanted:
@@ -51,14 +56,16 @@ class Wanted:
             ),
         }
         if ensemble is not None:
-            score = config.score.model_dump(mode="json", exclude={"device", "cascade", "backend"})
+            score = config.score.model_dump(mode="json", exclude=_NOT_SCORES)
             asked = ensemble.fingerprint(cascade=config.score.cascade)
             maps = [] if ensemble.mapper is None else [ensemble.mapper.fingerprint(), device]
             vet, candidates = config.vet.model_dump(mode="json"), config.candidates.model_dump(mode="json")
             self._reads["score"] = fingerprint([score, config.threads, asked, device, config.score.backend])
             keep = config.cutouts.keep
+            embedder = ensemble.embedder(config.score.embeddings)
+            embedded = [] if embedder is None else [_embeddings(ensemble.members[embedder], config.score.embeddings_of)]
             self._reads["candidates"] = fingerprint(
-                [config.scan_id, vet, candidates, ensemble.calibration_fingerprint(), maps, keep]
+                [config.scan_id, vet, candidates, ensemble.calibration_fingerprint(), maps, keep, *embedded]
             )
 
     def of(self, field: Field, near: Sequence[str]) -> dict[str, str]:
@@ -87,6 +94,11 @@ class Wanted:
         for stage in stages_of(self._config):
             before = wanted[stage] = stage_fingerprint(stage, self._reads[stage], [before, own[stage]])
         return wanted
+
+
+def _embeddings(member: DescribedPackage, of: str) -> list[str]:
+    """What the embeddings beside a field's candidates depend on, beyond its scores."""
+    return [member.name, member.logit_fingerprint(), of]
 
 
 def header_identities(survey: Survey) -> Identities:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,6 @@ from pipeline.schema import EMBEDDING, arrow_schema, embedding_columns
 EMBEDDINGS_FILE = "embeddings.parquet"
 
 Float16 = npt.NDArray[np.float16]
-Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 
@@ -60,13 +58,6 @@ class Embeddings:
     kind: EmbeddingKind
     objid: Int64
     vectors: Float16
-
-
-def half(vectors: npt.NDArray[Any]) -> Float16:
-    """Vectors in half precision; what its range does not hold is drawn to its edge, NaN stays NaN."""
-    edge = float(np.finfo(np.float16).max)
-    narrow: Float16 = np.clip(vectors, -edge, edge).astype(np.float16)
-    return narrow
 
 
 def write_embeddings(path: Place, embeddings: Embeddings) -> None:

@@ -45,6 +45,8 @@ class DescribedEnsemble:
         Draws maps of candidates; it has no part in the score.
     cascade : DescribedCascade or None
         Its gates stop stamps before the members see them, in scans that ask for it.
+    embeddings : str or None
+        Member whose embeddings put like beside like, for scans that keep some; None: the first member's.
     """
 
     name: str
@@ -56,6 +58,7 @@ class DescribedEnsemble:
     views: Views = 1
     mapper: DescribedMapper | None = None
     cascade: DescribedCascade | None = None
+    embeddings: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -126,6 +129,29 @@ class DescribedEnsemble:
             )
         return self.cascade
 
+    def embedder(self, asked: bool | str) -> int | None:
+        """Number of the member whose embeddings a scan keeps; None if it keeps none.
+
+        Parameters
+        ----------
+        asked : bool or str
+            A member's name, True for the ensemble's own choice, or False.
+
+        Raises
+        ------
+        ModelMismatch
+            If there is no such member.
+        """
+        if asked is False:
+            return None
+        name = asked if isinstance(asked, str) else self.embeddings or self.names[0]
+        if name not in self.names:
+            raise ModelMismatch(
+                f"ensemble {self.name!r} has no member {name!r} to make embeddings; set score.embeddings to true, or "
+                f"to one of {', '.join(self.names)}."
+            )
+        return self.names.index(name)
+
     def calibration_fingerprint(self) -> str:
         """Hash of what makes scores of logits, and shares of distances: calibrations, weights and rule."""
         return fingerprint(
@@ -185,6 +211,7 @@ def describe_ensemble(reference: str | Path, relative_to: Path | None = None) ->
         views=config.views,
         mapper=mapper,
         cascade=cascade,
+        embeddings=config.embeddings,
     )
 
 
@@ -194,7 +221,7 @@ def check_members(path: Path, config: EnsembleConfig, members: tuple[DescribedPa
     Raises
     ------
     ConfigError
-        If a parameter of the rule is wrong.
+        If a parameter of the rule is wrong, or `embeddings` names no member.
     ModelMismatch
         If two members share a name, or one shares no band with any other.
     """
@@ -202,6 +229,8 @@ def check_members(path: Path, config: EnsembleConfig, members: tuple[DescribedPa
     if len(set(names)) != len(names):
         raise ModelMismatch(f"{path}: two members are called the same: {', '.join(names)}; rename one in its card.")
     _check_bands(path, members)
+    if config.embeddings is not None and config.embeddings not in names:
+        raise ConfigError(f"{path}: embeddings = {config.embeddings!r} is no member; members: {', '.join(names)}.")
     try:
         check_rule(config.rule, config.combination, names, calibrated=config.calibration is not None)
     except ValueError as error:

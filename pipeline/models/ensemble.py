@@ -213,6 +213,7 @@ def load_ensemble(reference: str | Path, relative_to: Path | None = None) -> Ens
         views=config.views,
         mapper=mapper,
         cascade=cascade,
+        embeddings=config.embeddings,
     )
 
 

@@ -28,7 +28,8 @@ class EnsembleConfig(StrictModel):
 
     `rule` combines the members' calibrated scores, with the parameters in `combination`. What comes out is in general
     not calibrated, even where every member is (Ranjan & Gneiting 2010, JRSS B 72, 71): `calibration` makes it so.
-    `views` is part of what the calibrations were fitted to. `cascade` does nothing until a scan asks for it.
+    `views` is part of what the calibrations were fitted to. `cascade` does nothing until a scan asks for it, nor does
+    `embeddings`, which names the member whose embeddings put like beside like.
     """
 
     name: str
@@ -40,6 +41,7 @@ class EnsembleConfig(StrictModel):
     calibration: Calibration | None = None
     maps: MapperConfig | None = None
     cascade: CascadeConfig | None = None
+    embeddings: str | None = None
 
     @model_validator(mode="after")
     def _each_once(self) -> EnsembleConfig:

@@ -57,6 +57,8 @@ def save_ensemble(path: Path, ensemble: Ensemble, description: str) -> None:
         text["cascade"] = ensemble.cascade.config.model_dump(exclude_none=True)
         for gate, package in zip(text["cascade"]["gates"], ensemble.cascade.packages, strict=True):
             gate["package"] = _reference(package, folder)
+    if ensemble.embeddings is not None:
+        text["embeddings"] = ensemble.embeddings
     text["members"] = members
     write_toml(path, text)
 

@@ -70,6 +70,15 @@ def load_package(path: Path) -> ModelPackage:
     return ModelPackage(path, card, sha256_of(weights), calibration, familiarity, network=channels_last(network))
 
 
+def embedding_width(package: ModelPackage) -> int:
+    """Length of the network's embeddings, found by embedding one blank stamp."""
+    card = package.card
+    shape = (1, card.normalisation.channels(len(card.bands)), card.size_pix, card.size_pix)
+    where = next(package.network.parameters()).device
+    with torch.inference_mode():
+        return int(package.network.embed(torch.zeros(shape, device=where)).shape[1])
+
+
 def channels_last(network: _Module) -> _Module:
     """The network with its weights laid out for channels-last input, three to six times faster on CPUs."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -18,6 +18,7 @@ from pipeline.scan.score import MemberAnswers
 from pipeline.scan.vet import vet_flags
 from pipeline.scan_config import CandidatesConfig, VetConfig
 
+Float16 = npt.NDArray[np.float16]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
@@ -106,6 +107,8 @@ class ScoredRows:
     seeing : mapping
         band -> FWHM in arcsec.
     maps : MapColumns
+    embeddings : float16 (n, d), or None
+        NaN where there is none; None if not asked for, or still to be gathered.
     """
 
     origin: Origin
@@ -124,6 +127,7 @@ class ScoredRows:
     row: Int32
     seeing: Mapping[str, float]
     maps: MapColumns
+    embeddings: Float16 | None = None
 
     @property
     def unscorable(self) -> int:
@@ -205,6 +209,7 @@ def score_rows(
         row=row.astype(np.int32),
         seeing=seeing,
         maps=MapColumns.unknown(len(row)),
+        embeddings=None if answers.embeddings is None else answers.embeddings[row],
     )
 
 
@@ -222,10 +227,12 @@ def joined_answers(parts: Sequence[MemberAnswers], members: int) -> MemberAnswer
         none = np.empty((0, members), np.float32)
         return MemberAnswers(none, none)
     gates = [part.gates for part in parts if part.gates is not None]
+    embeddings = [part.embeddings for part in parts if part.embeddings is not None]
     return MemberAnswers(
         np.concatenate([part.logits for part in parts]),
         np.concatenate([part.distances for part in parts]),
         np.concatenate(gates) if gates else None,
+        np.concatenate(embeddings) if embeddings else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Logits of every member for a shard of cutouts, and how familiar each member finds them."""
+"""Logits of every member for a shard of cutouts, how familiar each member finds them, and one member's embeddings."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from pipeline.models.compiled import compiled_run
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.familiarity import Familiarity
 from pipeline.models.onnx_session import onnx_run
-from pipeline.models.package import ModelPackage
+from pipeline.models.package import ModelPackage, embedding_width
 from pipeline.scan.member_inputs import Cutouts, Prepared, batches
 from pipeline.scan.read_ahead import read_ahead
 from pipeline.scan_config import ScoreConfig
 
+Float16 = npt.NDArray[np.float16]
 Float32 = npt.NDArray[np.float32]
-Forward = Callable[[tuple[Tensor, ...]], tuple[Tensor, Tensor | None]]
-"""From the views of a batch to logits and, where the member has a familiarity, distances."""
+Forward = Callable[[tuple[Tensor, ...]], tuple[Tensor, Tensor | None, Tensor | None]]
+"""From the views of a batch to logits; where the member has a familiarity, distances; where asked for, embeddings."""
 
 _CPU_BATCH = 64
 """Most stamps of a batch on a CPU, which is within 2 % as fast as 256, and pads a small field by less."""
@@ -44,11 +45,15 @@ class MemberAnswers:
         From what the member was trained on (`Familiarity.distance`); NaN throughout for a member without.
     gates : float32 (n, gates), or None
         Logits of the cascade's gates; NaN where one can't score a stamp or was not asked, None without a cascade.
+    embeddings : float16 (n, d), or None
+        What one member makes of the upright stamp before its last layer; NaN where it has no logit, None if not asked
+        for.
     """
 
     logits: Float32
     distances: Float32
     gates: Float32 | None = None
+    embeddings: Float16 | None = None
 
 
 def score_cutouts(
@@ -90,6 +95,7 @@ def ask_members(
 
     A logit is the mean over the ensemble's views of the stamp, a distance that of the upright one. With
     `config.cascade` the gates of the ensemble's cascade see the stamps first, and the members those that they pass.
+    With `config.embeddings` the same pass gives those of one member.
 
     A pixel counts as valid in a band where it is finite, its `ivar` is positive and no fatal flag lies on
     it. A band is lost if, on the member's own grid, fewer of its pixels are valid than
@@ -124,7 +130,8 @@ def ask_members(
     ------
     ModelMismatch
         If a member needs a band that `bands` lacks, the pixels are far too coarse, a member's familiarity is that
-        of an embedding of another length, or there is to be a cascade and the ensemble has none.
+        of an embedding of another length, there is to be a cascade and the ensemble has none, or the member that is to
+        give embeddings is none of it.
     ConfigError
         If a CUDA device is asked for and there is none.
     ValueError
@@ -139,8 +146,49 @@ def ask_members(
         gates = ask_gates(cutouts, cascade, config, place)
         rows = np.flatnonzero(~cascade.stops(gates))
     sized = with_batch_for(place, config, gated=gates is not None)
-    found = _ask(cutouts, rows, ensemble.members, ensemble.views, sized, place)
-    return MemberAnswers(*found, gates)
+    embedder = ensemble.embedder(config.embeddings)
+    logits, distances, embeddings = _ask(cutouts, rows, ensemble.members, ensemble.views, sized, place, embedder)
+    return MemberAnswers(logits, distances, gates, embeddings)
+
+
+def embed_cutouts(
+    image: npt.NDArray[Any],
+    ivar: npt.NDArray[Any] | None,
+    mask: npt.NDArray[Any] | None,
+    *,
+    pixel_scale: float,
+    bands: tuple[str, ...],
+    member: ModelPackage,
+    config: ScoreConfig,
+    passed: npt.NDArray[np.int64] | None = None,
+) -> Float16:
+    """One member's embeddings alone, to the byte those that `ask_members` gives of the same cutouts.
+
+    Parameters
+    ----------
+    image, ivar, mask, pixel_scale, bands, config
+        As `ask_members` has them: all of a shard, since what is in a batch is part of what makes bytes equal.
+    member : ModelPackage
+    passed : int64 (k,), optional
+        Rows that the gates of a cascade passed, where there was one.
+
+    Returns
+    -------
+    float16 (n, d)
+        NaN where the member can't score the stamp, or a gate stopped it.
+
+    Raises
+    ------
+    ConfigError, ValueError
+        As `ask_members`.
+    """
+    cutouts = Cutouts(image, ivar, mask, bands, pixel_scale)
+    place = choose_device(config.device)
+    rows = np.arange(len(cutouts)) if passed is None else passed
+    sized = with_batch_for(place, config, gated=passed is not None)
+    _, _, embeddings = _ask(cutouts, rows, (member,), 1, sized, place, 0)
+    assert embeddings is not None
+    return embeddings
 
 
 def ask_gates(cutouts: Cutouts, cascade: Cascade, config: ScoreConfig, place: torch.device) -> Float32:
@@ -149,7 +197,7 @@ def ask_gates(cutouts: Cutouts, cascade: Cascade, config: ScoreConfig, place: to
     for column, package in enumerate(cascade.packages):
         rows = np.flatnonzero(~cascade.stops(logits))
         sized = with_batch_for(place, config, gated=column > 0)
-        asked, _ = _ask(cutouts, rows, (package,), cascade.config.views, sized, place)
+        asked = _ask(cutouts, rows, (package,), cascade.config.views, sized, place)[0]
         logits[:, column] = asked[:, 0]
     return logits
 
@@ -184,37 +232,53 @@ def _ask(
     views: int,
     config: ScoreConfig,
     place: torch.device,
-) -> tuple[Float32, Float32]:
-    """Logits and distances (n, members) of the chosen rows; NaN in all others."""
+    embedder: int | None = None,
+) -> tuple[Float32, Float32, Float16 | None]:
+    """Logits and distances (n, members) of the chosen rows, and one member's embeddings (n, d); NaN in all others."""
     logits, distances = np.full((2, len(cutouts), len(members)), np.nan, dtype=np.float32)
-    forwards = [member_forward(member, place, config) for member in members]
+    forwards = [member_forward(member, place, config, embed=i == embedder) for i, member in enumerate(members)]
     cuda = place.type == "cuda"
     made = batches(cutouts, rows, config.batch, pinned=cuda)
     found: list[Tensor] = []
+    embedded: list[Tensor] = []
     with torch.inference_mode():
         # On a CPU one thread does it all: another would take the cores from the networks.
         for batch in read_ahead(made) if cuda else made:
             inputs = Prepared(batch.to(place), cutouts, config)
-            answers = [
-                _known(forward(inputs.views(member.card, views)), inputs.scorable(member.card))
-                for forward, member in zip(forwards, members, strict=True)
-            ]
+            answers = []
+            for forward, member in zip(forwards, members, strict=True):
+                logit, distance, embedding = forward(inputs.views(member.card, views))
+                scorable = inputs.scorable(member.card)
+                answers.append(_known(logit, distance, scorable))
+                if embedding is not None:
+                    embedded.append(_half(embedding, scorable)[: len(batch.rows)])
             found.append(torch.stack(answers, dim=-1)[:, : len(batch.rows)])
         if found:
             # One copy at the end: each one from a CUDA device waits for all that it still has to do.
             logits[rows], distances[rows] = torch.cat(found, dim=1).cpu().numpy()
-    return logits, distances
+        if embedder is None:
+            return logits, distances, None
+        width = embedded[0].shape[1] if embedded else embedding_width(members[embedder])
+        embeddings = np.full((len(cutouts), width), np.nan, np.float16)
+        if embedded:
+            embeddings[rows] = torch.cat(embedded).cpu().numpy()
+    return logits, distances, embeddings
 
 
-def _known(answer: tuple[Tensor, Tensor | None], scorable: Tensor) -> Tensor:
+def _half(embedding: Tensor, scorable: Tensor) -> Tensor:
+    """Embeddings (n, d) in half precision, drawn to the edge of its range; NaN where the stamp can't be scored."""
+    edge = torch.finfo(torch.float16).max
+    return torch.where(scorable[:, None], embedding.float().clamp(-edge, edge), torch.nan).half()
+
+
+def _known(logit: Tensor, distance: Tensor | None, scorable: Tensor) -> Tensor:
     """Logits and distances (2, n), NaN where there is none."""
-    logit, distance = answer
     both = torch.stack([logit, torch.full_like(logit, torch.nan) if distance is None else distance])
     return torch.where(scorable, both, torch.nan)
 
 
-def member_forward(member: ModelPackage, place: torch.device, config: ScoreConfig) -> Forward:
-    """The member's logits and distances on a device; weights of a CUDA device stay there for the next call."""
+def member_forward(member: ModelPackage, place: torch.device, config: ScoreConfig, *, embed: bool = False) -> Forward:
+    """The member's logits and distances, and embeddings if asked, on a device; weights stay there for the next call."""
     network = member.network.to(place)
     familiarity = None if member.familiarity is None else member.familiarity.to(place)
 
@@ -227,18 +291,19 @@ def member_forward(member: ModelPackage, place: torch.device, config: ScoreConfi
         ):
             if config.backend == "compile":
                 return compiled_run(network)(channels)
-            if familiarity is None:
+            if familiarity is None and not embed:
                 return None, network(channels)
             embedding = network.embed(channels)
             return embedding, network.head.classify(embedding)
 
-    def forward(views: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
+    def forward(views: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None, Tensor | None]:
         answers = [ask(view) for view in views]
         embedding = answers[0][0]
         logit = torch.stack([logit.float() for _, logit in answers]).mean(0)
+        kept = embedding if embed else None
         if familiarity is None or embedding is None:
-            return logit, None
-        return logit, _distance(familiarity, embedding, member.name)
+            return logit, None, kept
+        return logit, _distance(familiarity, embedding, member.name), kept
 
     return forward
 
