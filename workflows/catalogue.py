@@ -26,13 +26,23 @@ _FIRST = ("objid", "field_id", "ra", "dec", "score", "vet_flags")
 
 
 def query(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A scan's output folder, or Parquet exported from one.")],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="A scan's output folder, a published catalogue, or Parquet of one.")
+    ],
     where: Annotated[
         str | None, typer.Argument(metavar="WHERE", help='One SQL expression, as in "score > 0.9 AND mag_i < 21".')
     ] = None,
     cone: Annotated[
         tuple[float, float, float] | None,
         typer.Option("--cone", metavar="RA DEC RADIUS_DEG", help="Within a radius of a position, all in degrees."),
+    ] = None,
+    box: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option("--box", metavar="RA_MIN RA_MAX DEC_MIN DEC_MAX", help="East from one meridian to another."),
+    ] = None,
+    polygon: Annotated[
+        str | None,
+        typer.Option("--polygon", metavar='"RA DEC, RA DEC, ..."', help="Inside great circles between the corners."),
     ] = None,
     moc: Annotated[Path | None, typer.Option("--moc", help="Inside the MOC of this file.")] = None,
     field: Annotated[list[str] | None, typer.Option("--field", help="Only this field; may be given again.")] = None,
@@ -44,6 +54,13 @@ def query(
         list[str] | None, typer.Option("--with", metavar="FLAG", help="Vet flag that must be set; repeatable.")
     ] = None,
     top: Annotated[int | None, typer.Option("--top", help="At most so many rows, the best first.")] = None,
+    top_per_field: Annotated[
+        int | None, typer.Option("--top-per-field", help="At most so many rows of each field, field by field.")
+    ] = None,
+    unsorted: Annotated[
+        bool,
+        typer.Option("--unsorted", help="Rows as they lie in the files, written as they are read: csv, json, parquet."),
+    ] = False,
     primary: Annotated[bool, typer.Option("--primary", help="Each object of overlapping fields once.")] = False,
     every: Annotated[bool, typer.Option("--all", help="Every score, not the candidates alone.")] = False,
     columns: Annotated[str | None, typer.Option("--columns", help="Columns wanted, separated by commas.")] = None,
@@ -55,41 +72,85 @@ def query(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Query the candidates of a scan, best score first; needs neither torch nor Dask."""
-    from pipeline.catalogue.query import query as run
-    from pipeline.io.exports import FORMATS, json_rows
     from pipeline.io.places import place
     from pipeline.io.storage_check import check
-    from pipeline.io.writing import atomic_write
 
     with reporting(as_json):
         wanted = _format(form, output, as_json)
-        names = [name.strip() for name in columns.split(",") if name.strip()] if columns is not None else None
         scanned = place(path)
         check(scanned)
-        table = run(
-            scanned,
-            where,
-            cone=cone,
-            field=field or None,
-            min_score=min_score,
-            without=without or (),
-            with_flags=with_flags or (),
-            top=top,
-            primary=primary,
-            all=every,
-            columns=names,
-            moc=moc,
-        )
-        if output is not None:
-            atomic_write(place(output), FORMATS[wanted](table))
-            show(as_json, {"rows": len(table), "output": str(output)}, lambda: f"{len(table):,} rows: {output}")
-        elif as_json:
-            show(True, {"rows": len(table), "columns": table.column_names, "candidates": json_rows(table)}, str)
-        elif wanted == "table":
-            show(False, {}, lambda: query_text(table, names))
+        asked: dict[str, Any] = {
+            "cone": cone,
+            "box": box,
+            "polygon": _corners(polygon),
+            "moc": moc,
+            "field": field or None,
+            "min_score": min_score,
+            "without": without or (),
+            "with_flags": with_flags or (),
+            "primary": primary,
+            "all": every,
+            "columns": [name.strip() for name in columns.split(",") if name.strip()] if columns is not None else None,
+        }
+        if unsorted:
+            if top is not None or top_per_field is not None:
+                raise ConfigError("--unsorted gives every row; --top and --top-per-field need an order: leave one out.")
+            _streamed(scanned, where, asked, wanted, output, as_json)
         else:
-            sys.stdout.buffer.write(FORMATS[wanted](table))
-            sys.stdout.buffer.flush()
+            _answered(scanned, where, asked | {"top": top, "top_per_field": top_per_field}, wanted, output, as_json)
+
+
+def _answered(
+    path: Place, where: str | None, asked: Mapping[str, Any], wanted: str, output: str | None, as_json: bool
+) -> None:
+    """Rows in order, all in memory."""
+    from pipeline.catalogue.query import query as run
+    from pipeline.io.exports import FORMATS, json_rows
+    from pipeline.io.places import place
+    from pipeline.io.writing import atomic_write
+
+    table = run(path, where, **asked)
+    if output is not None:
+        atomic_write(place(output), FORMATS[wanted](table))
+        show(as_json, {"rows": len(table), "output": str(output)}, lambda: f"{len(table):,} rows: {output}")
+    elif as_json:
+        show(True, {"rows": len(table), "columns": table.column_names, "candidates": json_rows(table)}, str)
+    elif wanted == "table":
+        show(False, {}, lambda: query_text(table, asked["columns"]))
+    else:
+        sys.stdout.buffer.write(FORMATS[wanted](table))
+        sys.stdout.buffer.flush()
+
+
+def _streamed(
+    path: Place, where: str | None, asked: Mapping[str, Any], wanted: str, output: str | None, as_json: bool
+) -> None:
+    """Rows as they are read; few of them are in memory."""
+    from pipeline.catalogue.query import stream
+    from pipeline.io.export_stream import STREAMS, write_stream
+    from pipeline.io.places import place
+
+    if wanted not in STREAMS or (as_json and output is None):
+        raise ConfigError(
+            f"--unsorted writes {', '.join(STREAMS)}: give one by --format, or by --output FILE's suffix."
+        )
+    reader = stream(path, where, **asked)
+    if output is not None:
+        rows = write_stream(place(output), reader, wanted)
+        show(as_json, {"rows": rows, "output": str(output)}, lambda: f"{rows:,} rows: {output}")
+    else:
+        STREAMS[wanted](reader, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+def _corners(text: str | None) -> list[tuple[float, ...]] | None:
+    """Corners of a polygon from `RA DEC, RA DEC, ...`."""
+    if text is None:
+        return None
+    try:
+        return [tuple(float(number) for number in corner.split()) for corner in text.split(",")]
+    except ValueError:
+        raise ConfigError(f'--polygon {text!r}: write corners in degrees as "RA DEC, RA DEC, RA DEC".') from None
 
 
 def report(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from pipeline.io import objects
 
@@ -123,6 +123,10 @@ class ObjectPath:
     def write_bytes(self, data: bytes) -> None:
         """Write all bytes, by one request as far as a reader can tell."""
         objects.write(self.bucket, self.key, data)
+
+    def upload(self, file: Path) -> None:
+        """Write the bytes of a local file, however many they are, read part by part."""
+        objects.write(self.bucket, self.key, file)
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Delete the object; raises FileNotFoundError unless it may be missing."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 import obstore
@@ -161,10 +162,11 @@ def in_parallel(call: Callable[[Item], Answer], items: Sequence[Item]) -> list[A
         return list(pool.map(call, items))
 
 
-def write(bucket: str, key: str, data: bytes) -> None:
-    """Write an object whole: readers see the old bytes or the new ones."""
+def write(bucket: str, key: str, data: bytes | Path) -> None:
+    """Write an object whole, from bytes or a local file: readers see the old bytes or the new ones."""
+    size = data.stat().st_size if isinstance(data, Path) else len(data)
     insist(
-        lambda: obstore.put(store_of(bucket), key, data, use_multipart=len(data) > WHOLE_PUT, chunk_size=WHOLE_PUT),
+        lambda: obstore.put(store_of(bucket), key, data, use_multipart=size > WHOLE_PUT, chunk_size=WHOLE_PUT),
         bucket,
         key,
     )

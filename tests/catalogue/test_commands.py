@@ -138,3 +138,41 @@ def test_the_report_is_written_where_it_is_asked_for(scan: Path, tmp_path: Path)
     assert json.loads(answer.stdout) == {"report": str(tmp_path / "page.html")}
     assert "Best candidates" in (tmp_path / "page.html").read_text()
     assert run("report", tmp_path / "nowhere").exit_code == 2
+
+
+def refused(*arguments: object) -> str:
+    answer = run(*arguments)
+    assert answer.exit_code == 2
+    return " ".join(answer.stderr.split())
+
+
+def test_boxes_polygons_and_the_best_of_each_field_reach_the_query(scan: Path) -> None:
+    def ids(*options: str) -> list[str]:
+        answer = run("query", scan, *options, "--json")
+        return [row["objid"] for row in json.loads(answer.stdout)["candidates"]]
+
+    assert ids("--box", "9", "10.01", "-1", "1") == [str(2**53 + 1)]
+    assert ids("--polygon", "10.04 -1, 10.06 -1, 10.05 1") == ["-5"]
+    assert ids("--top-per-field", "1") == [str(2**53 + 1), "-5"]
+    assert "write corners in degrees" in refused("query", scan, "--polygon", "10 x")
+    assert "polygon: each corner is a pair" in refused("query", scan, "--polygon", "1 2 3, 4 5, 6 7")
+    assert "give one of them" in refused("query", scan, "--top", "1", "--top-per-field", "1")
+
+
+def test_an_unsorted_query_writes_the_rows_as_they_lie(scan: Path, tmp_path: Path) -> None:
+    for name in ("a.csv", "a.json", "a.parquet"):
+        said = run("query", scan, "score > 0.45", "--unsorted", "--output", tmp_path / name).stdout
+        assert said.startswith("4 rows")
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    table = pq.read_table(tmp_path / "a.parquet")
+    assert sorted(table["objid"].to_pylist()) == [-5, 12, 14, 2**53 + 1]
+    assert table["field_id"].to_pylist() == ["A/1", "A/1", "A/1", "B"]
+    assert [line.split(",")[0] for line in lines[1:]] == [str(objid) for objid in table["objid"].to_pylist()]
+    assert [row["objid"] for row in json.loads((tmp_path / "a.json").read_text())] == [
+        str(objid) for objid in table["objid"].to_pylist()
+    ]
+    assert table.schema.field("ra").metadata[b"unit"] == b"deg"
+    assert run("query", scan, "--unsorted", "--format", "csv", "--min-score", "2").stdout.count("\n") == 1
+    assert "leave one out" in refused("query", scan, "--unsorted", "--top", "3", "--format", "csv")
+    assert "csv, json, parquet" in refused("query", scan, "--unsorted")
+    assert not list(tmp_path.glob(".*"))
