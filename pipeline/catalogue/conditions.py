@@ -83,6 +83,9 @@ class Conditions:
         ranges = self.region.ranges() if self.region is not None and "_healpix_29" in source.columns else None
         if ranges is not None:
             possible &= _touches(ranges, groups.first, groups.last)
+        for box in self.region.boxes() if self.region is not None else ():
+            # A field across a border of HEALPix cells of low order spans a wide range; its box is as small as it is.
+            possible &= box.touches(groups.box)
         return np.flatnonzero(possible)
 
     def chosen(self, table: pa.Table) -> npt.NDArray[np.bool_]:

@@ -24,6 +24,7 @@ from pipeline.io.places import Place
 READERS = 4
 """Files read at a time here: reading waits for the disk now and then, decoding uses every core."""
 
+_WIDE = (-np.inf, np.inf)
 _MOST = 200_000
 """Footers remembered in a process, some hundred bytes each."""
 
@@ -39,6 +40,8 @@ class Footer:
     rows : int64, (group,)
     first, last : int64, (group,)
         Smallest and largest `_healpix_29`; the whole range of int64 where the file does not say.
+    box : float64, (group, 4)
+        Smallest and largest ra, smallest and largest dec, in degrees; infinitely wide where the file does not say.
     best : float64, (group,)
         Largest score; -inf where no row has one, inf where the file does not say.
     """
@@ -47,18 +50,19 @@ class Footer:
     rows: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
     last: npt.NDArray[np.int64]
+    box: npt.NDArray[np.float64]
     best: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Row groups of many files, one after another; every array is (group,).
+    """Row groups of many files, one after another; arrays are (group,), and (group, 4).
 
     Attributes
     ----------
     file, number : int32
         Which file, and which of its row groups.
-    rows, first, last, best
+    rows, first, last, box, best
         See `Footer`.
     """
 
@@ -67,6 +71,7 @@ class Groups:
     rows: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
     last: npt.NDArray[np.int64]
+    box: npt.NDArray[np.float64]
     best: npt.NDArray[np.float64]
 
 
@@ -119,6 +124,7 @@ def all_groups(footers: Sequence[Footer]) -> Groups:
         rows=_joined([footer.rows for footer in footers], np.int64),
         first=_joined([footer.first for footer in footers], np.int64),
         last=_joined([footer.last for footer in footers], np.int64),
+        box=_joined([footer.box for footer in footers], np.float64).reshape(-1, 4),
         best=_joined([footer.best for footer in footers], np.float64),
     )
 
@@ -142,19 +148,22 @@ def _footer(file: Place) -> Footer:
         raise QueryError(f"{file} is not a readable Parquet file ({error}).") from error
     names = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
     whole = np.iinfo(np.int64)
-    rows, first, last, best = [], [], [], []
+    rows, first, last, box, best = [], [], [], [], []
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         rows.append(group.num_rows)
         low, high = _range(group, names.get("_healpix_29"))
         first.append(low if low is not None else whole.min)
         last.append(high if high is not None else whole.max)
+        sides = [_range(group, names.get(axis)) for axis in ("ra", "dec")]
+        box.append([side if side is not None else edge for two in sides for side, edge in zip(two, _WIDE, strict=True)])
         best.append(_best(group, names.get("score")))
     return Footer(
         schema,
         np.array(rows, np.int64),
         np.array(first, np.int64),
         np.array(last, np.int64),
+        np.array(box, np.float64).reshape(-1, 4),
         np.array(best, np.float64),
     )
 

@@ -34,6 +34,9 @@ class Region(Protocol):
         At most `MOST_RANGES`; None where there is nothing to gain.
         """
 
+    def boxes(self) -> tuple[Box, ...]:
+        """Boxes each of which holds the whole region."""
+
     def inside(self, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Which positions (deg, ICRS) are in the region; NaN is outside."""
 
@@ -66,6 +69,15 @@ class Cone:
         )
         return _covering(cells, depths)
 
+    def boxes(self) -> tuple[Box, ...]:
+        """One; all around where a pole is inside."""
+        radius = self.radius + 1e-6
+        low, high = max(self.dec - radius, -90.0), min(self.dec + radius, 90.0)
+        if low <= -90 or high >= 90:
+            return (Box(0, 360, low, high),)
+        half = np.degrees(np.arcsin(np.sin(np.radians(radius)) / np.cos(np.radians(self.dec)))) + 1e-6
+        return (Box(self.ra - half, self.ra + half, low, high),)
+
     def inside(self, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Angular distance by the haversine formula, which keeps its precision at small separations."""
         dec0, dec1 = np.radians(self.dec), np.radians(dec)
@@ -84,6 +96,10 @@ class Footprint:
     def ranges(self) -> Ranges | None:
         """The MOC's own ranges, nearest neighbours joined where there are many."""
         return merged(self.cells, MOST_RANGES)
+
+    def boxes(self) -> tuple[Box, ...]:
+        """None: the cells say more."""
+        return ()
 
     def inside(self, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Whether the cell of order 29 that holds a position is in the MOC."""
@@ -136,6 +152,22 @@ class Box:
             _depth(side),
         )
         return _covering(cells, depths)
+
+    def boxes(self) -> tuple[Box, ...]:
+        """Itself."""
+        return (self,)
+
+    def touches(self, boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Which boxes (n, 4), as ra_min, ra_max, dec_min, dec_max without a crossing of 0, have a part in this one."""
+        ra_min, ra_max, dec_min, dec_max = boxes.T
+        margin = 1e-9
+        touches: npt.NDArray[np.bool_] = (dec_max >= self.dec_min - margin) & (dec_min <= self.dec_max + margin)
+        if self.width < 360:
+            with np.errstate(invalid="ignore"):
+                ahead = np.mod(ra_min - self.ra_min, 360.0)
+            wide = ~np.isfinite(ahead)
+            touches &= wide | (ahead <= self.width + margin) | (ahead + (ra_max - ra_min) >= 360.0 - margin)
+        return touches
 
     def inside(self, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Which positions lie between the meridians and the parallels."""
@@ -192,6 +224,13 @@ class Polygon:
         )
         return _covering(cells, depths)
 
+    def boxes(self) -> tuple[Box, ...]:
+        """That of a circle about the middle of the corners, from which no position inside is farther than a corner."""
+        corners = _unit(*np.array(self.corners, np.float64).T)
+        x, y, z = middle = corners.sum(axis=0) / np.linalg.norm(corners.sum(axis=0))
+        far = float(np.degrees(np.arccos(np.clip(corners @ middle, -1, 1)).max()))
+        return Cone(float(np.degrees(np.arctan2(y, x))), float(np.degrees(np.arcsin(z))), min(far, 90.0)).boxes()
+
     def inside(self, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Whether an odd number of sides lies on one side of a position, in projection."""
         x, y, depth = self._projected(np.asarray(ra, np.float64), np.asarray(dec, np.float64))
@@ -217,6 +256,10 @@ class Both:
         """Those of the region that has fewer cells."""
         found = [ranges for ranges in (self.one.ranges(), self.other.ranges()) if ranges is not None]
         return min(found, key=lambda ranges: int((ranges[:, 1] - ranges[:, 0]).sum()), default=None)
+
+    def boxes(self) -> tuple[Box, ...]:
+        """Those of both."""
+        return (*self.one.boxes(), *self.other.boxes())
 
     def inside(self, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Which positions both hold."""

@@ -15,7 +15,7 @@ from astropy.coordinates import Latitude, Longitude, SkyCoord
 from mocpy import MOC
 
 from pipeline.catalogue.query import query
-from pipeline.catalogue.region import MOST_RANGES, Box, Cone, Polygon, merged, read_footprint
+from pipeline.catalogue.region import MOST_RANGES, Box, Cone, Polygon, Region, merged, read_footprint
 from pipeline.errors import QueryError
 from pipeline.io.tables import write_table
 
@@ -170,6 +170,28 @@ def in_ranges(ranges: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray
     return ((cell[:, None] >= ranges[None, :, 0]) & (cell[:, None] < ranges[None, :, 1])).any(axis=1)
 
 
+def boxes_touched(region: Region, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """For each position, whether a small box with it at a random place would be looked at."""
+    random = np.random.default_rng(1)
+    low, high = (random.uniform(0, 0.5, (2, len(ra))) for _ in range(2))
+    edges = [np.maximum(ra - low[0], 0), np.minimum(ra + high[0], 360), dec - low[1], dec + high[1]]
+    return np.logical_and.reduce([box.touches(np.stack(edges, axis=1)) for box in region.boxes()])
+
+
+@pytest.mark.parametrize("ra", [0.0, 0.3, 45.0, 359.8])
+@pytest.mark.parametrize("dec", [-90.0, -60.0, 0.0, 41.0, 89.5])
+@pytest.mark.parametrize("radius", [0.0, 0.05, 1.0, 30.0, 120.0])
+def test_a_cones_box_holds_it(ra: float, dec: float, radius: float) -> None:
+    random = np.random.default_rng(7)
+    angle, far = random.uniform(0, 2 * np.pi, 5000), radius * np.sqrt(random.random(5000))
+    around = SkyCoord(ra * units.deg, dec * units.deg).directional_offset_by(angle * units.rad, far * units.deg)
+    region = Cone(ra, dec, radius)
+    assert boxes_touched(region, around.ra.deg, around.dec.deg).all()
+    everywhere = positions()
+    if radius < 5 and abs(dec) < 80:
+        assert boxes_touched(region, *everywhere).mean() < 0.25
+
+
 @pytest.mark.parametrize(
     "box",
     [(359, 1, -1, 1), (-1, 1, -1, 1), (10, 30, 60, 90), (350, 20, -90, -88), (0, 360, -1, 1), (100, 280.5, 0, 3)],
@@ -182,6 +204,7 @@ def test_a_box_holds_what_lies_between_its_edges(box: tuple[float, float, float,
     expected = (between | (box[:2] == (0, 360))) & (dec >= box[2]) & (dec <= box[3])
     assert expected.any()
     assert (region.inside(ra, dec) == expected).all()
+    assert boxes_touched(region, ra, dec)[expected].all()
     ranges = region.ranges()
     if ranges is None:
         assert region.width > 180
@@ -221,6 +244,8 @@ def test_a_polygon_holds_what_summed_angles_say(corners: list[tuple[float, float
     ranges = region.ranges()
     assert ranges is not None
     assert in_ranges(ranges, ra[got], dec[got]).all()
+    assert boxes_touched(region, ra, dec)[got].all()
+    assert boxes_touched(region, ra, dec).mean() < 0.6
 
 
 @pytest.mark.parametrize(
