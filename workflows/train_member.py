@@ -62,9 +62,11 @@ def train_member(
     from pipeline.train.finish import finish, training_fingerprint
     from pipeline.train.loop import train as train_network
     from pipeline.train.method_config import SegmentationConfig
+    from workflows.graded_cutouts import with_cutouts
 
     bands, scale = config.package.bands, config.package.pixel_scale
-    data = config.data
+    # What the card and the fingerprint tell of are the sources as they were given.
+    data = with_cutouts(config.data, bands, folder)
     size = data.size_pix or config.package.size_pix
     targets = config.method.maps if isinstance(config.method, SegmentationConfig) else None
     stamps = read_stamps(data.train, bands, scale, size, targets=targets)

@@ -21,9 +21,9 @@ LENS = ("A", "B")
 _MOST_STEPS = 1000
 _SETTLED = 1e-9
 
-_RIGHT, _WRONG = 1.0, 0.1
-"""Grades that each grader is thought to have given before any is looked at: of each class the right one, and each
-wrong one. They keep a grader of few grades from being taken for perfect or for useless."""
+_EXPECTED = np.array([10.0, 1.0, 0.1, 0.1])
+"""Grades that each grader is thought to have given to the objects of each class before any is looked at: so many the
+right one, one step off, two and three. They keep few grades, and few planted objects, from proving much."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,11 @@ def dawid_skene(ratings: Ratings, truth: Mapping[Key, bool] | None = None) -> Co
     Expectation maximisation after Dawid & Skene (1979, J. R. Stat. Soc. C 28, 20), equations 2.3 to 2.5: from the
     objects' probable grades follow every grader's confusions and how frequent each grade is, and from those the
     objects' grades again, until nothing moves. It starts from the votes. The confusions have a Dirichlet prior that
-    expects a grader to be more often right than wrong, so that one grader alone is believed, and few grades prove
+    expects a grader to be mostly right and seldom far off, so that one grader alone is believed, and few grades prove
     little. A planted lens can only be A or B, a planted dud only C or X: that anchors what each grader's letters mean.
 
     It takes three graders or more, or planted objects, to tell who is wrong: of two alone it may believe the worse one
-    (of 1,500 simulated objects with a careful and a generous grader it got 60 % right, the median 83 %).
+    (of 1,500 simulated objects with a careful and a generous grader it got 62 % right, the median 83 %).
 
     Where two grades are equally probable the worse one is taken. The answer does not depend on the order of objects
     or graders.
@@ -132,7 +132,8 @@ def dawid_skene(ratings: Ratings, truth: Mapping[Key, bool] | None = None) -> Co
     allowed = _allowed(ratings.objects, truth or {})
     votes, given = given.sum(axis=1), given.reshape(number, graders * levels)
     probable = _normalised(np.where(allowed, votes + 1e-3, 0.0))
-    prior = np.where(np.eye(levels, dtype=np.bool_), _RIGHT, _WRONG)
+    place = np.arange(levels)
+    prior = _EXPECTED[np.abs(place[:, None] - place[None, :])]
     confusions = np.zeros((graders, levels, levels))
     for _ in range(_MOST_STEPS):
         seen = (probable.T @ given).reshape(levels, graders, levels).transpose(1, 0, 2) + prior

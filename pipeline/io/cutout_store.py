@@ -32,6 +32,7 @@ __all__ = [
     "open_store",
     "pack",
     "read",
+    "read_between",
     "read_packed",
     "read_shard",
     "seeing",
@@ -234,6 +235,11 @@ def read(store: CutoutStore, first: int, last: int) -> Stamps:
             f"{store.path}: of the cutouts {first} to {last - 1} only {there} were kept (cutouts.keep in the scan's "
             'config); set keep = "all" and run the scan again to have them cut.'
         )
+    return _read(store, first, last).stamps()
+
+
+def read_between(store: CutoutStore, first: int, last: int) -> Stamps:
+    """Cutouts `first` to `last` (exclusive); one that was not kept is without data."""
     return _read(store, first, last).stamps()
 
 

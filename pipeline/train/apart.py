@@ -11,8 +11,9 @@ from scipy.spatial import cKDTree
 
 from pipeline.errors import ConfigError
 from pipeline.geometry import unit_vectors
-from pipeline.train.data_config import AnySource, DataConfig, PoolsConfig
+from pipeline.train.data_config import AnySource, DataConfig, GradedConfig, PoolsConfig
 from pipeline.train.held import Stamps
+from pipeline.train.sources.graded import graded_positions
 from pipeline.train.truth import read_truth
 
 _SAME_PLACE = 1.0
@@ -25,7 +26,8 @@ def check_apart(config: DataConfig, stamps: Stamps, validation: Stamps) -> None:
     Parameters
     ----------
     config : DataConfig
-        Its pools' truth columns `source_id` (negative: none) and `ra`, `dec` are read, where they have them.
+        Its pools' truth columns `source_id` (negative: none) and `ra`, `dec` are read, where they have them, and
+        the positions of graded objects.
     stamps, validation : Stamps
         What was read for it.
 
@@ -43,10 +45,10 @@ def check_apart(config: DataConfig, stamps: Stamps, validation: Stamps) -> None:
         )
     if config.shared_sources == "allow":
         return
-    first, second = _truth(config.train), _truth(config.validation)
+    first, second = (_truth(sources, stamps.bands) for sources in (config.train, config.validation))
     if first is None or second is None:
         return
-    again = 'simulate them with split "train" and "validation", or set data.shared_sources = "allow"'
+    again = 'give both a split or part of their own ("train", "validation"), or set data.shared_sources = "allow"'
     galaxies = shared_sources(first, second)
     if galaxies.size:
         listed = ", ".join(map(str, galaxies[:5].tolist()))
@@ -95,10 +97,16 @@ def shared_places(first: pa.Table, second: pa.Table, radius: float) -> npt.NDArr
     return near
 
 
-def _truth(sources: tuple[AnySource, ...]) -> pa.Table | None:
-    """Truth of the pools among the sources, as far as their own limits go; all of a pool limited by class."""
+def _truth(sources: tuple[AnySource, ...], bands: tuple[str, ...]) -> pa.Table | None:
+    """Truth of the pools among the sources, as far as their own limits go (all of a pool limited by class), and where
+    graded objects lie.
+    """
     pools = [source for source in sources if isinstance(source, PoolsConfig)]
     tables = [read_truth([pool.pattern], None if pool.by_class else pool.limit) for pool in pools]
+    for source in sources:
+        if isinstance(source, GradedConfig):
+            ra, dec = graded_positions(source, bands)
+            tables.append(pa.table({"ra": ra, "dec": dec}))
     return pa.concat_tables(tables, promote_options="permissive") if tables else None
 
 

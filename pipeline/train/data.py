@@ -73,9 +73,12 @@ def read_stamps(
         stamps.lens[place], stamps.kind[place] = source.lens[rows], source.kind[rows]
         if stamps.weight is not None:
             stamps.weight[place] = 1.0 if isinstance(config, str) else config.weight
+            if source.weight is not None:
+                stamps.weight[place] *= source.weight[rows]
         _fill(stamps, start, source, rows)
         start = place.stop
-    return replace(stamps, digest=digest_of(stamps))
+    weighed = any(source.weight is not None for source in opened)
+    return replace(stamps, digest=digest_of(stamps, stamps.weight if weighed else None))
 
 
 def read_unlabelled(

@@ -14,10 +14,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from pipeline.config import Arcsec, Degrees, Magnitude, StrictModel
 from pipeline.splits import USUAL_CELL, USUAL_SHARES, Shares, Split
+
+Graded = Literal["A", "B", "C", "X"]
+"""A consensus grade: sure, probable and possible lens, none."""
 
 
 class SourceConfig(StrictModel):
@@ -183,6 +186,41 @@ class TableConfig(SkyConfig):
         return f"{self.table} of {self.scan}"
 
 
+class GradedConfig(SkyConfig):
+    """Candidates of a scan that people graded, as labels for its cutouts.
+
+    Attributes
+    ----------
+    table : str
+        As `lensscan grades PATH --output FILE` writes it (Parquet or CSV): a row an object, with its consensus in
+        `grade`. What was planted to measure graders is left out.
+    positives, negatives : tuple of "A", "B", "C", "X"
+        Consensus grades that are lenses, and those that are none; other rows are left out.
+    weigh : bool
+        Draw a positive as often as its `p_lens` says, and a negative as 1 - `p_lens`; needs `--consensus dawid-skene`.
+    cut_again : str, optional
+        The scan's config, a path or a shipped name: cutouts that the scan did not keep are cut once more from the
+        survey's images.
+    """
+
+    kind: Literal["graded"]
+    table: str
+    positives: tuple[Graded, ...] = Field(("A", "B"), min_length=1)
+    negatives: tuple[Graded, ...] = Field(("X",), min_length=1)
+    weigh: bool = False
+    cut_again: str | None = None
+
+    @model_validator(mode="after")
+    def _apart(self) -> GradedConfig:
+        both = sorted(set(self.positives) & set(self.negatives))
+        if both:
+            raise ValueError(f"grade {', '.join(both)} is in positives and negatives")
+        return self
+
+    def __str__(self) -> str:
+        return f"grades {self.table} of {self.scan}"
+
+
 class CutoutsConfig(SkyConfig):
     """Every cutout of a scan, without labels; `fields` are the field ids to keep to, all if empty."""
 
@@ -210,14 +248,14 @@ def _pattern(value: Any) -> Any:
 
 
 LabelledSource = Annotated[
-    PoolsConfig | FoldersConfig | TableConfig | BolognaConfig,
+    PoolsConfig | FoldersConfig | TableConfig | GradedConfig | BolognaConfig,
     Field(discriminator="kind"),
     BeforeValidator(_pattern),
 ]
 """A source with labels, told by `kind`; a plain string is a pool's pattern."""
 
 AnySource = Annotated[
-    PoolsConfig | FoldersConfig | TableConfig | BolognaConfig | CutoutsConfig | StampsConfig,
+    PoolsConfig | FoldersConfig | TableConfig | GradedConfig | BolognaConfig | CutoutsConfig | StampsConfig,
     Field(discriminator="kind"),
     BeforeValidator(_pattern),
 ]

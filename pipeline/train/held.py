@@ -157,11 +157,18 @@ def packed(image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float16], npt
     return (values / scale[:, :, None, None]).astype(np.float16), scale
 
 
-def digest_of(stamps: Stamps) -> str:
-    """The sha256 of pixels, flags, labels and kinds in the order of the rows."""
+def digest_of(stamps: Stamps, weight: npt.NDArray[np.float64] | None = None) -> str:
+    """The sha256 of pixels, flags, labels and kinds in the order of the rows.
+
+    Parameters
+    ----------
+    stamps : Stamps
+    weight : float64 (n,), optional
+        Taken along where it comes from the data: a source's own weight is known from the config.
+    """
     digest = hashlib.sha256()
     donors = None if stamps.donors is None else stamps.donors.excess
-    for array in (stamps.image, stamps.scale, stamps.flagged, stamps.lens, stamps.kind, stamps.maps, donors):
+    for array in (stamps.image, stamps.scale, stamps.flagged, stamps.lens, stamps.kind, stamps.maps, donors, weight):
         if array is not None:
             digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -27,6 +27,7 @@ from pipeline.train.data_config import (
     BolognaConfig,
     CutoutsConfig,
     FoldersConfig,
+    GradedConfig,
     PoolsConfig,
     SourceConfig,
     StampsConfig,
@@ -75,14 +76,14 @@ def _pool_by_name(value: Any) -> Any:
 
 
 RecipeSource = Annotated[
-    PoolUse | PoolsConfig | FoldersConfig | TableConfig | BolognaConfig,
+    PoolUse | PoolsConfig | FoldersConfig | TableConfig | GradedConfig | BolognaConfig,
     Field(discriminator="kind"),
     BeforeValidator(_pool_by_name),
 ]
 """`{ pool = NAME }`, or any source of labelled stamps of a training config; a plain string is a pool's name."""
 
 AnyRecipeSource = Annotated[
-    PoolUse | PoolsConfig | FoldersConfig | TableConfig | BolognaConfig | CutoutsConfig | StampsConfig,
+    PoolUse | PoolsConfig | FoldersConfig | TableConfig | GradedConfig | BolognaConfig | CutoutsConfig | StampsConfig,
     Field(discriminator="kind"),
     BeforeValidator(_pool_by_name),
 ]
@@ -315,7 +316,7 @@ def _give_scan(values: dict[str, Any], scan: Path | None) -> None:
         for key in ("train", "validation", "unlabelled"):
             sources = member.get(key)
             for source in sources if isinstance(sources, list) else []:
-                if isinstance(source, dict) and source.get("kind") in ("cutouts", "table"):
+                if isinstance(source, dict) and source.get("kind") in ("cutouts", "table", "graded"):
                     if scan is not None:
                         source.setdefault("scan", str(scan))
                     if source["kind"] == "cutouts":

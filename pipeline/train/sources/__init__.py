@@ -7,6 +7,7 @@ from pipeline.train.data_config import (
     BolognaConfig,
     CutoutsConfig,
     FoldersConfig,
+    GradedConfig,
     PoolsConfig,
     StampsConfig,
     TableConfig,
@@ -14,7 +15,7 @@ from pipeline.train.data_config import (
 from pipeline.train.method_config import MapTargets
 from pipeline.train.sources.opened import Opened
 
-AnyConfig = PoolsConfig | FoldersConfig | StampsConfig | TableConfig | BolognaConfig | CutoutsConfig
+AnyConfig = PoolsConfig | FoldersConfig | StampsConfig | TableConfig | GradedConfig | BolognaConfig | CutoutsConfig
 
 
 def open_rows(
@@ -55,6 +56,10 @@ def open_rows(
             from pipeline.train.sources.folders import open_unlabelled
 
             return open_unlabelled(config, bands)
+        case GradedConfig():
+            from pipeline.train.sources.graded import open_graded
+
+            return open_graded(config, bands)
         case BolognaConfig():
             from pipeline.train.sources.bologna import open_bologna
 

@@ -143,7 +143,7 @@ def rows_of_part(config: SkyConfig, fields: Sequence[FieldCutouts], numbers: Row
 
 
 def read_cutouts(fields: Sequence[FieldCutouts], numbers: Rows, places: Rows) -> Iterator[Part]:
-    """Cutouts given by field and place, both ascending, some at a time."""
+    """Cutouts given by field and place, both ascending, some at a time; they must have been kept (see `kept`)."""
     for number in np.unique(numbers).tolist():
         field, mine = fields[number], places[numbers == number]
         for first in range(0, field.store.rows, AT_ONCE):
@@ -152,7 +152,7 @@ def read_cutouts(fields: Sequence[FieldCutouts], numbers: Rows, places: Rows) ->
                 continue
             start = int(rows[0])
             try:
-                stamps = cutout_store.read(field.store, start, int(rows[-1]) + 1)
+                stamps = cutout_store.read_between(field.store, start, int(rows[-1]) + 1)
             # Zarr and its codecs raise many things at a damaged shard; the field is named.
             except (OSError, ValueError, KeyError, RuntimeError) as error:
                 raise ConfigError(
@@ -160,6 +160,17 @@ def read_cutouts(fields: Sequence[FieldCutouts], numbers: Rows, places: Rows) ->
                 ) from error
             cut = np.ix_(rows - start, np.array(field.order))
             yield Part(stamps.image[cut], field.store.pixel_scale, fatal(stamps.mask[cut]))
+
+
+def kept(fields: Sequence[FieldCutouts], numbers: Rows, places: Rows) -> npt.NDArray[np.bool_]:
+    """Which of some cutouts, given by field and place in it, the scan has kept, (n,)."""
+    there = np.ones(len(places), np.bool_)
+    for number in np.unique(numbers).tolist():
+        rows = fields[number].store.kept
+        if rows is not None:
+            mine = numbers == number
+            there[mine] = np.isin(places[mine], np.array(rows, np.int64))
+    return there
 
 
 def _field(output: Path, name: str, bands: tuple[str, ...]) -> FieldCutouts | None:

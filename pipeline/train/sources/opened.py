@@ -57,6 +57,8 @@ class Opened:
         Pixels along a side of stamps that are held as they are; None where they are resampled.
     shuffled : bool
         Whether rows stand in random order already.
+    weight : float64 (n,), optional
+        How often each is drawn beside its source's weight; 1 each where None.
     """
 
     text: str
@@ -66,6 +68,7 @@ class Opened:
     name: Callable[[int], str]
     side: int | None = None
     shuffled: bool = False
+    weight: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.lens)
@@ -91,6 +94,7 @@ class Opened:
             kind=self.kind[kept],
             read=lambda rows: self.read(kept[rows]),
             name=lambda row: self.name(int(kept[row])),
+            weight=None if self.weight is None else self.weight[kept],
         )
 
 
