@@ -15,6 +15,23 @@ import pyarrow as pa
 _MEMBER = re.compile(r"^[a-z][a-z0-9_]*$")
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
+_SPECTRUM = {
+    "u": "em.opt.U",
+    "g": "em.opt.B",
+    "r": "em.opt.R",
+    "i": "em.opt.I",
+    "z": "em.opt.I",
+    "Z": "em.opt.I",
+    "VIS": "em.opt",
+    "y": "em.opt.I",
+    "Y": "em.IR.J",
+    "J": "em.IR.J",
+    "H": "em.IR.H",
+    "K": "em.IR.K",
+    "Ks": "em.IR.K",
+}
+"""Name of a band -> the UCD word for where it lies: those of UCD1+ are ranges of wavelength, not filters."""
+
 _OF_A_MEMBER = {
     "score": ("stat.probability", "calibrated score"),
     "logit": ("stat.probability", "raw logit"),
@@ -244,7 +261,7 @@ def magnitude_column(band: str) -> Column:
         f"mag_{band}",
         pa.float32(),
         "mag",
-        f"phot.mag;em.opt.{band}" if len(band) == 1 else "phot.mag",
+        f"phot.mag;{_SPECTRUM[band]}" if band in _SPECTRUM else "phot.mag",
         f"AB magnitude in {band}",
         nullable=True,
     )

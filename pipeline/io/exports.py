@@ -8,16 +8,19 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
+from pipeline.io.fits_table import fits_parts
 from pipeline.io.tables import parquet_bytes, plain
+from pipeline.io.votable import votable_parts
 
 IDS = ("objid", "_healpix_29")
 """64-bit columns that JSON carries as strings: a browser reads numbers as float64, which would change them."""
+
+BATCH = 20_000
+"""Rows that are turned into text or records at a time."""
 
 
 def csv_bytes(table: pa.Table) -> bytes:
@@ -50,49 +53,16 @@ def json_rows(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def votable_bytes(table: pa.Table) -> bytes:
-    """A VOTable 1.4 with units, UCDs and descriptions; missing values are masked, text is Unicode."""
-    from astropy.io.votable import from_table
-    from astropy.table import MaskedColumn, Table
-
-    filled = Table(masked=True)
-    for field, column in zip(table.schema, plain(table).columns, strict=True):
-        values, missing = _filled(column)
-        if values.dtype == np.uint32:
-            values = values.astype(np.int64)  # VOTable has no unsigned int
-        said = _metadata(field)
-        filled[field.name] = MaskedColumn(
-            values, mask=missing, unit=said["unit"] or None, description=said["description"] or None
-        )
-        if said["ucd"]:
-            filled[field.name].meta["ucd"] = said["ucd"]
-    document = from_table(filled)
-    for field in document.get_first_table().fields:
-        field.ucd = filled[field.name].meta.get("ucd")
-    sink = io.BytesIO()
-    document.to_xml(sink)
-    return sink.getvalue()
+    """A VOTable 1.4 with units, UCDs and descriptions; see `votable_parts`."""
+    flat = plain(table)
+    batches = flat.to_batches(max_chunksize=BATCH)
+    return b"".join(votable_parts(flat.schema, batches, rows=len(flat)))
 
 
 def fits_bytes(table: pa.Table) -> bytes:
-    r"""A FITS binary table: units in TUNIT, UCDs in TUCD, descriptions in TCOMM.
-
-    A missing float is NaN, a missing integer TNULL, missing text empty; a boolean column with missing values
-    becomes a 16-bit one. FITS text is ASCII: other letters are written as `\xNN`, `\uNNNN`.
-    """
-    from astropy.io import fits
-
-    hdu = fits.BinTableHDU.from_columns(
-        [_fits_column(name, column) for name, column in zip(table.column_names, plain(table).columns, strict=True)]
-    )
-    hdu.header["EXTNAME"] = "CATALOGUE"
-    for number, field in enumerate(table.schema, start=1):
-        said = _metadata(field)
-        for keyword, key in (("TUNIT", "unit"), ("TUCD", "ucd"), ("TCOMM", "description")):
-            if said[key]:
-                hdu.header[f"{keyword}{number}"] = said[key].encode("ascii", "backslashreplace").decode()
-    sink = io.BytesIO()
-    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(sink)
-    return sink.getvalue()
+    """A FITS binary table with units, UCDs and descriptions; see `fits_table`."""
+    flat = plain(table)
+    return b"".join(fits_parts(flat.schema, lambda: flat.to_batches(max_chunksize=BATCH), rows=len(flat)))
 
 
 FORMATS: Mapping[str, Callable[[pa.Table], bytes]] = MappingProxyType(
@@ -114,41 +84,3 @@ SUFFIXES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Suffix of a file -> the format that it asks for."""
-
-
-def _metadata(field: pa.Field) -> dict[str, str]:
-    """Unit, UCD and description that a column came with; empty where it has none."""
-    said = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-    return {key: said.get(key, "") for key in ("unit", "ucd", "description")}
-
-
-def _filled(column: pa.ChunkedArray) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Values without nulls, and where they were: 0, False, NaN or empty text stands in."""
-    missing = column.is_null().to_numpy()
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return np.array(column.fill_null("").to_pylist(), dtype=np.str_), missing
-    if pa.types.is_floating(column.type):
-        return column.fill_null(float("nan")).to_numpy(), missing
-    return column.fill_null(pa.scalar(0).cast(column.type)).to_numpy(), missing
-
-
-def _fits_column(name: str, column: pa.ChunkedArray) -> Any:
-    from astropy.io import fits
-
-    values, missing = _filled(column)
-    if values.dtype.kind == "U":
-        text = np.char.encode(values, "ascii", "backslashreplace")
-        return fits.Column(name, f"{max(1, text.dtype.itemsize)}A", array=text)
-    if values.dtype.kind == "f":
-        return fits.Column(name, "E" if values.dtype.itemsize == 4 else "D", array=values)
-    if missing.any():
-        # An unsigned column's TNULL would be the stored form of a real value, so it is widened.
-        values = values.astype(np.int16 if values.dtype.kind == "b" else np.int64)
-        null = int(np.iinfo(values.dtype).min)
-        values[missing] = null
-        return fits.Column(name, "I" if values.dtype == np.int16 else "K", array=values, null=null)
-    if values.dtype.kind == "b":
-        return fits.Column(name, "L", array=values)
-    if values.dtype == np.uint32:
-        return fits.Column(name, "J", array=values, bzero=2**31)
-    return fits.Column(name, {1: "I", 2: "I", 4: "J", 8: "K"}[values.dtype.itemsize], array=values)
