@@ -80,11 +80,11 @@ def votable_parts(
         For a column of a type that VOTable does not have, or a value that would read as missing.
     """
     yield _HEAD.encode()
+    for key, value in (infos or {}).items():
+        yield f"  <INFO name={_quoted(key)} value={_quoted(value)}/>\n".encode()
     positions = [field.name for field in schema if words(field).ucd.startswith(("pos.eq.ra", "pos.eq.dec"))]
     if positions:
         yield f'  <COOSYS ID="{_SYSTEM}" system="ICRS"/>\n'.encode()
-    for key, value in (infos or {}).items():
-        yield f"  <INFO name={_quoted(key)} value={_quoted(value)}/>\n".encode()
     yield f'  <TABLE name={_quoted(name)} nrows="{rows}">\n'.encode()
     if description:
         yield f"   <DESCRIPTION>{_escaped(description)}</DESCRIPTION>\n".encode()

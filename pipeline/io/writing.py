@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,37 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     sync_folder(path.parent)
 
 
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill that gets its name when the block ends: whole and on disk, or not at all.
+
+    Until then it lies beside that name under a hidden one, which an error removes and a kill leaves behind.
+
+    Parameters
+    ----------
+    path : Path
+        What there may be is an empty folder; its parent is made if need be.
+
+    Raises
+    ------
+    OSError
+        At the end, if something else has got the name meanwhile.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED))
+    try:
+        made.chmod(0o777 & ~_umask())
+        yield made
+        for below in made.rglob("*"):
+            _sync_file(below) if below.is_file() else sync_folder(below)
+        sync_folder(made)
+        made.rename(path)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+    sync_folder(path.parent)
+
+
 def is_unfinished(name: str) -> bool:
     """Whether a file's name is one that `atomic_write` gives until all of it is written; a kill leaves it behind."""
     return name.startswith(".") and name.endswith(_UNFINISHED)
@@ -61,6 +93,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def write_json(path: Place, values: Any) -> None:
