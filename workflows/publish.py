@@ -25,7 +25,7 @@ def publish(
     margin: Annotated[float, typer.Option("--margin", metavar="ARCSEC", help="Width of the margin cache.")] = 10.0,
     tables: Annotated[
         int, typer.Option("--tables", metavar="ROWS", help="Up to so many rows are written as VOTable and FITS too.")
-    ] = 1_000_000,
+    ] = 500_000,
     title: Annotated[str, typer.Option("--title", help="A line for whoever opens it.")] = "",
     creator: Annotated[str, typer.Option("--creator", help="Who publishes it.")] = "",
     licence: Annotated[str, typer.Option("--licence", help="A name such as CC-BY-4.0, or an address.")] = "",

@@ -22,7 +22,7 @@ Int64 = npt.NDArray[np.int64]
 
 INDEX = "_healpix_29"
 COMPRESSION_LEVEL = 3
-"""Of zstd: HATS's own default of 15 takes several times as long and saves a few per cent of such columns."""
+"""Of zstd: HATS's own default of 15 takes three times as long and saves a twentieth of such columns."""
 
 
 class Margins:

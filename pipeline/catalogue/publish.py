@@ -48,8 +48,8 @@ from pipeline.io.writing import atomic_folder
 ROWS_A_PARTITION = 1_000_000
 """A partition's rows take some 250 MB in memory, which LSDB's workers have room for."""
 
-ROWS_IN_TABLES = 1_000_000
-"""Up to so many rows are written as VOTable and FITS too: what TOPCAT loads at once."""
+ROWS_IN_TABLES = 500_000
+"""Up to so many rows are written as VOTable (330 MB then) and FITS (80 MB) too: what TOPCAT loads at once."""
 
 MARGIN_ARCSEC = 10.0
 MOST_MARGIN = 240.0

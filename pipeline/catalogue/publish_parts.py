@@ -192,6 +192,8 @@ def count(parts: Sequence[Part], *, primary: bool) -> Counted:
     read = 0
     for part in parts:
         schema, table = _looked_at(part)
+        if primary and "is_primary" not in schema.names:
+            raise QueryError(f"{part.file} has no column is_primary to choose rows by.")
         if not any(schema.equals(other) for other, _ in schemas):
             schemas.append((schema, part.name))
         read += len(table)
@@ -231,6 +233,8 @@ def rows_between(counted: Counted, first: int, behind: int, *, primary: bool) ->
     ------
     ProductMismatch
         If a file is gone or can't be read any more.
+    QueryError
+        If a row stands in two files.
     """
     low, high = np.searchsorted(counted.cells, [first >> _COUNT_SHIFT, ((behind - 1) >> _COUNT_SHIFT) + 1])
     files = [counted.parts[number].file for number in np.unique(counted.part[low:high])]
@@ -245,7 +249,11 @@ def rows_between(counted: Counted, first: int, behind: int, *, primary: bool) ->
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ProductMismatch(f"{reason}; was a field run again meanwhile? Publish again.") from error
-    return table.take(pa.array(_order(table)))
+    rank = _ranks(table)
+    order = np.lexsort((table["objid"].to_numpy(), rank, table[INDEX].to_numpy()))
+    table = table.take(pa.array(order))
+    _check_once(table, rank[order])
+    return table
 
 
 def checked_against(found: Mapping[str, Tally], expected: Mapping[str, Tally], where: str) -> None:
@@ -331,14 +339,25 @@ def _tally(table: pa.Table, fields: dict[str, Tally], scans: Counter[tuple[str, 
             scans[tuple(row[name] for name in _SCAN)] += row["count_all"]
 
 
-def _order(table: pa.Table) -> Int64:
-    """By cell, then field, then objid: the same rows stand in the same order however they were read."""
+def _ranks(table: pa.Table) -> Int64:
+    """Place of each row's field among the names of fields, sorted."""
     coded = table["field_id"].combine_chunks().dictionary_encode()
     names = coded.dictionary.to_pylist()
     rank = np.empty(len(names), np.int64)
     rank[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
-    by = (table["objid"].to_numpy(), rank[coded.indices.to_numpy()], table[INDEX].to_numpy())
-    return np.lexsort(by).astype(np.int64)
+    ranks: Int64 = rank[coded.indices.to_numpy()]
+    return ranks
+
+
+def _check_once(table: pa.Table, rank: Int64) -> None:
+    """Of sorted rows, the copies of one stand together."""
+    same = (np.diff(table["objid"].to_numpy()) == 0) & (np.diff(rank) == 0)
+    if same.any():
+        row = table.slice(int(np.argmax(same)), 1).to_pylist()[0]
+        raise QueryError(
+            f"objid {row['objid']} of field {row['field_id']} stands twice in what is published; "
+            "name one file, or files that share no row."
+        )
 
 
 def _merged(parts: list[Int64]) -> list[Int64]:
