@@ -19,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.catalogue.hats_write import Margins, partition_files, write_partition, write_partitions
 from pipeline.catalogue.hats_metadata import (
     check_installed,
     margin_order,
@@ -29,6 +28,7 @@ from pipeline.catalogue.hats_metadata import (
     write_margin_metadata,
 )
 from pipeline.catalogue.hats_pixels import Pixels, partitions, with_rest_of_sky
+from pipeline.catalogue.hats_write import Margins, partition_files, write_partition, write_partitions
 from pipeline.catalogue.publish_beside import write_beside
 from pipeline.catalogue.publish_parts import (
     KEY,

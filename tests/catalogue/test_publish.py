@@ -224,3 +224,8 @@ def test_a_scan_in_a_store_is_published_as_one_on_disk(scan: Path, tmp_path: Pat
 def test_what_hats_keeps_beside_the_rows_is_there(name: str, scan: Path, tmp_path: Path) -> None:
     publish(scan, tmp_path / "out")
     assert (tmp_path / "out" / "test" / name).stat().st_size
+
+
+def test_a_published_folder_is_queried_as_the_scan_is(scan: Path, tmp_path: Path) -> None:
+    publish(scan, tmp_path / "out", rows_a_partition=1)
+    assert catalogue_query.query(tmp_path / "out").to_pylist() == catalogue_query.query(scan).to_pylist()
