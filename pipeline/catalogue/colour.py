@@ -37,12 +37,29 @@ def choose_bands(bands: Sequence[str]) -> tuple[str, str, str]:
     return (ordered[-1], ordered[len(ordered) // 2], ordered[0])
 
 
-def colour(stamp: Stamp) -> npt.NDArray[np.uint8]:
+def wavelength(band: str) -> float:
+    """Rough effective wavelength of a canonical band in micrometres; 10 for one that is not known."""
+    return _WAVELENGTH.get(band, 10.0)
+
+
+def colour(
+    stamp: Stamp,
+    names: tuple[str, str, str] | None = None,
+    *,
+    stretch: float = STRETCH_SIGMA,
+    softening: float = SOFTENING,
+) -> npt.NDArray[np.uint8]:
     """A stamp as red, green and blue.
 
     Parameters
     ----------
     stamp : Stamp
+    names : (red, green, blue), optional
+        Bands of the stamp, one three times for a grey picture; those of `choose_bands` if None.
+    stretch : float
+        Linear part of the stretch, in units of the sky's noise.
+    softening : float
+        Q of the asinh stretch; towards 0 it is linear.
 
     Returns
     -------
@@ -50,7 +67,7 @@ def colour(stamp: Stamp) -> npt.NDArray[np.uint8]:
         Row 0 is the stamp's row 0 (the bottom of the sky's picture where the WCS is not mirrored). A pixel
         without data in any of the bands used is `ABSENT`.
     """
-    names = choose_bands(stamp.bands)
+    names = choose_bands(stamp.bands) if names is None else names
     nodata = (either(stamp.mask) & np.uint32(PixelFlag.NODATA)) != 0
     used = [stamp.bands.index(name) for name in names]
     absent: npt.NDArray[np.bool_] = np.any(~np.isfinite(stamp.image[used]) | nodata[used], axis=0)
@@ -65,7 +82,7 @@ def colour(stamp: Stamp) -> npt.NDArray[np.uint8]:
     # Half of the pixels of a stamp are sky, so the spread below the median is the sky's.
     below = np.minimum(planes, 0.0)[:, ~absent]
     noise = max(float(np.median(np.sqrt((below**2).mean(axis=1) * 2))), 1e-12)
-    rgb = make_lupton_rgb(*planes, minimum=-noise, stretch=STRETCH_SIGMA * noise, Q=SOFTENING)
+    rgb = make_lupton_rgb(*planes, minimum=-noise, stretch=stretch * noise, Q=softening)
     picture[~absent] = rgb[~absent]
     return picture
 
