@@ -22,6 +22,7 @@ from workflows.evaluate import evaluate
 from workflows.explain import explain
 from workflows.grades import grades
 from workflows.import_ou import import_ou
+from workflows.inspect import inspect
 from workflows.interrupts import STOPPED, exit_code, listen
 from workflows.publish import publish
 from workflows.similar import similar
@@ -192,7 +193,7 @@ app.command()(crossmatch)
 # An objid may be negative, and a minus sign opens no option here.
 app.command("explain", context_settings={"ignore_unknown_options": True})(explain)
 app.command("similar", context_settings={"ignore_unknown_options": True})(similar)
-for command in (report, publish, stamps, simulate, train, evaluate, grades):
+for command in (report, inspect, publish, stamps, simulate, train, evaluate, grades):
     app.command()(command)
 app.command("import-ou")(import_ou)
 

@@ -122,9 +122,9 @@ def explain_row(
         raise ConfigError("--scan and --ensemble both name an ensemble; give one of them.")
     facts = explained(scanned, _number(objid), field)
     named, digests = ensemble_of(scanned, str(facts.row["field_id"]))
-    loaded = _ensemble(scan, ensemble, named, facts.scan_id)
+    loaded = ensemble_for(scan, ensemble, named, facts.scan_id)
     loaded.check(facts.stamp.bands, pixel_scale=facts.stamp.pixel_scale, size_pix=facts.stamp.image.shape[-1])
-    saliency = _saliency(facts.stamp, loaded)
+    saliency = saliency_panel(facts.stamp, loaded)
     lens_light, artefact = map_panels(facts.stamp, loaded)
     atomic_write(target, explain_png(facts, saliency=saliency, lens_light=lens_light, artefact=artefact))
     notes = []
@@ -190,7 +190,7 @@ def _number(objid: str) -> int:
         raise ConfigError(f"objid {objid!r} is not a whole number; `lensscan query PATH` lists them.") from None
 
 
-def _ensemble(scan: str | None, ensemble: str | None, named: str | None, scan_id: str) -> Ensemble:
+def ensemble_for(scan: str | None, ensemble: str | None, named: str | None, scan_id: str) -> Ensemble:
     """The ensemble asked for, else the scan's own as its products name it."""
     from pipeline.config import find, shipped
     from pipeline.models.ensemble import load_ensemble
@@ -214,7 +214,8 @@ def _ensemble(scan: str | None, ensemble: str | None, named: str | None, scan_id
     )
 
 
-def _saliency(stamp: Stamp, ensemble: Ensemble) -> npt.NDArray[np.float32]:
+def saliency_panel(stamp: Stamp, ensemble: Ensemble) -> npt.NDArray[np.float32]:
+    """Where in a stamp the ensemble looks, (y, x) from 0 to 1."""
     from pipeline.models.saliency import ensemble_saliency
 
     ivar = stamp.ivar[None] if stamp.ivar is not None else None

@@ -1,0 +1,93 @@
+// Who grades, help, and statistics.
+
+import { get } from "./api.js";
+import { loadGrades, loadStream } from "./actions.js";
+import { $, el, number, significant } from "./dom.js";
+import { emit, state } from "./state.js";
+
+const LETTERS = [["A", "a lens, sure"], ["B", "probably a lens"], ["C", "possibly a lens"], ["X", "no lens"]];
+const name = () => `lensscan:${state.start.survey}:${state.start.scan_id}:grader`;
+const shown = (key) => ({ ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", PageUp: "Page↑", PageDown: "Page↓", Escape: "Esc" })[key]
+  ?? (/^[A-Z]$/.test(key) ? `Shift ${key}` : key.toUpperCase());
+
+function table(head, rows) {
+  return el("table", {},
+    el("thead", {}, el("tr", {}, ...head.map((text, k) => el("th", { scope: "col", class: k ? "number" : "" }, text)))),
+    el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((cell, k) => el(k ? "td" : "th", k ? { class: "number" } : { scope: "row" }, cell))))));
+}
+
+export function openHelp(keys) {
+  $("help").replaceChildren(
+    el("table", {}, el("tbody", {}, ...keys.map(([all, words]) =>
+      el("tr", {}, el("th", { scope: "row" }, ...(all.length > 4 ? [all[0], all.at(-1)] : all).flatMap((key, k) => [k ? (all.length > 4 ? " to " : " ") : "", el("kbd", {}, shown(key))])), el("td", {}, words))))),
+    el("h3", {}, "Grades"),
+    el("dl", {}, ...LETTERS.flatMap(([letter, words]) => [el("dt", {}, el("kbd", {}, letter)), el("dd", {}, words)])),
+    el("h3", {}, "Blind"),
+    el("p", {}, "While Blind is on, scores, maps, names and known lenses are hidden, and the order is shuffled, differently for everybody. Others' grades are never shown while grading."),
+    el("h3", {}, "Saved"),
+    el("p", {}, "A grade is on disk when the page says saved. Should the server be away, grades wait in this browser and go when it is back."),
+  );
+  $("help-dialog").showModal();
+}
+
+const share = (value) => (value === null || value === undefined ? "–" : `${Math.round(100 * value)} %`);
+
+export async function openStatistics() {
+  const box = $("statistics");
+  box.replaceChildren(el("p", {}, "Counting …"));
+  if (!$("statistics-dialog").open) $("statistics-dialog").showModal();
+  let said;
+  try { said = await get("/api/statistics"); } catch (error) { box.replaceChildren(el("p", { class: "error" }, error.message)); return; }
+  const graders = said.graders.map((one) => [one.grader, ...state.start.grades.map((letter) => number(one.counts[letter] ?? 0)), number(one.graded)]);
+  const parts = [
+    el("p", {}, `${number(said.graded)} of ${number(said.candidates)} candidates have a grade; ${number(said.shared)} have grades of several people.`),
+    el("h3", {}, "Graders"),
+    graders.length ? table(["grader", ...state.start.grades, "graded"], graders) : el("p", {}, "Nobody has graded yet."),
+  ];
+  if (said.planted.length) {
+    parts.push(el("h3", {}, "Planted objects"),
+      table(["grader", "lenses seen", "found", "duds seen", "taken for lenses"],
+        said.planted.map((one) => [one.grader, number(one.lenses), share(one.found), number(one.duds), share(one.taken)])));
+  }
+  if (said.pairs.length) {
+    parts.push(el("h3", {}, "Agreement"),
+      table(["graders", "both graded", "same grade", "weighted kappa"],
+        said.pairs.map((pair) => [pair.graders.join(" and "), number(pair.shared), share(pair.same), significant(pair.kappa, 2)])));
+  }
+  if (said.consensus) {
+    parts.push(el("h3", {}, "Consensus"), table(["grade", "candidates"], Object.entries(said.consensus).map(([letter, count]) => [letter, number(count)])));
+  }
+  box.replaceChildren(...parts);
+}
+
+async function enter(grader) {
+  state.grader = grader;
+  $("who").textContent = grader;
+  try { localStorage.setItem(name(), grader); } catch { /* asked again next time */ }
+  await loadGrades().catch((error) => emit("trouble", error));
+  state.at = 0;
+  await loadStream();
+}
+
+export function openWho() {
+  $("name").value = state.grader;
+  $("names").replaceChildren(...state.start.graders.map((each) => el("option", { value: each })));
+  $("who-dialog").showModal();
+}
+
+export async function startDialogs() {
+  $("name").maxLength = state.start.longest_name;
+  for (const button of document.querySelectorAll("dialog .close")) button.addEventListener("click", () => button.closest("dialog").close());
+  $("to-statistics").addEventListener("click", openStatistics);
+  $("who").addEventListener("click", openWho);
+  $("who-form").addEventListener("submit", (event) => {
+    const grader = $("name").value.trim().normalize("NFC");
+    if (!grader) { event.preventDefault(); $("name").value = ""; $("name").reportValidity(); return; }
+    enter(grader);
+  });
+  $("who-dialog").addEventListener("cancel", (event) => { if (!state.grader) event.preventDefault(); });
+  let before = "";
+  try { before = localStorage.getItem(name()) ?? ""; } catch { /* asked for */ }
+  if (before) await enter(before);
+  else openWho();
+}
