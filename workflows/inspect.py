@@ -131,7 +131,7 @@ def open_session(wanted: Wanted, closing: ExitStack) -> Session:
     from pipeline.inspector.grades import open_grades
     from pipeline.inspector.identity import catalogue_identity, grades_folder
     from pipeline.inspector.objects import Objects, read_candidates
-    from pipeline.inspector.planted import planted_stamps
+    from pipeline.inspector.planted_read import planted_stamps
     from pipeline.inspector.session import Session
     from pipeline.io.places import place
     from pipeline.io.storage_check import check
@@ -151,7 +151,7 @@ def open_session(wanted: Wanted, closing: ExitStack) -> Session:
     planted = _planted(output, grades.folder, wanted)
     known_keys |= set(planted.by_key)
     objects = Objects(output, table, planted, grades.secret)
-    stamps = planted_stamps(planted, scan_stamps(output)) if planted else scan_stamps(output)
+    stamps = planted_stamps(planted, output, scan_stamps(output)) if planted else scan_stamps(output)
     notes = [*_notes(output, table, more, wanted), *([grades.note] if grades.note else [])]
     return Session(
         objects,
@@ -203,7 +203,8 @@ def _count(session: Session) -> int:
 
 def _planted(output: Place, folder: Path, wanted: Wanted) -> Planted:
     """What is planted in the folder of grades, with what was asked for now."""
-    from pipeline.inspector.planted import load_planted, read_planted, save_planted
+    from pipeline.inspector.planted import load_planted, save_planted
+    from pipeline.inspector.planted_read import read_planted
 
     if wanted.lenses or wanted.duds:
         save_planted(folder, read_planted(output, lenses=wanted.lenses, duds=wanted.duds))

@@ -110,7 +110,7 @@ def explained(output: Place, objid: int, field: str | None = None) -> Explained:
         vet_flags=tuple(decode(row["vet_flags"], VetFlag)),
         flags=count_flags(stamp.mask, stamp.bands),
         stamp=stamp,
-        axes=_axes(output, field_id, objid),
+        axes=sky_axes(output, field_id, objid),
     )
 
 
@@ -198,11 +198,16 @@ def _check_cutouts(output: Place, field_id: str) -> None:
         )
 
 
-def _axes(output: Place, field_id: str, objid: int) -> Float64 | None:
+def sky_axes(output: Place, field_id: str, objid: int) -> Float64 | None:
     """North and east in pixels, by what the detections around have for places and positions.
 
     A linear fit of (x, y) to tangent-plane offsets in degrees; the cutouts have the field's grid and no WCS of
     their own.
+
+    Returns
+    -------
+    float64 (2, 2) or None
+        As `Explained.axes`.
     """
     manifest = products.live_manifest(output, field_id, "detect")
     path = output / manifest.place / "detections.parquet" if manifest is not None else None

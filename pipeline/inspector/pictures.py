@@ -87,7 +87,7 @@ def flags_png(stamp: Stamp) -> bytes:
 def map_png(values: npt.NDArray[np.float32]) -> bytes:
     """A map (y, x) from 0 to 1 as a see-through picture: the higher, the brighter and the less see-through."""
     known = np.nan_to_num(np.flipud(values))
-    opacity = (230 * np.clip(known, 0, 1) ** 0.7).astype(np.uint8)
+    opacity = (150 * np.clip(known, 0, 1) ** 0.7).astype(np.uint8)
     return _png(Image.fromarray(np.dstack([heat(known), opacity])))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.catalogue.crossmatch import KnownLenses
+from pipeline.catalogue.explain import sky_axes
 from pipeline.flags import VetFlag, describe
 from pipeline.inspector.facts import opinion_facts, picture_facts, place_facts, table_row
 from pipeline.inspector.gallery import KINDS, Gallery
@@ -123,7 +124,7 @@ class Session:
         if blind and self.planting:
             return facts
         row = table_row(self.objects.table, place) if place is not None else {}
-        facts |= place_facts(row)
+        facts |= place_facts(row) | {"axes": self._axes(key)}
         return facts if blind else facts | opinion_facts(row, self.known)
 
     def grade_facts(self, grade: Grade | None, key: Key) -> dict[str, Any]:
@@ -143,6 +144,11 @@ class Session:
             for key, grade in held.items()
             if self.objects.numbers([key])
         }
+
+    def _axes(self, key: Key) -> list[list[float]] | None:
+        """Unit vectors (x, y) towards north and east in a stamp's pixels."""
+        axes = sky_axes(self.objects.output, *key)
+        return None if axes is None else axes.tolist()
 
     def _scores(self, numbers: list[int]) -> list[float | None]:
         score = self.objects.table["score"].to_pylist()

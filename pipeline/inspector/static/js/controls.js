@@ -66,6 +66,8 @@ export function startControls() {
   $("columns").replaceChildren(...start.columns.map((column) => el("option", { value: column.name }, column.meaning)));
   $("where").value = state.where;
   $("outlines").checked = state.outlines;
+  $("smooth").checked = state.smooth;
+  document.body.classList.toggle("smooth", state.smooth);
   $("size").value = String(state.size);
   if (start.notes.length) {
     $("notes").replaceChildren(...start.notes.map((note) => el("p", {}, note)));
@@ -75,7 +77,7 @@ export function startControls() {
   $("to-single").addEventListener("click", () => setView("single"));
   $("undo").addEventListener("click", undo);
   $("menu").addEventListener("click", () => {
-    const open = $("tools").classList.toggle("open");
+    const open = $("head").classList.toggle("open");
     $("menu").setAttribute("aria-expanded", String(open));
   });
   $("filter").addEventListener("submit", (event) => {
@@ -98,6 +100,11 @@ export function startControls() {
   on("bands", setBands);
   $("stretch").addEventListener("change", () => { state.stretch = $("stretch").value; keep(); emit("look"); });
   $("outlines").addEventListener("change", () => { state.outlines = $("outlines").checked; keep(); emit("look"); });
+  $("smooth").addEventListener("change", () => {
+    state.smooth = $("smooth").checked;
+    document.body.classList.toggle("smooth", state.smooth);
+    keep();
+  });
   $("size").addEventListener("change", () => { state.size = Number($("size").value); keep(); emit("size"); });
   $("likeness-close").addEventListener("click", () => loadStream());
   on("filter-refused", (error) => { $("filter-error").textContent = error.message; $("filter-error").hidden = false; });

@@ -4,7 +4,7 @@ import { el, significant } from "./dom.js";
 
 const NAMES = {
   score: "score", score_std: "spread of members", joint_score: "score and map together", gate_score: "gates alone",
-  ood: "unfamiliar", arc_area: "lens light, arcsec²", artefact_overlap: "artefacts cover", theta_E: "Einstein radius, ″",
+  ood: "unfamiliar", arc_area: "lens light, arcsec²", artefact_overlap: "artefacts cover, share", theta_E: "Einstein radius, ″",
 };
 
 const list = (pairs) => el("dl", {}, ...pairs.flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));

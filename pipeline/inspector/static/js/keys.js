@@ -49,6 +49,7 @@ export const KEYS = [
   [["d"], "next bands", () => nextIn("bands", 1)],
   [["1", "2", "3", "4", "5", "6", "7", "8", "9"], "bands by their place", (key) => setBands(state.start.combinations[Number(key) - 1])],
   [["m"], "outline of masks", () => toggle("outlines")],
+  [["p"], "smooth or single pixels", () => toggle("smooth")],
   [["f"], "flags in colour", flags],
   [["o"], "next overlay", () => { if (!mosaic()) nextIn("layer", 1); }],
   [["+", "="], "zoom in", () => zoom(1.5)],
@@ -56,7 +57,7 @@ export const KEYS = [
   [["0"], "whole stamp", wholeStamp],
   [["w"], "similar objects", loadSimilar],
   [["r"], "choose anew what is shown", () => { loadStream(); say("Loaded again."); }],
-  [["/"], "filter", () => { $("tools").classList.add("open"); $("where").focus(); }],
+  [["/"], "filter", () => { $("head").classList.add("open"); $("where").focus(); }],
   [["t"], "statistics", openStatistics],
   [["?"], "this help", () => openHelp(KEYS)],
 ];

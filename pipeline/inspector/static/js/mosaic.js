@@ -27,13 +27,22 @@ function measure() {
   const width = grid.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   const height = grid.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
   const narrow = matchMedia("(max-width: 760px)").matches;
-  const size = narrow ? Math.min(state.size, 150) : state.size;
-  columns = Math.max(narrow ? 2 : 1, Math.floor((width + gap) / (size + gap)));
-  const tile = (width - (columns - 1) * gap) / columns;
-  const rows = narrow ? Math.ceil(24 / columns) : Math.max(1, Math.floor((height + gap + 1) / (tile + gap)));
+  if (narrow) {
+    columns = Math.max(2, Math.floor((width + gap) / (Math.min(state.size, 118) + gap)));
+  } else {
+    // A column or two more where that leaves less of the window empty.
+    const least = Math.max(1, Math.floor((width + gap) / (state.size + gap)));
+    const left = (count) => { const side = edge(width, gap, count) + gap; return ((height + gap) % side) / side; };
+    columns = [least, least + 1, least + 2].reduce((best, count) => (left(count) < left(best) - 0.15 ? count : best));
+  }
+  const tile = edge(width, gap, columns);
+  const rows = narrow ? Math.ceil(24 / columns) : Math.max(1, Math.floor((height + gap) / (tile + gap)));
   per = Math.min(columns * rows, Math.floor(MOST / columns) * columns);
-  grid.style.gridTemplateColumns = `repeat(${columns}, ${Math.floor(tile)}px)`;
+  grid.style.gridTemplateColumns = `repeat(${columns}, ${tile}px)`;
+  grid.style.gridAutoRows = `${tile}px`;
 }
+
+const edge = (width, gap, count) => Math.floor((width - (count - 1) * gap) / count);
 
 function tile(place) {
   return el("button", {

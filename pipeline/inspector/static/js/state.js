@@ -17,6 +17,7 @@ export const state = {
   bands: "",
   stretch: "normal",
   outlines: true,
+  smooth: false,
   layer: "",
   size: 144,
   grades: new Map(),  // token -> {grade, comment}
@@ -61,7 +62,7 @@ export function nextUngraded(from) {
 }
 
 // Choices that the next visit finds again.
-const KEPT = ["bands", "stretch", "outlines", "size", "blind", "where", "sort", "descending"];
+const KEPT = ["bands", "stretch", "outlines", "smooth", "size", "blind", "where", "sort", "descending"];
 const name = () => `lensscan:${state.start.survey}:${state.start.scan_id}:choices`;
 
 export function keep() {
