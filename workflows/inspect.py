@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from pipeline.catalogue.stamps import Stamp
     from pipeline.inspector.gallery import MapSource, Maps
     from pipeline.inspector.planted import Planted
-    from pipeline.inspector.session import Session
+    from pipeline.inspector.session import Session, Similar
     from pipeline.io.places import Place
+
+LIKE = 200
+"""Objects shown that look like one."""
 
 
 @dataclass(frozen=True)
@@ -253,6 +256,8 @@ def _maps(output: Place, scan_id: str, wanted: Wanted) -> MapSource:
     return draw
 
 
-def _similar(output: Place) -> Callable[[tuple[str, int]], Any] | None:
-    """Query by example; None while the package has none."""
-    return None
+def _similar(output: Place) -> Similar:
+    """Query by example among the candidates; a scan without embeddings says how to have them."""
+    from pipeline.catalogue.similar import similar
+
+    return lambda key: similar(output, key[1], field_id=key[0], top=LIKE, partial=True)

@@ -129,7 +129,7 @@ class Objects:
             column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
         rank = pa.table({"value": column, "row": pa.array(range(len(column)), pa.int64())})
         by = [("value", "descending" if descending else "ascending"), ("row", "ascending")]
-        order = pc.sort_indices(rank, sort_keys=by, null_placement="at_end")
+        order = pc.sort_indices(rank, sort_keys=by)  # what is missing at the end
         return [keys[row] for row in order.to_pylist()]
 
 

@@ -13,6 +13,7 @@ import pytest
 from pipeline.inspector.identity import CatalogueIdentity
 from pipeline.io import cutout_store, ownership, products
 from tests.catalogue.conftest import make_table, publish_field
+from tests.inspector.clients import client_of, scan_output  # noqa: F401
 
 BANDS = ("g", "r", "i")
 SIDE, SCALE = 16, 0.3

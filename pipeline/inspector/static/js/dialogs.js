@@ -5,7 +5,6 @@ import { loadGrades, loadStream } from "./actions.js";
 import { $, el, number, significant } from "./dom.js";
 import { emit, state } from "./state.js";
 
-const LETTERS = [["A", "a lens, sure"], ["B", "probably a lens"], ["C", "possibly a lens"], ["X", "no lens"]];
 const name = () => `lensscan:${state.start.survey}:${state.start.scan_id}:grader`;
 const shown = (key) => ({ ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", PageUp: "Page↑", PageDown: "Page↓", Escape: "Esc" })[key]
   ?? (/^[A-Z]$/.test(key) ? `Shift ${key}` : key.toUpperCase());
@@ -20,8 +19,6 @@ export function openHelp(keys) {
   $("help").replaceChildren(
     el("table", {}, el("tbody", {}, ...keys.map(([all, words]) =>
       el("tr", {}, el("th", { scope: "row" }, ...(all.length > 4 ? [all[0], all.at(-1)] : all).flatMap((key, k) => [k ? (all.length > 4 ? " to " : " ") : "", el("kbd", {}, shown(key))])), el("td", {}, words))))),
-    el("h3", {}, "Grades"),
-    el("dl", {}, ...LETTERS.flatMap(([letter, words]) => [el("dt", {}, el("kbd", {}, letter)), el("dd", {}, words)])),
     el("h3", {}, "Blind"),
     el("p", {}, "While Blind is on, scores, maps, names and known lenses are hidden, and the order is shuffled, differently for everybody. Others' grades are never shown while grading."),
     el("h3", {}, "Saved"),
