@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -19,6 +20,7 @@ from pipeline.errors import LensscanError
 from pipeline.inspector.guard import Access, Guard
 from pipeline.inspector.looks import STRETCHES, Look
 from pipeline.inspector.session import Session
+from pipeline.inspector.statistics import export, statistics
 
 Bands = Annotated[str, Query(max_length=64)]
 Where = Annotated[str | None, Query(max_length=8000)]
@@ -60,6 +62,7 @@ def make_app(session: Session, access: Access) -> Any:
     _catalogue(app, session)
     _pictures(app, session)
     _grades(app, session)
+    _results(app, session)
     return Guard(app, access)
 
 
@@ -192,6 +195,19 @@ def _grades(app: FastAPI, session: Session) -> None:
     def redo(asked: StepRequest) -> Response:
         again = grades.redo(asked.grader, once=asked.once)
         return _json(None if again is None else session.grade_facts(grades.get(asked.grader, *again.key), again.key))
+
+
+def _results(app: FastAPI, session: Session) -> None:
+    @app.get("/api/statistics")
+    def said() -> Response:
+        return _json(statistics(session))
+
+    @app.get("/export/grades.{form}")
+    def exported(form: Literal["csv", "parquet"]) -> Response:
+        kind = "text/csv; charset=utf-8" if form == "csv" else "application/vnd.apache.parquet"
+        name = f"grades-{quote(session.grades.identity.scan_id, safe='')}.{form}"
+        headers = {"content-disposition": f'attachment; filename="{name}"', **_FRESH}
+        return Response(export(session, form), media_type=kind, headers=headers)
 
 
 def _json(values: Mapping[str, Any] | None) -> Response:

@@ -1,8 +1,8 @@
 // Who grades, help, and statistics.
 
-import { get } from "./api.js";
+import { blob, get } from "./api.js";
 import { loadGrades, loadStream } from "./actions.js";
-import { $, el, number, significant } from "./dom.js";
+import { $, el, number, significant, toast } from "./dom.js";
 import { emit, state } from "./state.js";
 
 const name = () => `lensscan:${state.start.survey}:${state.start.scan_id}:grader`;
@@ -27,7 +27,9 @@ export function openHelp(keys) {
   $("help-dialog").showModal();
 }
 
-const share = (value) => (value === null || value === undefined ? "–" : `${Math.round(100 * value)} %`);
+const percent = (value) => `${Math.round(100 * value)}`;
+const share = (value) => (value === null || value === undefined ? "–" : `${percent(value)} %`);
+const within = ([value, low, high]) => (value === null ? "–" : `${share(value)} (${percent(low)} to ${percent(high)})`);
 
 export async function openStatistics() {
   const box = $("statistics");
@@ -44,17 +46,28 @@ export async function openStatistics() {
   if (said.planted.length) {
     parts.push(el("h3", {}, "Planted objects"),
       table(["grader", "lenses seen", "found", "duds seen", "taken for lenses"],
-        said.planted.map((one) => [one.grader, number(one.lenses), share(one.found), number(one.duds), share(one.taken)])));
+        said.planted.map((one) => [one.grader, number(one.lenses), within(one.found), number(one.duds), within(one.taken)])));
   }
   if (said.pairs.length) {
+    const [alpha, low, high] = said.alpha;
+    const interval = low === null ? "" : ` (95 %: ${significant(low, 2)} to ${significant(high, 2)})`;
     parts.push(el("h3", {}, "Agreement"),
+      el("p", {}, alpha === null ? "Krippendorff's alpha has no value yet." : `Krippendorff's alpha ${significant(alpha, 2)}${interval}; 1 is full agreement, 0 what chance gives.`),
       table(["graders", "both graded", "same grade", "weighted kappa"],
         said.pairs.map((pair) => [pair.graders.join(" and "), number(pair.shared), share(pair.same), significant(pair.kappa, 2)])));
   }
-  if (said.consensus) {
-    parts.push(el("h3", {}, "Consensus"), table(["grade", "candidates"], Object.entries(said.consensus).map(([letter, count]) => [letter, number(count)])));
+  if (said.graded) {
+    parts.push(el("h3", {}, "Consensus"), table(["median of the grades", ...state.start.grades],
+      [["candidates", ...state.start.grades.map((letter) => number(said.consensus[letter]))]]));
   }
   box.replaceChildren(...parts);
+}
+
+async function save(form) {
+  let address;
+  try { address = URL.createObjectURL(await blob(`/export/grades.${form}`)); } catch (error) { toast(error.message); return; }
+  el("a", { href: address, download: `grades-${state.start.scan_id}.${form}` }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60000);
 }
 
 async function enter(grader) {
@@ -75,6 +88,7 @@ export function openWho() {
 export async function startDialogs() {
   $("name").maxLength = state.start.longest_name;
   for (const button of document.querySelectorAll("dialog .close")) button.addEventListener("click", () => button.closest("dialog").close());
+  for (const button of document.querySelectorAll(".export")) button.addEventListener("click", () => save(button.dataset.form));
   $("to-statistics").addEventListener("click", openStatistics);
   $("who").addEventListener("click", openWho);
   $("who-form").addEventListener("submit", (event) => {

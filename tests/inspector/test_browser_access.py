@@ -1,0 +1,138 @@
+"""The page for everybody: what axe finds, a phone, a stranger without the token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.browser import PHONE, NewPage, picture
+from tests.inspector.hands import api, enter, grades, press, ready, settled
+from tests.inspector.made_scan import made_scan
+from tests.inspector.serving import Inspect, inspecting
+
+TOUCH = {"has_touch": True, "is_mobile": True, "device_scale_factor": 2}
+
+
+@pytest.fixture(scope="module")
+def served(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inspect]:
+    output = made_scan(tmp_path_factory.mktemp("page") / "products")
+    with inspecting(output, "--port", 0) as server:
+        yield server
+
+
+def test_axe_finds_nothing_on_any_view(served: Inspect, new_page: NewPage) -> None:
+    watched = enter(new_page, served.url, "axe")
+    press(watched, *"abcx")
+    settled(watched)
+    assert watched.axe() == [], "mosaic"
+    watched.page.uncheck("#blind")
+    watched.page.wait_for_selector(".tile .tag")
+    ready(watched)
+    assert watched.axe() == [], "mosaic with scores"
+    press(watched, "v")
+    ready(watched)
+    assert watched.axe() == [], "single"
+    press(watched, "?")
+    watched.page.wait_for_selector("#help-dialog[open]")
+    assert watched.axe() == [], "help"
+    picture(watched, "inspect-help", whole=False)
+    watched.page.keyboard.press("Escape")
+    press(watched, "t")
+    watched.page.wait_for_selector("#statistics table")
+    assert watched.axe() == [], "statistics"
+    picture(watched, "inspect-statistics", whole=False)
+    watched.page.keyboard.press("Escape")
+    watched.page.click("#who")
+    assert watched.axe() == [], "who grades"
+
+
+def test_a_phone_grades_by_touch_without_scrolling_sideways(served: Inspect, new_page: NewPage) -> None:
+    watched = enter(new_page, served.url, "thumb", PHONE, **TOUCH)
+    assert watched.overflow() == 0
+    assert watched.axe() == [], "mosaic"
+    picture(watched, "inspect-phone-mosaic", whole=False)
+    watched.page.tap(".tile >> nth=1")
+    ready(watched)
+    assert watched.overflow() == 0
+    assert watched.axe() == [], "single"
+    picture(watched, "inspect-phone-single", whole=False)
+    for letter in "ABCX":
+        box = watched.page.locator(f"#grades .{letter}").bounding_box()
+        assert box is not None
+        assert box["width"] >= 44
+        assert box["height"] >= 44
+        assert box["y"] + box["height"] <= PHONE[1], "at hand without scrolling"
+    watched.page.tap("#grades .B")
+    ready(watched)
+    assert watched.page.inner_text("#title") == "3 of 60"
+    settled(watched)
+    assert [grade for grade, _ in api(watched, "/api/grades?grader=thumb")["grades"].values()] == ["B"]
+    watched.page.tap("#undo")
+    settled(watched)
+    assert watched.page.inner_text("#title") == "2 of 60"
+    watched.page.tap("#menu")
+    assert watched.page.locator("#where").is_visible()
+    assert watched.overflow() == 0
+    assert watched.axe() == [], "tools"
+    picture(watched, "inspect-phone-tools", whole=False)
+
+
+def test_a_swipe_goes_to_the_next_and_back_returns_to_the_mosaic(served: Inspect, new_page: NewPage) -> None:
+    watched = enter(new_page, served.url, "swiper", PHONE, **TOUCH)
+    watched.page.tap(".tile >> nth=1")
+    ready(watched)
+    box = watched.page.locator("#stage").bounding_box()
+    assert box is not None
+    middle = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    touch = watched.page.context.new_cdp_session(watched.page)
+    for step, kind in ((0, "touchStart"), (-50, "touchMove"), (-110, "touchMove"), (None, "touchEnd")):
+        points = [] if step is None else [{"x": middle["x"] + step, "y": middle["y"]}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    watched.page.wait_for_selector("#title:text-is('3 of 60')")
+    watched.page.go_back()
+    ready(watched)
+    assert watched.page.locator("#grid").is_visible()
+
+
+def test_buttons_of_a_phone_are_large_enough_for_a_finger(served: Inspect, new_page: NewPage) -> None:
+    watched = enter(new_page, served.url, "finger", PHONE, **TOUCH)
+    watched.page.tap("#menu")
+    small = """() => [...document.querySelectorAll('button, select, input')].filter((one) => one.offsetParent)
+        .map((one) => [one.id || one.className, one.closest('label') ?? one])
+        .filter(([, box]) => box.getBoundingClientRect().height < 43.5).map(([name]) => name)"""
+    assert watched.page.evaluate(small) == []
+    watched.page.tap("#menu")
+    watched.page.tap(".tile >> nth=0")
+    ready(watched)
+    assert watched.page.evaluate(small) == []
+
+
+def test_motion_is_not_for_those_who_do_without(served: Inspect, new_page: NewPage) -> None:
+    watched = enter(new_page, served.url, "still", reduced_motion="reduce")
+    moving = watched.page.evaluate(
+        "() => [...document.querySelectorAll('*')].filter((one) => parseFloat(getComputedStyle(one).transitionDuration) > 0).length"
+    )
+    assert moving == 0
+
+
+def test_a_token_opens_the_page_once_and_a_stranger_stays_outside(
+    browser: object, tmp_path: object, new_page: NewPage
+) -> None:
+    from pathlib import Path
+
+    output = made_scan(Path(str(tmp_path)) / "products")
+    with inspecting(output, "--port", 0, "--token") as server:
+        assert "?token=" in server.url
+        watched = enter(new_page, server.url, "guest")
+        assert watched.page.url == server.url.split("?")[0], "the token is not left in the address"
+        press(watched, "a")
+        settled(watched)
+        assert grades(watched)[0] == "A"
+        cookie = watched.page.context.cookies()[0]
+        assert cookie["httpOnly"]
+        assert cookie["sameSite"] == "Strict"
+        stranger = new_page(dark=True)
+        answer = stranger.page.goto(server.url.split("?")[0])
+        assert answer.status == 401
+        assert "asks for a token" in stranger.page.inner_text("body")
