@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.catalogue.stamps import Stamp
-    from pipeline.inspector.gallery import MapSource, Maps
+    from pipeline.inspector.gallery import Maps, MapSource
     from pipeline.inspector.planted import Planted
     from pipeline.inspector.session import Session, Similar
     from pipeline.io.places import Place
@@ -224,8 +224,8 @@ def _notes(output: Place, table: Any, more: bool, wanted: Wanted) -> list[str]:
     if waiting:
         broken = f", {len(failed)} of them failed" if failed else ""
         notes.append(
-            f"{len(waiting):,} of {len({*fields, *failed}):,} fields have no candidates yet{broken}; the page has those "
-            "of the others. `lensscan status SCAN.toml` tells why; start the page again for more."
+            f"{len(waiting):,} of {len({*fields, *failed}):,} fields have no candidates yet{broken}; the page has "
+            "those of the others. `lensscan status SCAN.toml` tells why; start the page again for more."
         )
     if more:
         notes.append(f"these are the best {len(table):,}; there are more: narrow them down with WHERE, or raise --top.")

@@ -240,7 +240,9 @@ def _number(session: Session, name: str) -> int:
 
 def _numbers(session: Session, text: str) -> list[int]:
     parts = text.split(",")
-    if len(parts) > MOST_ON_A_SHEET or not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
+    if len(parts) > MOST_ON_A_SHEET or not all(
+        part.isascii() and part.isdecimal() and len(part) < 10 for part in parts
+    ):
         raise HTTPException(422, f"n: give 1 to {MOST_ON_A_SHEET} numbers, separated by commas.")
     numbers = [int(part) for part in parts]
     if max(numbers) >= len(session.objects):

@@ -75,7 +75,7 @@ class Gallery:
         try:
             stamp = self._source(*key, row)
         except (LensscanError, OSError):
-            # Its field was computed again under our hands, or its cutouts are gone: said in its place, the rest goes on.
+            # Its field was computed again meanwhile, or its cutouts are gone: told in its place, the rest goes on.
             stamp = None
         with self._lock:
             self._stamps[number] = stamp

@@ -1,4 +1,4 @@
-"""What stands between the network and the page: whose requests are answered, how large they may be, what goes with them.
+"""What stands between the network and the page: whose requests are answered, and how large they may be.
 
 The server is reached by its address alone. A page of another site that has its name resolve to this machine (DNS
 rebinding) is told apart by its `Host`; one that sends requests here from a browser, by its `Origin` and by
@@ -87,7 +87,7 @@ def is_loopback(host: str) -> bool:
 
 
 class Guard:
-    """The ASGI middleware that refuses what `Access` does not allow, and adds the headers that keep a browser strict."""
+    """The ASGI middleware that refuses what `Access` does not allow and adds headers that keep a browser strict."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app = app

@@ -33,7 +33,9 @@ def read_candidates(output: Place, where: str | None = None, *, top: int | None 
     most = MOST if top is None else min(top, MOST)
     table = query(output, where, top=most + 1)
     if not len(table):
-        raise QueryError(f"{output}: no candidate" + (f" with {where}" if where else "") + "; there is nothing to look at.")
+        raise QueryError(
+            f"{output}: no candidate" + (f" with {where}" if where else "") + "; there is nothing to look at."
+        )
     return table.slice(0, most), len(table) > most
 
 
@@ -81,9 +83,7 @@ class Objects:
         """Numbers of keys, in their order; those that are not shown are left out."""
         return [self._numbers[key] for key in keys if key in self._numbers]
 
-    def stream(
-        self, *, where: str | None = None, sort: str | None = None, descending: bool = True
-    ) -> list[int]:
+    def stream(self, *, where: str | None = None, sort: str | None = None, descending: bool = True) -> list[int]:
         """Numbers of the candidates that fulfil a condition, sorted by a column; nothing planted is among them.
 
         Parameters

@@ -158,4 +158,3 @@ class Session:
 
 def _sortable(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
-

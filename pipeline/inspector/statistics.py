@@ -28,9 +28,7 @@ def statistics(session: Session) -> dict[str, Any]:
         "candidates": len(session.objects.rows),
         "graded": len(matrix.objects),
         "shared": int(((matrix.level != NONE).sum(axis=1) >= 2).sum()),
-        "graders": [
-            {"grader": one.grader, "counts": one.given, "graded": sum(one.given.values())} for one in measures
-        ],
+        "graders": [{"grader": one.grader, "counts": one.given, "graded": sum(one.given.values())} for one in measures],
         "planted": [
             {
                 "grader": one.grader,

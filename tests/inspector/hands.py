@@ -49,5 +49,7 @@ def api(watched: Watched, path: str) -> Any:
 
 def at(watched: Watched) -> int:
     """Place of the tile that is marked."""
-    found = watched.page.eval_on_selector_all(".tile", "tiles => tiles.findIndex(tile => tile.classList.contains('at'))")
+    found = watched.page.eval_on_selector_all(
+        ".tile", "tiles => tiles.findIndex(tile => tile.classList.contains('at'))"
+    )
     return int(found)

@@ -72,4 +72,3 @@ def _publish_cutouts(
     products.publish(
         output, field_id=field_id, stage="cutouts", fingerprint="cut", generation=generation, rows=each, provenance={}
     )
-

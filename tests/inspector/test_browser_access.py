@@ -111,7 +111,8 @@ def test_buttons_of_a_phone_are_large_enough_for_a_finger(served: Inspect, new_p
 def test_motion_is_not_for_those_who_do_without(served: Inspect, new_page: NewPage) -> None:
     watched = enter(new_page, served.url, "still", reduced_motion="reduce")
     moving = watched.page.evaluate(
-        "() => [...document.querySelectorAll('*')].filter((one) => parseFloat(getComputedStyle(one).transitionDuration) > 0).length"
+        "() => [...document.querySelectorAll('*')]"
+        ".filter((one) => parseFloat(getComputedStyle(one).transitionDuration) > 0).length"
     )
     assert moving == 0
 

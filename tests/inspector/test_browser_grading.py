@@ -118,7 +118,11 @@ def test_a_filter_is_a_query_and_what_it_refuses_is_told(served: Inspect, new_pa
     watched = enter(new_page, served.url, "filterer")
     watched.page.fill("#where", "score > 0.6 AND NOT flag(vet_flags, 'CHIP_GAP_CROSSES')")
     watched.page.keyboard.press("Enter")
-    wanted = len(api(watched, "/api/stream?blind=0&where=score%20%3E%200.6%20AND%20NOT%20flag(vet_flags,'CHIP_GAP_CROSSES')")["numbers"])
+    wanted = len(
+        api(watched, "/api/stream?blind=0&where=score%20%3E%200.6%20AND%20NOT%20flag(vet_flags,'CHIP_GAP_CROSSES')")[
+            "numbers"
+        ]
+    )
     watched.page.wait_for_selector(f"#total:text-is('{wanted}')")
     ready(watched)
     assert 0 < len(grades(watched)) == wanted < 60

@@ -43,7 +43,9 @@ def test_the_order_and_the_filter_are_those_of_a_query(scan_output: Path, client
     some = stream(client, blind=0, where=where)
     assert keys_of(client, some["numbers"]) == queried(scan_output, where)
     assert 0 < len(some["numbers"]) < len(whole["numbers"])
-    assert set(keys_of(client, stream(client, blind=1, grader="ann", where=where)["numbers"])) == set(queried(scan_output, where))
+    assert set(keys_of(client, stream(client, blind=1, grader="ann", where=where)["numbers"])) == set(
+        queried(scan_output, where)
+    )
 
 
 def test_scores_come_with_the_order_unless_blind(scan_output: Path, client_of: Client) -> None:
@@ -193,7 +195,9 @@ def test_only_what_a_condition_lets_through_is_served(scan_output: Path, client_
 def test_a_half_written_catalogue_is_served_as_far_as_it_is_live_with_a_word(tmp_path: Path, client_of: Client) -> None:
     output = made_scan(tmp_path / "products", ("A",))
     generation = products.new_generation(output, "detect", "late", "f")
-    products.publish(output, field_id="late", stage="detect", fingerprint="f", generation=generation, rows=9, provenance={})
+    products.publish(
+        output, field_id="late", stage="detect", fingerprint="f", generation=generation, rows=9, provenance={}
+    )
     products.record_failure(output, "broken", "masks", "f", "no such file", again=False)
     # What a killed writer left: a generation that no manifest names.
     (output / "candidates" / "late" / "half").mkdir(parents=True)
@@ -204,11 +208,17 @@ def test_a_half_written_catalogue_is_served_as_far_as_it_is_live_with_a_word(tmp
     assert "2 of 3 fields have no candidates yet, 1 of them failed" in notes[0]
 
 
-def test_a_field_that_is_cut_again_meanwhile_loses_its_pictures_and_nothing_else(scan_output: Path, client_of: Client) -> None:
+def test_a_field_that_is_cut_again_meanwhile_loses_its_pictures_and_nothing_else(
+    scan_output: Path, client_of: Client
+) -> None:
     client = client_of(scan_output)
     version = client.get("/api/start").json()["version"]
     other = next(number for number, key in enumerate(client.session.objects.keys) if key[0] == "B")
-    gone = next(n for n, key in enumerate(client.session.objects.keys) if key[0] == "A/1" and n not in client.session.gallery._stamps)
+    gone = next(
+        n
+        for n, key in enumerate(client.session.objects.keys)
+        if key[0] == "A/1" and n not in client.session.gallery._stamps
+    )
     manifest = products.live_manifest(scan_output, "A/1", "cutouts")
     assert manifest is not None
     import shutil
@@ -226,7 +236,7 @@ def test_what_is_no_scans_output_is_refused(scan_output: Path, client_of: Client
             client_of(path)
     with pytest.raises(QueryError, match="nothing to look at"):
         client_of(scan_output, where="score > 2")
-    with pytest.raises(ConfigError, match="--planted-share 0.9"):
+    with pytest.raises(ConfigError, match=r"--planted-share 0\.9"):
         client_of(scan_output, share=0.9)
 
 

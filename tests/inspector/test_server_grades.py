@@ -107,7 +107,15 @@ def test_what_is_no_json_is_refused(scan_output: Path, client_of: Client) -> Non
 def test_markup_is_kept_as_text_and_served_as_json(scan_output: Path, client_of: Client) -> None:
     client = client_of(scan_output)
     nasty = "<script>alert(1)</script>\"'&\u2028"
-    post(client, "/api/grade", object=client.session.objects.tokens[0], grade="A", comment=nasty, once="1", grader="<img>")
+    post(
+        client,
+        "/api/grade",
+        object=client.session.objects.tokens[0],
+        grade="A",
+        comment=nasty,
+        once="1",
+        grader="<img>",
+    )
     answer = client.get("/api/grades", params={"grader": "<img>"})
     assert answer.headers["content-type"].startswith("application/json")
     assert next(iter(answer.json()["grades"].values())) == ["A", nasty]

@@ -18,7 +18,9 @@ def grade(client: Any, **headers: str) -> Any:
     return client.post("/api/grade", json=body, headers=headers)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8642", "127.0.0.1.evil.example", "10.0.0.1", "", "a b", "[::1"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8642", "127.0.0.1.evil.example", "10.0.0.1", "", "a b", "[::1"]
+)
 def test_a_foreign_host_is_refused(scan_output: Path, client_of: Client, host: str) -> None:
     client = client_of(scan_output)
     assert client.get("/api/start", headers={"host": host}).status_code == 403
@@ -32,7 +34,8 @@ def test_this_machine_may_be_called_by_its_names_at_any_port(scan_output: Path, 
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://127.0.0.1:8643", "http://localhost:8642", "file://", "", "127.0.0.1:8642"]
+    "origin",
+    ["http://evil.example", "null", "http://127.0.0.1:8643", "http://localhost:8642", "file://", "", "127.0.0.1:8642"],
 )
 def test_a_foreign_origin_is_refused(scan_output: Path, client_of: Client, origin: str) -> None:
     client = client_of(scan_output)
@@ -66,7 +69,9 @@ def test_a_form_of_another_page_can_send_nothing(scan_output: Path, client_of: C
 
 def test_other_methods_are_refused(scan_output: Path, client_of: Client) -> None:
     client = client_of(scan_output)
-    assert {client.request(method, "/api/grade").status_code for method in ("PUT", "DELETE", "OPTIONS", "TRACE")} == {405}
+    assert {client.request(method, "/api/grade").status_code for method in ("PUT", "DELETE", "OPTIONS", "TRACE")} == {
+        405
+    }
 
 
 def test_every_answer_forbids_foreign_scripts_frames_and_guesses(scan_output: Path, client_of: Client) -> None:
@@ -100,7 +105,14 @@ def test_a_token_is_asked_for_beyond_loopback(scan_output: Path, client_of: Clie
     assert len(access.token) >= 40
     assert access_to("0.0.0.0", 8642).token != access.token
     client = client_of(scan_output, access)
-    for path in ("/", "/api/start", "/static/js/main.js", "/?token=", "/?token=wrong", f"/api/start?token={access.token}"):
+    for path in (
+        "/",
+        "/api/start",
+        "/static/js/main.js",
+        "/?token=",
+        "/?token=wrong",
+        f"/api/start?token={access.token}",
+    ):
         assert client.get(path).status_code == 401
     assert grade(client).status_code == 401
     entered = client.get("/", params={"token": access.token})
@@ -112,7 +124,9 @@ def test_a_token_is_asked_for_beyond_loopback(scan_output: Path, client_of: Clie
     assert grade(client).status_code == 200
 
 
-def test_with_a_token_an_address_will_do_as_host_and_a_strangers_name_will_not(scan_output: Path, client_of: Client) -> None:
+def test_with_a_token_an_address_will_do_as_host_and_a_strangers_name_will_not(
+    scan_output: Path, client_of: Client
+) -> None:
     access = access_to("0.0.0.0", 8642)
     client = client_of(scan_output, access)
     client.get("/", params={"token": access.token})
@@ -136,7 +150,9 @@ def test_a_broken_cookie_is_no_token(scan_output: Path, client_of: Client) -> No
         "/static/js", "/static/", "/static/js/none.js", "/api/object/..%2f..%2fscan.json", "/products/scan.json",
     ],
 )  # fmt: skip
-def test_paths_outside_the_page_and_the_catalogue_are_not_there(scan_output: Path, client_of: Client, path: str) -> None:
+def test_paths_outside_the_page_and_the_catalogue_are_not_there(
+    scan_output: Path, client_of: Client, path: str
+) -> None:
     answer = client_of(scan_output).get(path)
     assert answer.status_code == 404
     assert "import" not in answer.text

@@ -15,10 +15,15 @@ function table(head, rows) {
     el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((cell, k) => el(k ? "td" : "th", k ? { class: "number" } : { scope: "row" }, cell))))));
 }
 
+// A row of keys with one meaning; many are told by the first and the last.
+function caps(all) {
+  const many = all.length > 4;
+  return (many ? [all[0], all.at(-1)] : all).flatMap((key, k) => [k ? (many ? " to " : " ") : "", el("kbd", {}, shown(key))]);
+}
+
 export function openHelp(keys) {
   $("help").replaceChildren(
-    el("table", {}, el("tbody", {}, ...keys.map(([all, words]) =>
-      el("tr", {}, el("th", { scope: "row" }, ...(all.length > 4 ? [all[0], all.at(-1)] : all).flatMap((key, k) => [k ? (all.length > 4 ? " to " : " ") : "", el("kbd", {}, shown(key))])), el("td", {}, words))))),
+    el("dl", { class: "keys" }, ...keys.map(([all, words]) => el("div", {}, el("dt", {}, ...caps(all)), el("dd", {}, words)))),
     el("h3", {}, "Blind"),
     el("p", {}, "While Blind is on, scores, maps, names and known lenses are hidden, and the order is shuffled, differently for everybody. Others' grades are never shown while grading."),
     el("h3", {}, "Saved"),
