@@ -18,6 +18,7 @@ from workflows.calibrate import calibrate
 from workflows.catalogue import query, report
 from workflows.console import exit_if, reporting, show
 from workflows.crossmatch import crossmatch
+from workflows.diff import diff
 from workflows.evaluate import evaluate
 from workflows.explain import explain
 from workflows.grades import grades
@@ -190,6 +191,7 @@ def _names(fields: str | None) -> list[str] | None:
 app.command()(calibrate)
 app.command()(query)
 app.command()(crossmatch)
+app.command()(diff)
 # An objid may be negative, and a minus sign opens no option here.
 app.command("explain", context_settings={"ignore_unknown_options": True})(explain)
 app.command("similar", context_settings={"ignore_unknown_options": True})(similar)

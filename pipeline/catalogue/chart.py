@@ -142,10 +142,9 @@ class Chart:
         parts = []
         for tick in _ticks(self.x_range):
             at = float(self.x(tick))
-            parts.append(
-                f'<path class="grid" d="M{at:.1f} {top:g}V{bottom:g}"/>'
-                f'<text class="middle" x="{at:.1f}" y="{bottom + 18:g}">{_number(tick)}</text>'
-            )
+            parts.append(f'<path class="grid" d="M{at:.1f} {top:g}V{bottom:g}"/>')
+            if not self.margin or at > left + self.margin + 30:  # else it would run into the strip's own label
+                parts.append(f'<text class="middle" x="{at:.1f}" y="{bottom + 18:g}">{_number(tick)}</text>')
         levels: Sequence[float] = np.linspace(0, 1, 6).tolist() if self.y_range is None else _ticks(self.y_range)
         for tick in levels:
             at = float(self.y(tick))
@@ -155,8 +154,11 @@ class Chart:
                 f'<text class="end" x="{left - 8:g}" y="{at + 4:.1f}">{word}</text>'
             )
         if self.margin:
+            across, up = left + self.margin, bottom - self.margin
             parts.append(
-                f'<path class="frame" d="M{left + self.margin:g} {top:g}V{bottom - self.margin:g}H{right:g}"/>'
+                f'<path class="frame" d="M{across:g} {top:g}V{up:g}H{right:g}"/>'
+                f'<text class="middle" x="{left + self.margin / 2:g}" y="{bottom + 18:g}">none</text>'
+                f'<text class="end" x="{left - 8:g}" y="{bottom - self.margin / 2 + 4:g}">none</text>'
             )
         return "".join(parts)
 

@@ -106,13 +106,19 @@ class _Columns:
     flags: npt.NDArray[np.uint32]
 
 
-def _columns(table: pa.Table) -> _Columns:
-    objid = table["objid"].to_numpy()
+def order_by_id(objid: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """What sorts the ids of one field's table; raises ProductMismatch if one stands there twice."""
     order = np.argsort(objid, kind="stable")
-    objid = objid[order]
-    twice = np.flatnonzero(objid[1:] == objid[:-1])
+    ordered = objid[order]
+    twice = np.flatnonzero(ordered[1:] == ordered[:-1])
     if len(twice):
-        raise ProductMismatch(f"objid {objid[twice[0]]} stands twice in one field's table; rerun the field.")
+        raise ProductMismatch(f"objid {ordered[twice[0]]} stands twice in one field's table; rerun the field.")
+    return order
+
+
+def _columns(table: pa.Table) -> _Columns:
+    order = order_by_id(table["objid"].to_numpy())
+    objid = table["objid"].to_numpy()[order]
     score = table["score"].to_numpy().astype(np.float32)[order]
     ra, dec, flags = (table[name].to_numpy()[order] for name in ("ra", "dec", "vet_flags"))
     return _Columns(objid, ra, dec, score, flags)

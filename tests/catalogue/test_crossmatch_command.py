@@ -14,6 +14,7 @@ from astropy.io import fits
 from typer.testing import CliRunner
 
 from pipeline.catalogue.query import query
+from tests.object_store import upload
 from workflows.crossmatch import crossmatch
 
 app = typer.Typer()
@@ -107,3 +108,15 @@ def test_what_is_no_catalogue_is_refused(known: Path, tmp_path: Path) -> None:
     answer = run("--known", known, "--json", tmp_path / "nothing")
     assert answer.exit_code == 2
     assert "does not exist" in json.loads(answer.stdout)["error"]
+
+
+def test_a_scan_in_a_store_gives_what_one_on_disk_gives(
+    scan: Path, known: Path, tmp_path: Path, bucket: str, store_url: str
+) -> None:
+    upload(store_url, bucket, scan, "scans/a scan")
+    here = run("--known", known, "--output", tmp_path / "out", scan)
+    there = run("--known", known, "--output", f"s3://{bucket}/out", f"s3://{bucket}/scans/a scan")
+    assert (here.exit_code, there.exit_code) == (0, 0), there.output
+    marked = query(f"s3://{bucket}/out")
+    assert marked.equals(query(tmp_path / "out"))
+    assert marked["known_name"].null_count == 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +29,8 @@ def entries(ra: list[float], dec: list[float]) -> KnownLenses:
     return KnownLenses(names, np.array(ra, float), np.array(dec, float), texts, texts, texts)
 
 
-def test_lenscat_is_read_whole() -> None:
-    data = os.environ.get("LENSSCAN_DATA")
-    if not data:
-        pytest.skip("LENSSCAN_DATA is not set: the lenscat table is absent")
-    known = read_known(Path(data) / "known-lenses" / "lenscat.csv")
+def test_lenscat_is_read_whole(real_data: Path) -> None:
+    known = read_known(real_data / "known-lenses" / "lenscat.csv")
     assert (len(known), known.unplaced) == (32838, 0)
     first = (known.name[0], known.ra[0], known.dec[0], known.grade[0], known.kind[0])
     assert first == ("J0011-0845", 2.83435, -8.7643, "confident", "galaxy")
