@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SHOWN = 40
 """Rows that a table on the screen has at most; every other format has all."""
+
+TELL_S = 10.0
+"""Seconds between words on how far a report is."""
 
 _FIRST = ("objid", "field_id", "ra", "dec", "score", "vet_flags")
 """What fits a screen, where no columns were asked for."""
@@ -156,19 +159,41 @@ def _corners(text: str | None) -> list[tuple[float, ...]] | None:
 def report(
     path: Annotated[str, typer.Argument(metavar="PATH", help="A scan's output folder.")],
     output: Annotated[str, typer.Option("--output", help="HTML file to write.")] = "report.html",
-    top: Annotated[int, typer.Option("--top", help="Candidates shown with their stamps.")] = 48,
+    top: Annotated[int, typer.Option("--top", min=0, max=500, help="Candidates shown with their stamps.")] = 48,
+    ensemble: Annotated[
+        str | None, typer.Option("--ensemble", help="The scan's ensemble, where its products don't name a shipped one.")
+    ] = None,
+    maps: Annotated[
+        bool, typer.Option("--maps/--no-maps", help="Outline lens light and artefacts on the stamps; needs torch.")
+    ] = True,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0, help="Time to read scores for; the page says what was read.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
-    """Write one HTML page of a scan: counts, best candidates, scores, failures, provenance."""
+    """Write one HTML page of a scan: sky, candidates, scores, calibration, drift, failures, provenance."""
     with reporting(as_json):
+        import time
+
         from pipeline.io.places import place
 
-        written = scan_report(place(path), place(output), top=top)
-        show(as_json, {"report": str(written)}, lambda: f"report: {written}")
+        began = time.monotonic()
+        written = scan_report(
+            place(path), place(output), top=top, ensemble=ensemble, maps=maps, seconds=seconds, told=_told()
+        )
+        took = round(time.monotonic() - began, 1)
+        show(as_json, {"report": str(written), "seconds": took}, lambda: f"report: {written} ({took:.1f} s)")
 
 
-def scan_report(output: Place, target: Place, *, forecast: Mapping[str, Any] | None = None, top: int = 48) -> Place:
-    """Write the report of a scan with stamps from its own cutouts.
+def scan_report(
+    output: Place,
+    target: Place,
+    *,
+    ensemble: str | Path | None = None,
+    maps: bool = True,
+    **options: Any,
+) -> Place:
+    """Write the report of a scan with stamps from its own cutouts, and what its ensemble's files say.
 
     Parameters
     ----------
@@ -176,22 +201,52 @@ def scan_report(output: Place, target: Place, *, forecast: Mapping[str, Any] | N
         The scan's output folder.
     target : Path or ObjectPath
         The HTML file.
-    forecast : mapping, optional
-        What was forecast before the scan ran; else what its last run record says.
-    top : int
-        Candidates shown.
+    ensemble : str or Path, optional
+        The ensemble, where the products don't name a shipped one.
+    maps : bool
+        Whether to draw the ensemble's maps, for which torch is loaded.
+    **options
+        Those of `pipeline.catalogue.report.gather`.
 
     Raises
     ------
+    ConfigError, ModelMismatch
+        If the ensemble that is asked for can't be read.
     ProductMismatch
         If `output` is no scan's output.
     """
     from pipeline.catalogue.report import write_report
     from pipeline.catalogue.stamps import scan_stamps
+    from pipeline.io import ownership
     from pipeline.io.storage_check import check
+    from workflows.report_ensemble import report_ensemble
 
     check(output)
-    return write_report(output, target, stamp=scan_stamps(output), forecast=forecast, top=top)
+    ownership.identity(output)
+    found = report_ensemble(output, ensemble, maps=maps)
+    return write_report(
+        output,
+        target,
+        stamp=scan_stamps(output),
+        maps=found.maps,
+        maps_told=found.told,
+        calibration=found.calibration,
+        **options,
+    )
+
+
+def _told() -> Callable[[int, int], None]:
+    """Says on standard error how far the reading of scores is, where it takes long."""
+    import time
+
+    last = [time.monotonic()]
+
+    def told(read: int, fields: int) -> None:
+        if time.monotonic() - last[0] >= TELL_S:
+            last[0] = time.monotonic()
+            typer.echo(f"scores of {read:,} of {fields:,} fields read", err=True)
+
+    return told
 
 
 def query_text(table: pa.Table, columns: Sequence[str] | None = None) -> Group:

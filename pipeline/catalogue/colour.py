@@ -101,10 +101,16 @@ def fatal_outline(mask: npt.NDArray[np.uint32]) -> str:
     ----------
     mask : uint32 (band, y, x)
     """
-    bad = np.flipud(fatal(mask).any(axis=0))
-    ny, nx = bad.shape
+    bad: npt.NDArray[np.bool_] = np.asarray(fatal(mask).any(axis=0))
+    return outline(bad)
+
+
+def outline(chosen: npt.NDArray[np.bool_]) -> str:
+    """The edge of chosen pixels (y, x), as an SVG path in pixels from the top left; empty if none is."""
+    chosen = np.flipud(chosen)
+    ny, nx = chosen.shape
     framed = np.zeros((ny + 2, nx + 2), bool)
-    framed[1:-1, 1:-1] = bad
+    framed[1:-1, 1:-1] = chosen
     across = framed[1:, 1:-1] != framed[:-1, 1:-1]
     down = (framed[1:-1, 1:] != framed[1:-1, :-1]).T
     parts = [f"M{start} {line}h{length}" for line, start, length in _runs(across)]

@@ -23,6 +23,42 @@ class PurityRow:
     purity: float | None
 
 
+class PuritySums:
+    """Numbers and sums of scores above rising thresholds, added up part by part."""
+
+    def __init__(self, thresholds: tuple[float, ...] = THRESHOLDS) -> None:
+        self.thresholds = thresholds
+        # A score is float32; so is the threshold that it is held against.
+        self._edges = np.array(thresholds, np.float32)
+        self._counts, self._sums = (np.zeros(len(thresholds) + 1) for _ in range(2))
+
+    def add(self, scores: npt.NDArray[Any]) -> None:
+        """Count scores (n,); NaN is left out."""
+        values = np.asarray(scores, np.float32)
+        values = values[np.isfinite(values)]
+        passed = np.searchsorted(self._edges, values, side="right")
+        self._counts += np.bincount(passed, minlength=len(self._counts))
+        self._sums += np.bincount(passed, weights=values.astype(np.float64), minlength=len(self._sums))
+
+    def rows(self) -> tuple[PurityRow, ...]:
+        """What lies above each threshold."""
+        counts, sums = (values[::-1].cumsum()[::-1][1:] for values in (self._counts, self._sums))
+        return tuple(
+            PurityRow(threshold, int(count), float(total), float(total / count) if count else None)
+            for threshold, count, total in zip(self.thresholds, counts, sums, strict=True)
+        )
+
+    @property
+    def scored(self) -> int:
+        """Scores that were counted."""
+        return int(self._counts.sum())
+
+    @property
+    def lenses(self) -> float:
+        """Lenses expected among all of them."""
+        return float(self._sums.sum())
+
+
 def expected_purity(
     parts: Iterable[npt.NDArray[Any]], thresholds: tuple[float, ...] = THRESHOLDS
 ) -> tuple[PurityRow, ...]:
@@ -36,16 +72,9 @@ def expected_purity(
     parts : iterable of (n,) arrays
         Ensemble scores at the survey's prior, batch by batch; NaN is left out.
     thresholds : tuple of float
+        Rising.
     """
-    counts, sums = np.zeros(len(thresholds), np.int64), np.zeros(len(thresholds))
+    sums = PuritySums(thresholds)
     for part in parts:
-        values = np.asarray(part, np.float64)
-        for place, threshold in enumerate(thresholds):
-            # A score is float32; so is the threshold that it is held against.
-            above = values[values >= np.float32(threshold)]
-            counts[place] += len(above)
-            sums[place] += above.sum()
-    return tuple(
-        PurityRow(threshold, int(count), float(total), float(total / count) if count else None)
-        for threshold, count, total in zip(thresholds, counts, sums, strict=True)
-    )
+        sums.add(part)
+    return sums.rows()

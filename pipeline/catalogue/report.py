@@ -1,58 +1,51 @@
-"""One HTML page of a scan: what was done, the best candidates, the scores, what failed, and what it rests on."""
+"""One HTML page of a scan: where it looked, what it found, what the scores promise, what failed, what it rests on."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.catalogue.colour import colour, fatal_outline, png
-from pipeline.catalogue.purity import expected_purity
+from pipeline.catalogue.colour import colour, fatal_outline, outline, png
+from pipeline.catalogue.drift import find_drift
+from pipeline.catalogue.observed import Judged, observed_rows
+from pipeline.catalogue.proportion import share
 from pipeline.catalogue.query import query
-from pipeline.catalogue.report_facts import CandidateFacts, FieldFacts, ReportFacts, ScoreHistogram
+from pipeline.catalogue.report_facts import ArtefactShare, CalibrationFacts, CandidateFacts, ReportFacts
+from pipeline.catalogue.report_fields import ReadFields, read_fields
 from pipeline.catalogue.report_page import page
-from pipeline.catalogue.sources import open_source
-from pipeline.catalogue.stamps import StampSource
-from pipeline.errors import QueryError
+from pipeline.catalogue.report_scores import ARTEFACTS, ScoreTally, Told, tally_scores
+from pipeline.catalogue.stamps import Stamp, StampSource
+from pipeline.errors import LensscanError, QueryError
 from pipeline.flags import VetFlag, decode
-from pipeline.io import ownership, products
+from pipeline.io import ownership
 from pipeline.io.places import Place
 from pipeline.io.run_records import run_records
 from pipeline.io.writing import atomic_write
-from pipeline.provenance import STAGES
+from pipeline.scan_config import CandidatesConfig
 
-DECADES = 7
-"""The histogram of scores reaches this many powers of ten below 1; what is lower counts in its lowest bin."""
-BINS_A_DECADE = 5
+Map = npt.NDArray[np.float32]
+MapSource = Callable[[Sequence[Stamp]], Sequence[tuple[Map, Map] | None]]
+"""Stamps -> lens light and artefact of each, (y, x) from 0 to 1, or None where there are no maps."""
+
+TOPS = (10, 100, 1000)
+"""Numbers of the best detections whose share of artefacts is told."""
 
 
-def write_report(
-    output: Place,
-    target: Place,
-    *,
-    stamp: StampSource | None = None,
-    forecast: Mapping[str, Any] | None = None,
-    top: int = 48,
-) -> Place:
+def write_report(output: Place, target: Place, **options: Any) -> Place:
     """Write the page of a scan, in one file that needs nothing else.
 
     Parameters
     ----------
     output : Path or ObjectPath
-        The scan's output folder; a scan that is half done or has no ensemble gets a page, too.
+        The scan's output folder; a scan that is half done, failed or has no ensemble gets a page, too.
     target : Path or ObjectPath
         The HTML file; replaced whole.
-    stamp : callable, optional
-        (field_id, objid, row) -> the stamp to show, or None; see `pipeline.catalogue.stamps.scan_stamps`.
-    forecast : mapping, optional
-        Values forecast before the scan, by name; else those of the last run that was recorded.
-    top : int
-        Candidates shown, primary ones only, best first.
+    **options
+        Those of `gather`.
 
     Returns
     -------
@@ -64,92 +57,143 @@ def write_report(
     ProductMismatch
         If `output` is no scan's output.
     """
-    facts = gather(output, stamp=stamp, forecast=forecast, top=top)
-    atomic_write(target, page(facts).encode())
+    atomic_write(target, page(gather(output, **options)).encode())
     return target
 
 
 def gather(
-    output: Place, *, stamp: StampSource | None = None, forecast: Mapping[str, Any] | None = None, top: int = 48
+    output: Place,
+    *,
+    stamp: StampSource | None = None,
+    maps: MapSource | None = None,
+    maps_told: str = "",
+    calibration: CalibrationFacts | None = None,
+    judged: Judged | None = None,
+    forecast: Mapping[str, Any] | None = None,
+    top: int = 48,
+    seconds: float | None = None,
+    told: Told | None = None,
 ) -> ReportFacts:
-    """Read what the page says from manifests, tables and the last run record; parameters as `write_report`."""
+    """Read what the page says from manifests, tables and the last run record.
+
+    Every field's scores are read once and added up; the catalogue is never held.
+
+    Parameters
+    ----------
+    output : Path or ObjectPath
+    stamp : callable, optional
+        (field_id, objid, row) -> the stamp to show, or None; see `pipeline.catalogue.stamps.scan_stamps`.
+    maps : callable, optional
+        Draws the ensemble's maps of stamps, which are outlined on them.
+    maps_told : str
+        Why there are none, or what a reader should know of them.
+    calibration : CalibrationFacts, optional
+        What the ensemble's files say of its calibration.
+    judged : Judged, optional
+        Which detections people found to be lenses, or none.
+    forecast : mapping, optional
+        Values forecast before the scan, by name; else those of the last run that was recorded.
+    top : int
+        Candidates shown, primary ones only, best first.
+    seconds : float, optional
+        Time to read scores for; what was not read in it is told.
+    told : callable, optional
+        Gets (fields whose scores are read, fields in all) now and then.
+
+    Raises
+    ------
+    ProductMismatch
+        If `output` is no scan's output.
+    """
     owner = ownership.identity(output)
-    failures = products.failures(output)
-    fields, provenances = [], []
-    for field_id, live in products.live_by_field(output, sorted({*products.listing(output), *failures}), STAGES):
-        facts, provenance = _field(field_id, live, failures.get(field_id))
-        fields.append(facts)
-        if provenance:
-            provenances.append(provenance)
-    try:
-        scores, purity = _histogram(output), expected_purity(_primary_scores(output))
-        best = query(output, primary=True, top=top)
-    except QueryError:
-        scores, best, purity = None, None, ()
+    read = read_fields(output)
+    tally = tally_scores(output, read.table, read.score_files, seconds=seconds, told=told)
+    best = _best(output, max(top, *TOPS)) if read.score_files else None
     runs = run_records(output)
     last: Mapping[str, Any] = next((record for record in reversed(runs) if record.get("actual")), {})
+    scored = tally.reading.read > 0
     return ReportFacts(
         scan_id=str(owner.get("scan_id", "")),
         survey=str(owner.get("survey", "")),
         release=str(owner.get("release", "")),
-        fields=tuple(fields),
-        candidates=tuple(_candidate(row, stamp) for row in best.to_pylist()) if best is not None else (),
-        scores=scores,
+        fields=tally.fields,
+        failures=read.failures,
+        notes=read.notes,
+        candidates=_candidates(best.slice(0, top), stamp, maps) if best is not None else (),
+        maps=maps_told,
+        scores=tally.histogram if scored else None,
+        purity=tally.purity.rows(),
+        expected_lenses=tally.purity.lenses,
+        primary_scored=tally.purity.scored,
+        prior=_prior(read),
+        calibration=calibration,
+        observed=observed_rows(output, judged) if judged is not None and scored else (),
+        observed_by=judged.by if judged is not None else "",
+        artefacts=_artefacts(tally, best),
+        drift=find_drift(tally.clean, tally.clean_candidates) if scored else None,
+        conditions=tally.conditions if scored else None,
+        reading=tally.reading,
         forecast=dict(forecast if forecast is not None else last.get("forecast") or {}),
         actual=dict(last.get("actual") or {}),
-        provenance=provenances[-1] if provenances else {},
-        purity=purity,
-        variants=len({json.dumps(provenance, sort_keys=True) for provenance in provenances}),
+        provenance=read.provenance,
+        variants=read.variants,
     )
 
 
-def _field(
-    field_id: str, live: Mapping[str, products.Manifest], failure: Mapping[str, str] | None
-) -> tuple[FieldFacts, dict[str, Any]]:
-    """A field, and what its last product rests on but for its own files."""
-    states = tuple(
-        "failed" if failure is not None and failure["stage"] == stage else "done" if stage in live else "-"
-        for stage in STAGES
+def _best(output: Place, top: int) -> pa.Table | None:
+    """The best primary candidates; None where there are none that can be read."""
+    try:
+        return query(output, primary=True, top=top)
+    except QueryError:
+        return None
+
+
+def _prior(read: ReadFields) -> float | None:
+    """Share of lenses that the scores are for, as the config has it; None where no field says how it was scored."""
+    config = read.provenance.get("config")
+    if not isinstance(config, Mapping):
+        return None
+    given = (config.get("candidates") or {}).get("prior")
+    return float(given) if given is not None else CandidatesConfig().prior
+
+
+def _artefacts(tally: ScoreTally, best: pa.Table | None) -> tuple[ArtefactShare, ...]:
+    rows = [ArtefactShare("all", tally.artefacts, tally.primaries, share(tally.artefacts, tally.primaries))]
+    if best is None or not len(best):
+        return tuple(rows)
+    touched = (best["vet_flags"].to_numpy() & np.uint32(ARTEFACTS)) != 0
+    for number in (*(top for top in TOPS if top < len(best)), min(len(best), max(TOPS))):
+        count = int(touched[:number].sum())
+        rows.append(ArtefactShare(f"{number:,} best candidates", count, number, share(count, number)))
+    return tuple(rows)
+
+
+def _candidates(best: pa.Table, stamp: StampSource | None, maps: MapSource | None) -> tuple[CandidateFacts, ...]:
+    rows = best.to_pylist()
+    stamps = [_stamp(row, stamp) for row in rows]
+    there = [number for number, found in enumerate(stamps) if found is not None]
+    drawn: dict[int, tuple[Map, Map] | None] = {}
+    if maps is not None and there:
+        drawn = dict(zip(there, maps([found for found in stamps if found is not None]), strict=True))
+    return tuple(
+        _candidate(row, found, drawn.get(number)) for number, (row, found) in enumerate(zip(rows, stamps, strict=True))
     )
-    manifest = next(reversed(list(live.values())), None)
-    counts = dict(manifest.counts) if manifest is not None else {}
-    reason = failure["reason"] if failure is not None else None
-    shared = ("config", "survey", "software", "packages")
-    provenance = {key: manifest.provenance[key] for key in shared if key in manifest.provenance} if manifest else {}
-    notes = tuple(text for _, text in products.notes_of(live))
-    return FieldFacts(field_id, states, manifest is not None and manifest.empty, counts, reason, notes), provenance
 
 
-def _histogram(output: Place) -> ScoreHistogram:
-    """Count scores batch by batch, never holding a whole catalogue."""
-    edges = np.linspace(-DECADES, 0, DECADES * BINS_A_DECADE + 1)
-    scored, unflagged, candidates = (np.zeros(len(edges) - 1, np.int64) for _ in range(3))
-    flags: Counter[str] = Counter()
-    for batch in open_source(output, every_score=True).dataset.to_batches(columns=["score", "vet_flags"]):
-        bits = batch.column("vet_flags").to_numpy()
-        scored += _counts(batch, edges, np.ones(len(bits), bool))
-        unflagged += _counts(batch, edges, bits == 0)
-        flags.update({str(flag.name): int(((bits & flag.value) != 0).sum()) for flag in VetFlag})
-    for batch in open_source(output).dataset.to_batches(columns=["score"]):
-        candidates += _counts(batch, edges, np.ones(len(batch), bool))
-    return ScoreHistogram(edges, scored, candidates, unflagged, flags)
+def _stamp(row: Mapping[str, Any], stamp: StampSource | None) -> Stamp | None:
+    """A row's stamp; none where the field's cutouts are gone or can't be read, which is no reason to have no page."""
+    if stamp is None:
+        return None
+    try:
+        return stamp(row["field_id"], row["objid"], row["row"])
+    except (LensscanError, OSError):
+        return None
 
 
-def _primary_scores(output: Place) -> Iterator[npt.NDArray[Any]]:
-    for batch in open_source(output, every_score=True).dataset.to_batches(columns=["score", "is_primary"]):
-        yield batch.filter(batch.column("is_primary")).column("score").to_numpy(zero_copy_only=False)
-
-
-def _counts(batch: pa.RecordBatch, edges: npt.NDArray[np.float64], chosen: npt.NDArray[np.bool_]) -> Any:
-    score = batch.column("score").to_numpy(zero_copy_only=False)[chosen].astype(np.float64)
-    score = score[np.isfinite(score)]
-    return np.histogram(np.log10(np.clip(score, 10.0 ** edges[0], 1.0)), edges)[0]
-
-
-def _candidate(row: Mapping[str, Any], stamp: StampSource | None) -> CandidateFacts:
-    found = stamp(row["field_id"], row["objid"], row["row"]) if stamp is not None else None
+def _candidate(row: Mapping[str, Any], found: Stamp | None, drawn: tuple[Map, Map] | None) -> CandidateFacts:
     members = {name.removeprefix("score_"): row[name] for name in row if name.startswith("score_")}
-    members.pop("std")
+    members.pop("std", None)
+    light, artefact = (outline(np.nan_to_num(part) > 0.5) for part in drawn) if drawn is not None else ("", "")
     return CandidateFacts(
         objid=row["objid"],
         field_id=row["field_id"],
@@ -164,4 +208,16 @@ def _candidate(row: Mapping[str, Any], stamp: StampSource | None) -> CandidateFa
         pixel_scale=found.pixel_scale if found is not None else 1.0,
         bands=", ".join(found.bands) if found is not None else "",
         outline=fatal_outline(found.mask) if found is not None else "",
+        light=light,
+        artefact=artefact,
+        arc_area=row.get("arc_area"),
+        peak=_peak(row),
     )
+
+
+def _peak(row: Mapping[str, Any]) -> float | None:
+    """Distance of the lens light's peak from the position, arcsec."""
+    if row.get("lens_ra") is None or row.get("lens_dec") is None:
+        return None
+    east = ((row["lens_ra"] - row["ra"] + 180) % 360 - 180) * np.cos(np.radians(row["dec"]))
+    return float(np.hypot(east, row["lens_dec"] - row["dec"]) * 3600)

@@ -62,14 +62,16 @@ def test_the_page_holds_everything_and_loads_nothing(scan: Path, tmp_path: Path)
     assert len(page.loaded) == 4
     assert all(value.startswith("data:image/png;base64,") for value in page.loaded)
     assert not re.search(r"https?://", text)
-    assert "<b>C&lt;3&gt;</b> at masks: C.fits: truncated &amp; broken" in text
+    assert "<bdi>C&lt;3&gt;</bdi>" in text
+    assert "C.fits: truncated &amp; broken" in text
     for word in ("9007199254740993", "A/1", "seam", "chip gap crosses", "score", "provenance", "scan_id"):
         assert word in text.lower() or word in text
 
 
 def test_counts_candidates_and_flags_are_those_of_the_tables(scan: Path) -> None:
     facts = gather(scan)
-    assert facts.totals == {"detections": 6, "cutouts": 6, "scored": 6, "unscorable": 1, "candidates": 5}
+    told = {"detections": 6, "cutouts": 6, "scored": 6, "unscorable": 1, "stopped": 0, "candidates": 5}
+    assert facts.fields.totals == told
     assert [(row.objid, row.field_id) for row in facts.candidates] == [
         (-5, "B"),
         (2**53 + 1, "A/1"),
@@ -89,7 +91,7 @@ def test_forecast_and_what_a_run_took_stand_side_by_side(scan: Path, tmp_path: P
         scan, "1", {"forecast": {"objects": 4321}, "actual": {"objects": 1234, "seconds": 5.25, "fields": 2}}
     )
     text = write_report(scan, tmp_path / "page.html").read_text()
-    assert "<th>objects</th><td>4,321</td><td>1,234</td>" in text
+    assert '<th scope="row">objects</th><td>4,321</td><td>1,234</td><td>0.29</td>' in text
     assert "<td>99</td><td>1,234</td>" in write_report(scan, tmp_path / "p.html", forecast={"objects": 99}).read_text()
 
 
