@@ -210,5 +210,6 @@ def _require_one_label(placed: Placed, config: GradedConfig) -> None:
     if len(apart):
         one, other = (placed.name(int(row)) for row in apart[0])
         raise ConfigError(
-            f"{config.table}: {one} and {other} are one object, graded as a lens and as none; look again, and keep one."
+            f"{config.table}: {one} and {other} are one object, graded as a lens and as none, and so are "
+            f"{len(apart) - 1:,} more pairs; look again, and keep one row of each."
         )
