@@ -66,6 +66,8 @@ def publish_text(published: Published, licence: str, citation: str) -> Group:
     ]
     if published.failed:
         lines.append(f"{len(published.failed)} fields in quarantine: {', '.join(published.failed[:8])}; see status")
+    if published.ways > 1:
+        lines.append(f"its fields were made in {published.ways} different ways (datapackage.json names them)")
     absent = [option for option, said in (("--licence", licence), ("--citation", citation)) if not said]
     if absent:
         lines.append(f"nothing was said of {' and '.join(absent)}; whoever receives it will ask")

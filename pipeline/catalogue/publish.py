@@ -72,6 +72,8 @@ class Published:
         Files beside the HATS catalogue.
     failed : tuple of str
         Fields in quarantine.
+    ways : int
+        Different configurations, weights or versions that fields were made with; 0 where files don't say.
     """
 
     folder: str
@@ -83,6 +85,7 @@ class Published:
     read: int
     tables: tuple[str, ...]
     failed: tuple[str, ...]
+    ways: int
 
     def as_dict(self) -> dict[str, Any]:
         """Values fit for JSON."""
@@ -165,6 +168,7 @@ def publish(
         read=counted.read,
         tables=tables,
         failed=found.failed,
+        ways=len(found.provenance),
     )
 
 
@@ -201,7 +205,7 @@ def _facts(
         provenance=found.provenance,
         counts={
             "rows": counted.rows,
-            "rows_of_all_copies": counted.read,
+            "rows_in_files": counted.read,
             "fields": len(found.parts) if found.provenance else len(counted.fields),
             "fields_with_rows": len(counted.fields),
             "fields_failed": len(found.failed),

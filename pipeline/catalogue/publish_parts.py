@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from pipeline.catalogue.hats_pixels import COUNT_ORDER, INDEX_ORDER
 from pipeline.catalogue.sources import STAGE, open_source, union_schema
 from pipeline.errors import ProductMismatch, QueryError
 from pipeline.io.arrow_objects import file_system, name_in
-from pipeline.io.places import Place
+from pipeline.io.places import Place, each
 from pipeline.io.products import Manifest, failures, listing, live_by_field
 
 Int64 = npt.NDArray[np.int64]
@@ -33,6 +34,7 @@ INDEX = "_healpix_29"
 MOC_ORDER = 10
 """Order of the cells, 3.4 arcmin wide, of the map of where rows are."""
 
+_AT_ONCE = 64
 _SCAN = ("survey", "release", "scan_id")
 _NEEDED = (*KEY, INDEX, "ra", "dec")
 _MOC_SHIFT = 2 * (INDEX_ORDER - MOC_ORDER)
@@ -190,15 +192,13 @@ def count(parts: Sequence[Part], *, primary: bool) -> Counted:
     chosen, cells_of, counts_of = [], [], []
     moc: list[Int64] = []
     read = 0
-    for part in parts:
-        schema, table = _looked_at(part)
+    for part, schema, every in _all_looked_at(parts):
         if primary and "is_primary" not in schema.names:
             raise QueryError(f"{part.file} has no column is_primary to choose rows by.")
         if not any(schema.equals(other) for other, _ in schemas):
             schemas.append((schema, part.name))
-        read += len(table)
-        if primary:
-            table = table.filter(table["is_primary"])
+        read += len(every)
+        table = every.filter(every["is_primary"]) if primary else every
         if not len(table):
             continue
         _tally(table, fields, scans)
@@ -284,6 +284,14 @@ def tallied(batches: Iterator[pa.RecordBatch]) -> dict[str, Tally]:
 def _part(output: Place, manifest: Manifest, name: str) -> Part:
     rows = manifest.rows if name == "scores.parquet" else manifest.counts.get("candidates")
     return Part(manifest.field_id, output / manifest.place / name, manifest.field_id, rows, manifest.files[name])
+
+
+def _all_looked_at(parts: Sequence[Part]) -> Iterator[tuple[Part, pa.Schema, pa.Table]]:
+    """Every part with what a look at it gives; those in a store are looked at some at a time."""
+    waiting = iter(parts)
+    while some := list(islice(waiting, _AT_ONCE)):
+        for part, (schema, table) in zip(some, each(_looked_at, some, some[0].file), strict=True):
+            yield part, schema, table
 
 
 def _looked_at(part: Part) -> tuple[pa.Schema, pa.Table]:
@@ -374,7 +382,7 @@ def _joined(arrays: list[Int64]) -> Int64:
 def _flat(schema: pa.Schema) -> pa.Schema:
     """Dictionaries as text; what a file says of itself as a whole is left out."""
     return pa.schema(
-        [each.with_type(each.type.value_type) if pa.types.is_dictionary(each.type) else each for each in schema]
+        [field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field for field in schema]
     )
 
 

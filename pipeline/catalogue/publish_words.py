@@ -131,7 +131,8 @@ def hats_properties(facts: Facts) -> dict[str, str]:
         "hats_copyright": facts.credit.licence,
         "bib_reference": facts.credit.citation,
     }
-    return {key: _line(value) for key, value in said.items() if value}
+    # A backslash at the end of a line would take the next property along.
+    return {key: _line(value).replace("\\", "/") for key, value in said.items() if value}
 
 
 def header_lines(facts: Facts) -> dict[str, str]:

@@ -14,6 +14,7 @@ import pytest
 from astropy import units
 from astropy.io import fits
 from astropy.io.votable import parse_single_table
+from hats import read_hats
 from mocpy import MOC
 
 from pipeline.catalogue import query as catalogue_query
@@ -21,6 +22,7 @@ from pipeline.catalogue.publish import publish
 from pipeline.catalogue.publish_words import Credit
 from pipeline.flags import VetFlag
 from pipeline.io.object_path import ObjectPath
+from pipeline.io.products import record_failure
 from pipeline.io.tables import plain, write_table
 from tests.object_store import upload
 
@@ -101,10 +103,11 @@ def package(folder: Path) -> dict[str, Any]:
 
 
 def test_the_data_package_says_where_rows_come_from_and_what_may_be_done_with_them(scan: Path, tmp_path: Path) -> None:
-    credit = Credit("A title", "Zoë & co", "CC-BY-4.0", "Somebody 2026")
+    credit = Credit("A title", "Zoë & co", "CC-BY-4.0", "Somebody 2026\\")
     publish(scan, tmp_path / "out", credit=credit)
     said = package(tmp_path / "out")
-    assert (said["title"], said["licenses"], said["citation"]) == ("A title", [{"name": "CC-BY-4.0"}], "Somebody 2026")
+    assert (said["title"], said["licenses"]) == ("A title", [{"name": "CC-BY-4.0"}])
+    assert said["citation"] == "Somebody 2026\\"
     assert said["contributors"] == [{"title": "Zoë & co", "roles": ["creator"]}]
     assert said["provenance"]["scans"] == [{"survey": "sky", "release": "dr1", "scan_id": "test", "rows": 5}]
     made = [{"config": {"scan_id": "test", "bands": ["r"]}, "software": {"lensscan": "0"}, "fields": 2}]
@@ -116,9 +119,8 @@ def test_the_data_package_says_where_rows_come_from_and_what_may_be_done_with_th
             assert (
                 entry.get("bytes", (tmp_path / "out" / path).stat().st_size) == (tmp_path / "out" / path).stat().st_size
             )
-    properties = (tmp_path / "out" / "test" / "hats.properties").read_text()
-    assert "hats_copyright=CC-BY-4.0" in properties
-    assert "bib_reference=Somebody 2026" in properties
+    properties = read_hats(tmp_path / "out").main_catalog.catalog_info.extra_dict()
+    assert (properties["hats_copyright"], properties["bib_reference"]) == ("CC-BY-4.0", "Somebody 2026/")
 
 
 def test_columns_are_described_from_the_schema(scan: Path, tmp_path: Path) -> None:
@@ -197,6 +199,21 @@ def test_odd_names_of_folders_fields_and_scans_are_written_as_they_are(
         assert hdus[1].header["CITATION"] == 'A "quoted" & <cited> = 1'
     assert package(folder)["title"] == "<b>|ü|\n`title`"
     assert "<b>" not in (folder / "README.md").read_text().replace("\\<b\\>", "")
+
+
+def test_fields_made_in_different_ways_are_told(scan: Path, tmp_path: Path) -> None:
+    assert publish(scan, tmp_path / "one").ways == 1
+    manifest = next((scan / "manifests" / "B").glob("candidates.*.json"))
+    manifest.write_text(manifest.read_text().replace('"lensscan": "0"', '"lensscan": "1"'))
+    assert publish(scan, tmp_path / "two").ways == 2
+    made = package(tmp_path / "two")["provenance"]["made"]
+    assert [(way["software"]["lensscan"], way["fields"]) for way in made] == [("0", 1), ("1", 1)]
+
+
+def test_fields_in_quarantine_are_told(scan: Path, tmp_path: Path) -> None:
+    record_failure(scan, "C", "masks", "0" * 64, "no file", again=False)
+    assert publish(scan, tmp_path / "out").failed == ("C",)
+    assert package(tmp_path / "out")["counts"]["fields_failed"] == 1
 
 
 def test_an_empty_folder_may_be_published_into(scan: Path, tmp_path: Path) -> None:
