@@ -29,7 +29,7 @@ from pipeline.errors import GradeError
 from pipeline.inspector.history import GRADES, Grade, History, Key
 from pipeline.inspector.identity import CatalogueIdentity
 from pipeline.inspector.journal import Journal, replay
-from pipeline.io.writing import write_json
+from pipeline.io.writing import sync_folder, write_json
 
 __all__ = ["GRADES", "Grade", "GradesFile", "History", "Key", "check_grader", "open_grades", "read_grades"]
 
@@ -75,7 +75,7 @@ def open_grades(
         raise GradeError(f"{path}: can't be written to ({error}); give a folder of your own.") from error
     try:
         history = _replayed(journal.path, journal.records)
-        write_json(path / "holder.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
+        _tell_who(path)
     except BaseException:
         journal.close()
         raise
@@ -301,16 +301,37 @@ def _claim(path: Path, identity: CatalogueIdentity) -> bytes:
         raise GradeError(f"{path} lies in a scan's output ({owner}), which is only read; give a folder outside it.")
     if not is_grades_folder(path):
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            if any(not entry.name.startswith(".grades.json.") for entry in path.iterdir()):
-                raise GradeError(f"{path} holds other files than grades; give a new folder.")
-            owned = {"format": FORMAT, **identity.as_dict(), "secret": secrets.token_hex(16)}
-            write_json(path / "grades.json", owned)
+            _make(path, identity)
         except OSError as error:
             raise GradeError(f"{path}: can't be made a folder of grades ({error}); give another one.") from error
     said = _said(path)
     _require(path, said, identity)
     return bytes.fromhex(said["secret"])
+
+
+def _make(path: Path, identity: CatalogueIdentity) -> None:
+    """Make a folder of grades, unless another process is faster: linking is the step that only one can win."""
+    path.mkdir(parents=True, exist_ok=True)
+    others = [entry for entry in path.iterdir() if not entry.name.lstrip(".").startswith("grades.json.")]
+    if others and not is_grades_folder(path):
+        raise GradeError(f"{path} holds other files than grades; give a new folder.")
+    draft = path / f".grades.json.{secrets.token_hex(8)}"
+    write_json(draft, {"format": FORMAT, **identity.as_dict(), "secret": secrets.token_hex(16)})
+    try:
+        os.link(draft, path / "grades.json")
+        sync_folder(path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def _tell_who(path: Path) -> None:
+    """Write down who holds the folder; without room for that, at least nobody else is named."""
+    try:
+        write_json(path / "holder.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
+    except OSError:
+        (path / "holder.json").unlink(missing_ok=True)
 
 
 def _said(path: Path) -> dict[str, Any]:

@@ -79,6 +79,33 @@ def test_one_process_can_open_a_folder_but_once_at_a_time(tmp_path: Path):
     opened(tmp_path).close()
 
 
+@pytest.mark.parametrize("number", range(20))
+def test_of_many_that_open_a_new_folder_at_once_one_gets_it(tmp_path: Path, number: int):
+    folder, start = tmp_path / "grades", threading.Barrier(6)
+    won: list[GradesFile] = []
+    refused: list[str] = []
+
+    def work(scan: CatalogueIdentity) -> None:
+        start.wait()
+        try:
+            won.append(open_grades(folder, catalogue_identity=scan, known=KNOWN))
+        except GradeError as error:
+            refused.append(str(error))
+
+    scans = [SCAN, CatalogueIdentity("survey", "dr1", "scan-2")] * 3
+    threads = [threading.Thread(target=work, args=(scan,)) for scan in scans]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert all("is open in" in text or "holds grades of scan" in text for text in refused), refused
+    said = json.loads((folder / "grades.json").read_text())
+    assert (said["scan_id"], bytes.fromhex(said["secret"])) == (won[0].identity.scan_id, won[0].secret)
+    assert sorted(entry.name for entry in folder.iterdir()) == ["grades.json", "holder.json", "journal.jsonl"]
+    won[0].close()
+
+
 def test_a_line_cut_off_anywhere_is_dropped_with_a_word_and_the_rest_stays(tmp_path: Path):
     with opened(tmp_path) as grades:
         for number in range(3):
