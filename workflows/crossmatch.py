@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
@@ -138,10 +138,10 @@ def run_crossmatch(scanned: Place, known: Any, target: Place | None, options: Ma
 
     single = target is not None and PurePosixPath(str(target)).suffix.lower() in SUFFIXES
     rows = target if single else None if target is None else target / "candidates.parquet"
-    new: list[pa.Table] = []
+    new = _New(None if target is not None and not single else SHOWN)
     with _marked_rows(scanned, rows, options["every"]) as keep:
-        result = run(scanned, known, keep=keep, keep_new=new.append, **options)
-    best = _best(new)
+        result = run(scanned, known, keep=keep, keep_new=new.keep, **options)
+    best = new.table
     if target is None or single:
         return Outcome(result, best, {} if target is None else {"candidates": str(target)})
     outcome = Outcome(result, best, {})
@@ -171,16 +171,30 @@ def _marked_rows(
     return row_sink(scanned, target, MARKS, every)
 
 
-def _best(tables: Sequence[pa.Table]) -> pa.Table | None:
-    """New candidates, the highest score first; None without any."""
-    import pyarrow as pa
+class _New:
+    """New candidates: all of them, or the best `most`."""
 
-    from pipeline.io.tables import plain
+    def __init__(self, most: int | None) -> None:
+        self._tables: list[pa.Table] = []
+        self._most = most
 
-    if not tables:
-        return None
-    joined = pa.concat_tables([plain(table) for table in tables], promote_options="default")
-    return joined.sort_by([("score", "descending"), ("objid", "ascending")])
+    def keep(self, table: pa.Table) -> None:
+        from pipeline.io.tables import plain
+
+        self._tables.append(plain(table))
+        if self._most is not None:
+            self._tables = [self._ordered().slice(0, self._most)]
+
+    @property
+    def table(self) -> pa.Table | None:
+        """The highest score first; None without any."""
+        return self._ordered() if self._tables else None
+
+    def _ordered(self) -> pa.Table:
+        import pyarrow as pa
+
+        joined = pa.concat_tables(self._tables, promote_options="default")
+        return joined.sort_by([("score", "descending"), ("field_id", "ascending"), ("objid", "ascending")])
 
 
 def _plain(row: RecoveredRow) -> dict[str, Any]:
@@ -239,9 +253,10 @@ def _recovered(outcome: Outcome) -> Any:
     """Share recovered of the lenses covered, and of those scored, at a few thresholds, with 68 % intervals."""
     from rich.table import Table
 
-    grid = Table("grade", box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in ("score from", "recovered", "of covered", "share", "of scored", "share"):
-        grid.add_column(name, justify="right", no_wrap=True)
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    grid.add_column("grade", no_wrap=True)
+    for name in ("from", "found", "of covered", "share", "of scored", "share"):
+        grid.add_column(name, justify="right", no_wrap=name not in ("of covered", "of scored"))
     one_grade = len(outcome.states) == 2
     for row in outcome.recovered:
         if row.threshold in _ON_SCREEN and row.covered and not (one_grade and row.grade == "all"):

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 INKS = ("#1c2024", "#1f6fb2", "#b3261e", "#2e7d4f", "#8a5a00", "#6b4fa0")
 """Colours of series, told apart by those who see no red or green too."""
 
-_TICKS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
+_TICKS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 
 _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#4a535b}text.title{font-size:15px;fill:#1c2024;font-weight:600}"

@@ -208,7 +208,8 @@ def _compare(
     reason = np.where(np.isin(kind, [KINDS.index("new"), KINDS.index("gone")]), reason | listing, reason)
     flagged = kind == KINDS.index("reflagged")
     reason = np.where(flagged, flag_reasons(sides, pairs, changes, proof), reason)
-    told = [words(int(bits)) for bits in reason]
+    names = {bits: words(bits) for bits in np.unique(reason).tolist()}
+    told = [names[bits] for bits in reason.tolist()]
     counts = Counter({name: int((kind == number).sum()) for number, name in enumerate(KINDS)})
     counts["same"] = int((kind < 0).sum())
     result.counts.update(counts)

@@ -64,7 +64,8 @@ class ScorePlot:
         for kind, ink in _KINDS:
             if self._totals[kind]:
                 across, up = self._dots[kind].T
-                chart.points(across, up, ink, f"{kind} {self._totals[kind]:,}")
+                some = f" ({len(across):,} shown)" if len(across) < self._totals[kind] else ""
+                chart.points(across, up, ink, f"{kind} {self._totals[kind]:,}{some}")
                 told.append(f"{self._totals[kind]} {kind}")
         return chart.svg("; ".join(told) or "no difference")
 

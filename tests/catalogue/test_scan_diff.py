@@ -406,5 +406,5 @@ def test_the_plot_keeps_the_largest_changes(monkeypatch: pytest.MonkeyPatch) -> 
         row = {"score_a": np.array([0.5]), "score_b": np.array([0.5 + change]), "kind": ["moved"]}
         plot.keep(pa.table(row))
     text = plot.svg("a", "b").decode()
-    assert "moved 3" in text
+    assert "moved 3 (2 shown)" in text
     assert text.count("h0") == 2
