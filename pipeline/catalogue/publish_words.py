@@ -190,6 +190,9 @@ def readme(facts: Facts, schema: pa.Schema, files: Mapping[str, str]) -> str:
         'catalogue = lsdb.open_catalog("PATH OF THIS FOLDER")',
         "```",
         "",
+        f"DuckDB and anything else that reads Parquet takes `{facts.name}/dataset/Norder=*/Dir=*/Npix=*.parquet`"
+        + (", TOPCAT and STILTS the VOTable or the FITS table." if "candidates.vot" in files else "."),
+        "",
         "An object in the overlap of two fields has a row in each; `is_primary` marks one. The key is (`field_id`,",
         "`objid`). A missing number is null in Parquet and VOTable, NaN or TNULL in FITS.",
         "",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -143,6 +145,14 @@ def test_columns_are_described_from_the_schema(scan: Path, tmp_path: Path) -> No
         flag.value: flag.name for flag in VetFlag
     }
     assert described["primaryKey"] == ["field_id", "objid"]
+
+
+def test_the_readme_says_how_to_open_it_in_ways_that_work(scan: Path, tmp_path: Path) -> None:
+    publish(scan, tmp_path / "out")
+    pattern = re.search(r"takes `(\S+)`", (tmp_path / "out" / "README.md").read_text())
+    assert pattern is not None
+    (rows,) = duckdb.sql(f"SELECT count(*) FROM read_parquet('{tmp_path / 'out' / pattern.group(1)}')").fetchall()
+    assert rows == (5,)
 
 
 def test_the_moc_holds_every_row_and_little_else(scan: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from pipeline.io.object_path import ObjectPath
 from pipeline.io.products import live_files
 from pipeline.io.tables import parquet_bytes, read_table, write_table
 from workflows.publish import publish as command
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def live(scan: Path, field: str) -> Path:
@@ -194,6 +198,21 @@ def test_being_stopped_leaves_nothing(scan: Path, tmp_path: Path, monkeypatch: p
     refused(KeyboardInterrupt, "^stop$", scan, tmp_path / "out")
 
 
+def test_being_killed_leaves_no_folder_of_that_name_and_the_next_one_is_whole(scan: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from pipeline.catalogue import publish\n"
+        "publish.validate = lambda folder: (print('written', flush=True), time.sleep(600))\n"
+        "publish.publish(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+    )
+    arguments = [sys.executable, "-c", code, str(scan), str(tmp_path / "out")]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        process.kill()
+    assert not (tmp_path / "out").exists()
+    assert publish(scan, tmp_path / "out").rows == 5
+
+
 def test_whoever_takes_the_name_meanwhile_keeps_it(scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def taken(folder: Path) -> None:
         (tmp_path / "out").mkdir()
@@ -207,7 +226,7 @@ def test_whoever_takes_the_name_meanwhile_keeps_it(scan: Path, tmp_path: Path, m
 
 
 def test_without_hats_it_says_what_to_install(scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "hats", None)
+    monkeypatch.setitem(sys.modules, "hats", None)
     refused(ConfigError, r"pip install 'lensscan\[hats\]'", scan, tmp_path / "out")
 
 
