@@ -156,6 +156,11 @@ def _scan(output: Place, fields: Sequence[str] | None, name: str) -> Source:
         if all(product is not None and name in product.sizes for product in chosen):
             return _of_products([product for product in chosen if product is not None], name)
     listing = live_listing(output, STAGE)
+    key = (str(output if isinstance(output, ObjectPath) else output.resolve()), name)
+    with _lock:
+        known = _whole.get(key)
+    if fields is None and known is not None and known[0] is listing:
+        return known[1]
     live = {field: product for field, product in listing.products.items() if name in product.sizes}
     if not live:
         raise QueryError(
@@ -167,11 +172,6 @@ def _scan(output: Place, fields: Sequence[str] | None, name: str) -> Source:
             shown = ", ".join(list(live)[:8]) + (" ..." if len(live) > 8 else "")
             raise QueryError(f"{output} has no candidates of field {', '.join(map(repr, unknown))}; fields: {shown}.")
         return _of_products([live[field] for field in dict.fromkeys(fields)], name)
-    key = (str(output if isinstance(output, ObjectPath) else output.resolve()), name)
-    with _lock:
-        known = _whole.get(key)
-    if known is not None and known[0] is listing:
-        return known[1]
     source = _of_products(list(live.values()), name, output)
     with _lock:
         _whole[key] = (listing, source)
