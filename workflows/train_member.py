@@ -59,7 +59,7 @@ def train_member(
     from pipeline.train.apart import check_apart
     from pipeline.train.data import read_stamps, read_unlabelled
     from pipeline.train.donors import read_donors, with_donors
-    from pipeline.train.finish import finish, training_fingerprint
+    from pipeline.train.finish import check_enough, finish, training_fingerprint
     from pipeline.train.loop import train as train_network
     from pipeline.train.method_config import SegmentationConfig
     from workflows.graded_cutouts import with_cutouts
@@ -79,6 +79,7 @@ def train_member(
         _tell(f"{said_by}{package}: done before")
     else:
         check_apart(data, stamps, validation)
+        check_enough(config, validation)
         trained = train_network(
             config,
             stamps,

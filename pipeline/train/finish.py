@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.evaluate.calibration.fit import fit_platt
+from pipeline.errors import ConfigError
+from pipeline.evaluate.calibration.fit import FEWEST, fit_platt
 from pipeline.evaluate.metrics import auroc, completeness_at_fpr, expected_calibration_error
 from pipeline.models.calibration import Calibration, log_odds, sigmoid
 from pipeline.models.card import WEIGHTS, Metric, ModelCard, find_package, read_card
@@ -49,7 +51,7 @@ def finish(
     ConfigError
         If the validation is too small or ranked backwards.
     """
-    fitted = np.random.default_rng(config.seed).random(len(validation)) < 0.5
+    fitted = _calibrated_half(config, validation)
     calibration = fit_platt(
         trained.logits[fitted],
         validation.lens[fitted],
@@ -81,12 +83,36 @@ def finish(
     return card
 
 
+def check_enough(config: TrainConfig, validation: Stamps) -> None:
+    """Refuse, before any training, a validation too small for `finish` to calibrate on a half of it.
+
+    Raises
+    ------
+    ConfigError
+        With how many lenses and others that half has.
+    """
+    lens = validation.lens[_calibrated_half(config, validation)]
+    lenses, others = int(lens.sum()), int((~lens).sum())
+    if min(lenses, others) < FEWEST:
+        raise ConfigError(
+            f"data.validation: calibration needs {FEWEST} stamps of each class; the half of its {len(validation):,} "
+            f"stamps that it is fitted on has {lenses:,} lenses and {others:,} others. Give more, such as a pool by "
+            "`lensscan simulate`."
+        )
+
+
 def training_fingerprint(config: TrainConfig, stamps: Stamps, unlabelled: Stamps | None = None) -> str:
     """Hash of what the weights depend on: configuration, first weights, stamps with and without labels."""
     digests = [part.digest for part in (stamps, unlabelled) if part is not None]
     source = config.network.begins_with
     start = [] if source is None else [_weights_of(source)]
     return fingerprint([config.model_dump(mode="json", exclude={"run", "output"}), *start, *digests])
+
+
+def _calibrated_half(config: TrainConfig, validation: Stamps) -> npt.NDArray[np.bool_]:
+    """Which validation stamps the calibration is fitted on; the others are measured on."""
+    half: npt.NDArray[np.bool_] = np.random.default_rng(config.seed).random(len(validation)) < 0.5
+    return half
 
 
 def _beginning(config: TrainConfig) -> str:

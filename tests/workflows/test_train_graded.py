@@ -195,6 +195,15 @@ def test_cutouts_that_were_not_kept_are_cut_once_more_and_are_the_same(
     assert with_cutouts(unasked, ("g", "r", "i"), tmp_path / "run").train[0].scan == str(output)
 
 
+def test_too_few_grades_to_calibrate_on_are_told_before_training(project: Path, tmp_path: Path) -> None:
+    output, _ = scanned(project, "every", "all")
+    graded_rows(output, tmp_path)
+    (tmp_path / "next.toml").write_text(CONFIG.format(source=source(output, tmp_path / "graded.parquet")))
+    said = run("train", tmp_path / "next.toml", "--out", tmp_path / "runs", code=2)
+    assert "data.validation: calibration needs 10 stamps of each class" in said["error"]
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_config_of_another_scan_cuts_nothing(project: Path, tmp_path: Path) -> None:
     output, config = scanned(project, "some", "none")
     graded_rows(output, tmp_path)
