@@ -200,9 +200,10 @@ def _moves(table: pa.Table) -> Any:
     from rich.table import Table
 
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in ("objid", "field_id", "ra", "dec", "A", "B", "kind", "why"):
-        text = name in ("field_id", "kind", "why")
-        grid.add_column(name, justify="left" if text else "right", no_wrap=name not in ("field_id", "why"))
+    for name in ("objid", "field", "ra", "dec", "A", "B", "kind", "why"):
+        text = name in ("field", "kind", "why")
+        folds = name in ("field", "why")
+        grid.add_column(name, justify="left" if text else "right", no_wrap=not folds, overflow="fold")
     for row in table.to_pylist():
         objid = row["objid_b"] if row["objid_b"] is not None else row["objid_a"]
         place = (f"{row['ra']:.6f}", f"{row['dec']:.6f}", f"{row['score_a']:.3g}", f"{row['score_b']:.3g}")

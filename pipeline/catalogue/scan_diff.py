@@ -157,7 +157,7 @@ def _one_survey(first: Catalogue, second: Catalogue) -> bool:
     if None not in surveys and surveys[0] != surveys[1]:
         raise ProductMismatch(
             f"{first.path} is of survey {surveys[0]!r}, {second.path} of {surveys[1]!r}: their fields and ids are not "
-            "the same. What of one is in the other, by position: lensscan crossmatch A --known B."
+            "the same. By position alone: lensscan query B --output b.parquet, lensscan crossmatch A --known b.parquet."
         )
     if not (first.is_scan and second.is_scan):
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +169,14 @@ def test_a_position_that_is_no_number_has_no_nearest_one() -> None:
     index, separation = nearest(entries([10.0], [20.0]), [10.0, np.nan, 10.0], [20.0, 20.0, np.inf])
     assert index.tolist() == [0, -1, -1]
     assert np.isnan(separation).tolist() == [False, True, True]
+
+
+def test_exported_candidates_are_a_list_by_their_ids(tmp_path: Path, make_table: Callable[..., pa.Table]) -> None:
+    pq.write_table(make_table("A", [2**53 + 1], [10.0], [-5.0], [0.9]), tmp_path / "b.parquet")
+    known = read_known(tmp_path / "b.parquet")
+    assert (known.name.tolist(), known.ra.tolist(), known.dec.tolist()) == ([str(2**53 + 1)], [10.0], [-5.0])
+
+
+def test_markup_and_line_ends_in_a_name_stay_as_they_are(tmp_path: Path) -> None:
+    known = read_known(written(tmp_path, 'name,ra,dec\n"<script>x</script>\nsecond line",1,2\n'))
+    assert known.name.tolist() == ["<script>x</script>\nsecond line"]
