@@ -65,7 +65,7 @@ def open_grades(
         If the folder belongs to another scan, is open elsewhere (by whom is said), lies in a scan's output, holds
         other files, or its journal is damaged.
     """
-    path = Path(folder)
+    path = _local(folder)
     secret = _claim(path, catalogue_identity)
     try:
         journal = Journal(path / "journal.jsonl")
@@ -92,7 +92,7 @@ def read_grades(folder: str | os.PathLike[str], *, catalogue_identity: Catalogue
     GradeError
         If it is no folder of grades, is damaged, or belongs to another scan than `catalogue_identity`.
     """
-    path = Path(folder)
+    path = _local(folder)
     said = _said(path)
     if catalogue_identity is not None:
         _require(path, said, catalogue_identity)
@@ -277,6 +277,12 @@ def _check_comment(comment: str) -> None:
     hidden = [letter for letter in comment if letter not in "\n\t" and unicodedata.category(letter) in ("Cc", "Cs")]
     if hidden:
         raise GradeError(f"comment {comment[:80]!r}: it can't hold control characters.")
+
+
+def _local(folder: str | os.PathLike[str]) -> Path:
+    if str(folder).startswith("s3:/"):
+        raise GradeError(f"{folder}: grades need a local folder, where they can be locked and are kept at once.")
+    return Path(folder)
 
 
 def _key(field_id: str, objid: int) -> Key:

@@ -22,8 +22,10 @@ from pipeline.inspector.identity import CatalogueIdentity, catalogue_identity, g
 from pipeline.inspector.planted import PLANTED_FIELD, Planted, PlantedItem, load_planted, save_planted
 from pipeline.inspector.ratings import ratings
 from pipeline.io.exports import csv_bytes
+from pipeline.io.places import place
 from pipeline.io.tables import parquet_bytes
 from tests.inspector.conftest import SCAN, candidates, objid
+from tests.object_store import upload
 from workflows.cli import app
 
 FIRST, SECOND, THIRD = ("F0", objid(0, 0)), ("F0", objid(0, 2)), ("F1", objid(1, 4))
@@ -133,6 +135,16 @@ def test_exported_candidates_are_a_catalogue_to_join_too(scan: Path, folder: Pat
     current = read_grades(folder).all_current()
     rows = catalogue_rows(tmp_path / "candidates.parquet", [grade.key for grade in current])
     assert parquet_bytes(graded_table(rows, SCAN, current, PLANTED)) == parquet_bytes(table(scan, folder))
+
+
+def test_a_catalogue_in_a_store_is_joined_too(scan: Path, folder: Path, tmp_path: Path, bucket: str, store_url: str):
+    upload(store_url, bucket, scan, "scan")
+    where = f"s3://{bucket}/scan"
+    assert grades_folder(place(where)) == Path("scan-grades")
+    run(where, "--grades", folder, "--output", tmp_path / "graded.parquet")
+    assert pq.read_table(tmp_path / "graded.parquet").equals(table(scan, folder))
+    with pytest.raises(GradeError, match="local"):
+        open_grades(f"s3://{bucket}/grades", catalogue_identity=SCAN, known=())
 
 
 def test_which_scan_exported_rows_are_of_has_to_be_told(scan: Path, tmp_path: Path):
