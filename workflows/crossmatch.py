@@ -253,10 +253,14 @@ def _recovered(outcome: Outcome) -> Any:
     """Share recovered of the lenses covered, and of those scored, at a few thresholds, with 68 % intervals."""
     from rich.table import Table
 
+    from pipeline.catalogue.recovered import State
+
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     grid.add_column("grade", no_wrap=True)
     for name in ("from", "found", "of covered", "share", "of scored", "share"):
         grid.add_column(name, justify="right", no_wrap=name not in ("of covered", "of scored"))
+    if outcome.states["all"][State.UNKNOWN]:
+        return "what was missed is not known: name a scan's output, or give its footprint by --moc"
     one_grade = len(outcome.states) == 2
     for row in outcome.recovered:
         if row.threshold in _ON_SCREEN and row.covered and not (one_grade and row.grade == "all"):

@@ -96,6 +96,8 @@ def recovered_plot(result: Crossmatch) -> bytes:
     One line a grade, of the best five, and one for all of them with its 68 % Wilson interval.
     """
     covered = np.isin(result.state, COVERED)
+    if (result.state == State.UNKNOWN).any():
+        covered[:] = False  # a share of those found alone would be of none missed
     score, grades = result.score[covered], result.known.lenses.grade[covered]
     present = score[np.isfinite(score) & (score > 0)]
     low = min(1e-4, float(present.min()) / 2) if present.size else 1e-4
@@ -116,7 +118,7 @@ def recovered_plot(result: Crossmatch) -> bytes:
             chart.band(x, low_high[:, 0], low_high[:, 1], ink)
         chart.line(x, share, ink, f"{name or 'no grade'} ({total:,})")
         told.append(f"{name or 'no grade'}: {total} lenses, {np.isfinite(score[mine]).sum()} with a score")
-    return chart.svg("; ".join(told) or "no known lens lies in the scan")
+    return chart.svg("; ".join(told) or "no known lens lies where the scan is known to have looked")
 
 
 def _steps(score: Any, span: tuple[float, float]) -> tuple[Any, Any]:

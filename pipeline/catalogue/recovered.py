@@ -74,7 +74,8 @@ class RecoveredRow:
     covered, scored : int
         That could have been found, and that have a score.
     of_covered, of_scored : (value, low, high) or None
-        Share recovered of either with its 68 % Wilson interval; None of none.
+        Share recovered of either with its 68 % Wilson interval; None of none, and where rows exported from a scan do
+        not say what else could have been found, or has a score.
     """
 
     grade: str
@@ -112,6 +113,8 @@ def recovered(
     """
     grades, values = np.array(grade, object), np.asarray(score, np.float64)
     covered, scored = np.isin(state, COVERED), np.isin(state, SCORED)
+    missed_known = not (state == State.UNKNOWN).any()
+    scores_known = missed_known and not (state == State.NOT_LISTED).any()
     rows = []
     for name in (ALL, *grade_order(grade)):
         mine = np.ones(len(grades), bool) if name == ALL else grades == name
@@ -119,8 +122,9 @@ def recovered(
         for threshold in thresholds:
             # A score is float32; so is the threshold that it is held against.
             count = int((values[covered & mine] >= np.float32(threshold)).sum())
-            shares = _share(count, total), _share(count, with_score)
-            rows.append(RecoveredRow(name, threshold, count, total, with_score, *shares))
+            of_covered = _share(count, total) if missed_known else None
+            of_scored = _share(count, with_score) if scores_known else None
+            rows.append(RecoveredRow(name, threshold, count, total, with_score, of_covered, of_scored))
     return rows
 
 

@@ -273,7 +273,13 @@ def test_exported_rows_alone_tell_no_footprint_and_a_region_does(sky: Sky, tmp_p
     known = lenses(("a", ra[0], dec[0], ""), ("b", ra[50], dec[50], ""), ("c", 50.0, 0.0, ""))
     bare = crossmatch(tmp_path / "t.parquet", known)
     assert [State(code) for code in bare.state] == [State.CANDIDATE, State.UNKNOWN, State.UNKNOWN]
+    # One of three was found, and nobody knows whether the others could have been.
+    assert {row.of_covered for row in recovered(bare.state, bare.score, [""] * 3)} == {None}
+    assert b"no known lens lies where" in recovered_plot(bare)
     told = crossmatch(tmp_path / "t.parquet", known, region=Cone(10.0, 0.0, 0.5))
+    shares = recovered(told.state, told.score, [""] * 3, [0.5])[0]
+    assert shares.of_covered is not None
+    assert (shares.of_covered[0], shares.of_scored) == (0.5, None)
     assert [State(code) for code in told.state] == [State.CANDIDATE, State.NOT_LISTED, State.OUTSIDE]
     with pytest.raises(QueryError, match="not a scan's output"):
         crossmatch(tmp_path / "t.parquet", known, every=True)
@@ -363,4 +369,6 @@ def test_the_plot_of_nothing_is_a_frame(sky: Sky) -> None:
     where = geometry("A", 10.0, 0.0)
     x, y = grid()
     sky.add(where, x, y, [0.9] * 100)
-    assert b"no known lens lies in the scan" in recovered_plot(crossmatch(sky.output, lenses(("far", 99.0, 0.0, ""))))
+    assert b"no known lens lies where the scan is known to have looked" in recovered_plot(
+        crossmatch(sky.output, lenses(("far", 99.0, 0.0, "")))
+    )
