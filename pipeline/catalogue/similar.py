@@ -29,8 +29,8 @@ Float32 = npt.NDArray[np.float32]
 
 STAGE = "candidates"
 
-BYTES_EACH = 136
-"""Of an embedding of 64 numbers and its id."""
+BYTES_EACH = 60
+"""Of an embedding of 64 numbers and its id, compressed: many of the numbers are 0."""
 
 _LARGEST = 2**63
 """An objid is int64."""

@@ -15,11 +15,14 @@ from pipeline.errors import ProductMismatch
 from pipeline.io.embeddings import EmbeddingFile
 from pipeline.io.places import Place
 from pipeline.io.tables import plain, read_table
-from pipeline.schema import SIMILARITY, arrow_schema
+from pipeline.schema import SCORES, SIMILARITY, arrow_schema
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
+
+_ASKED = tuple(column for column in SCORES if column.name in ("objid", "ra", "dec", "vet_flags", "is_primary"))
+"""Columns that conditions ask of, `objid` first."""
 
 _COPY_ARCSEC = 1.0
 """A row this near to the example is another field's copy of it."""
@@ -60,12 +63,16 @@ class FieldRows:
     folder: Place
     file: EmbeddingFile
 
+    @property
+    def _name(self) -> str:
+        return "scores.parquet" if self.file.kind.of == "all" else "candidates.parquet"
+
     @cached_property
-    def _table(self) -> pa.Table:
-        name = "scores.parquet" if self.file.kind.of == "all" else "candidates.parquet"
-        table = read_table(self.folder / name)
+    def _asked(self) -> pa.Table:
+        """What conditions ask of the rows."""
+        table = read_table(self.folder / self._name, _ASKED)
         if not np.array_equal(table["objid"].to_numpy(), self.objid):
-            raise ProductMismatch(f"{self.folder}: embeddings are not of the rows of {name}; rerun the field.")
+            raise ProductMismatch(f"{self.folder}: embeddings are not of the rows of {self._name}; rerun the field.")
         return table
 
     @cached_property
@@ -77,16 +84,18 @@ class FieldRows:
     def _candidate(self) -> Bool:
         if self.file.kind.of != "all":
             return np.full(self.file.rows, True)
-        chosen: Bool = np.isin(self.objid, read_table(self.folder / "candidates.parquet")["objid"].to_numpy())
+        chosen: Bool = np.isin(
+            self.objid, read_table(self.folder / "candidates.parquet", _ASKED[:1])["objid"].to_numpy()
+        )
         return chosen
 
     def table(self) -> pa.Table:
-        """The rows."""
-        return self._table
+        """The rows, with all their columns."""
+        return read_table(self.folder / self._name)
 
     def position(self, row: int) -> tuple[float, float]:
         """Right ascension and declination of a row, degrees."""
-        return float(self._table["ra"][row].as_py()), float(self._table["dec"][row].as_py())
+        return float(self._asked["ra"][row].as_py()), float(self._asked["dec"][row].as_py())
 
     def allowed(self, rows: Int64, conditions: Conditions, example: tuple[float, float]) -> Bool:
         """Which of some rows may be answered; the example at a position, and its copies, may not.
@@ -101,9 +110,9 @@ class FieldRows:
         -------
         bool (n,)
         """
-        ra, dec = (self._table[name].to_numpy()[rows] for name in ("ra", "dec"))
+        ra, dec = (self._asked[name].to_numpy()[rows] for name in ("ra", "dec"))
         apart = _separation_arcsec(ra, dec, *example)
-        flags, primary = (self._table[name].to_numpy()[rows] for name in ("vet_flags", "is_primary"))
+        flags, primary = (self._asked[name].to_numpy()[rows] for name in ("vet_flags", "is_primary"))
         fit = (self.objid[rows] != conditions.objid) & (apart > _COPY_ARCSEC)
         fit &= (flags & np.uint32(conditions.bits)) == 0
         if conditions.primary:

@@ -141,9 +141,11 @@ class EmbeddingFile:
         try:
             for batch in self._file.iter_batches(batch_size=ROW_GROUP, columns=["objid", EMBEDDING]):
                 column = batch.column(EMBEDDING)
-                vectors = np.full((len(batch), self.width), np.nan, np.float16)
-                known = column.is_valid().to_numpy(zero_copy_only=False)
-                vectors[known] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.width)
+                vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.width)
+                if column.null_count:
+                    known, there = column.is_valid().to_numpy(zero_copy_only=False), vectors
+                    vectors = np.full((len(batch), self.width), np.nan, np.float16)
+                    vectors[known] = there
                 yield first, batch.column("objid").to_numpy(), vectors
                 first += len(batch)
         except (OSError, ValueError, pa.ArrowException) as error:

@@ -91,7 +91,7 @@ def read_table(path: Place, columns: Sequence[Column] | None = None) -> pa.Table
     path : Path or ObjectPath
     columns : sequence of Column, optional
         What the table must hold, by name and type, in any order; it comes back in this order. Other columns
-        are left out.
+        are left out, and not read.
 
     Raises
     ------
@@ -103,7 +103,10 @@ def read_table(path: Place, columns: Sequence[Column] | None = None) -> pa.Table
     try:
         # Memory-mapped pages would outlive a file that a rerun replaces, so the file is read.
         source = pa.BufferReader(path.read_bytes()) if isinstance(path, ObjectPath) else path
-        table = pq.ParquetFile(source, memory_map=False).read()
+        file = pq.ParquetFile(source, memory_map=False)
+        there = file.schema_arrow
+        wanted = None if columns is None else [column.name for column in columns if column.name in there.names]
+        table = file.read(columns=wanted)
     except StoreUnavailable:
         raise
     except (OSError, pa.ArrowException) as error:
@@ -111,11 +114,11 @@ def read_table(path: Place, columns: Sequence[Column] | None = None) -> pa.Table
     if columns is None:
         return table
     for column in columns:
-        if column.name not in table.column_names:
-            raise ProductMismatch(f"{path}: no column {column.name}; it has {', '.join(table.column_names)}.")
-        there = table.schema.field(column.name).type
-        if there != column.type:
-            raise ProductMismatch(f"{path}: column {column.name} is {there}, not {column.type}; rerun its field.")
+        if column.name not in there.names:
+            raise ProductMismatch(f"{path}: no column {column.name}; it has {', '.join(there.names)}.")
+        kind = there.field(column.name).type
+        if kind != column.type:
+            raise ProductMismatch(f"{path}: column {column.name} is {kind}, not {column.type}; rerun its field.")
     return table.select([column.name for column in columns])
 
 

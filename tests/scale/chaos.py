@@ -33,12 +33,13 @@ PATIENCE = 120.0
 
 
 def write_project(folder: Path) -> None:
-    """The tiny survey of the tests with an ensemble that has learned nothing."""
+    """The tiny survey of the tests with an ensemble that has learned nothing, and embeddings to keep."""
     write_mini_survey(folder / "survey ü", fields=FIELDS)
     for seed, name in enumerate(("one", "two")):
         write_hardly_sure_member(folder, name, seed)
     write_ensemble(folder / "ensemble.toml")
-    (folder / "scan.toml").write_text(SCAN.replace("{output}", str(folder / "undisturbed")), encoding="utf-8")
+    text = SCAN.replace("{output}", str(folder / "undisturbed")).replace("[score]", "[score]\nembeddings = true")
+    (folder / "scan.toml").write_text(text, encoding="utf-8")
 
 
 def digest(output: Path) -> str:
