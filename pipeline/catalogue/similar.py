@@ -6,6 +6,7 @@ alike as the cosine of the angle between their vectors. The search is exact: eve
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.catalogue.query import query
-from pipeline.catalogue.similar_rows import Best, Conditions, FieldRows, Hits, taken
+from pipeline.catalogue.similar_rows import Best, Conditions, FieldRows, Hits, joined
 from pipeline.errors import ProductMismatch, QueryError
 from pipeline.flags import VetFlag
 from pipeline.io import products
 from pipeline.io.embeddings import EMBEDDINGS_FILE, EmbeddingFile
+from pipeline.io.live_listing import LiveProduct, live_listing
 from pipeline.io.object_path import ObjectPath
 from pipeline.io.places import Place, place
-from pipeline.io.products import Manifest
 from pipeline.io.run_records import run_records
 
 Float32 = npt.NDArray[np.float32]
@@ -161,11 +162,11 @@ class _Search:
         vector, position = self._example(example, example_field)
         identity, best, compared = example.file.kind.identity, Best(self.top), 0
         left_out: dict[str, str] = {}
-        for number, (name, manifest) in enumerate(live.items()):
-            if EMBEDDINGS_FILE not in manifest.files:
+        for number, (name, product) in enumerate(live.items()):
+            if EMBEDDINGS_FILE not in product.sizes:
                 left_out[name] = "no embeddings"
                 continue
-            rows = self._rows(manifest)
+            rows = self._rows(product)
             if not rows.file.rows:
                 continue
             why = self._stranger(rows, identity, len(vector))
@@ -183,23 +184,23 @@ class _Search:
             compared += rows.file.rows
         if left_out and not self.partial:
             raise self._refusal(left_out, len(live))
-        names = list(live)
-        found = [(names[number], live[names[number]]) for number in dict.fromkeys(best.hits.field.tolist())]
-        tables = {names.index(name): self._rows(manifest).table() for name, manifest in found}
-        table = taken(tables, best.hits, example.table())
+        fields = list(live.values())
+        parts = {
+            number: self._rows(fields[number]).table(best.hits.row[best.hits.field == number])
+            for number in dict.fromkeys(best.hits.field.tolist())
+        }
+        table = joined(parts, best.hits, example.table(np.empty(0, np.int64)))
         return Neighbours(table, self.conditions.objid, example_field, example.file.kind.member, compared, left_out)
 
-    def _live(self) -> dict[str, Manifest]:
+    def _live(self) -> Mapping[str, LiveProduct]:
         """Live candidates of every field, in order of the fields; refuses where no field has embeddings."""
         if not (self.output / "scan.json").is_file():
             raise QueryError(f"{self.output} is not a scan's output: only that has embeddings to compare.")
-        fields = sorted(products.listing(self.output))
-        found = products.live_by_field(self.output, fields, [STAGE])
-        live = {name: stages[STAGE] for name, stages in found if STAGE in stages}
+        live = live_listing(self.output, STAGE).products
         if not live:
             raise QueryError(f"{self.output} holds no candidates: run or finish its scan first.")
-        if not any(EMBEDDINGS_FILE in manifest.files for manifest in live.values()):
-            raise QueryError(_how_to_get_them(self.output, live))
+        if not any(EMBEDDINGS_FILE in product.sizes for product in live.values()):
+            raise QueryError(_how_to_get_them(self.output, list(live)))
         return live
 
     def _field(self) -> str:
@@ -243,13 +244,13 @@ class _Search:
             )
         return vector / np.float32(length), rows.position(int(at[0]))
 
-    def _rows(self, manifest: Manifest) -> FieldRows:
-        if EMBEDDINGS_FILE not in manifest.files:
+    def _rows(self, product: LiveProduct) -> FieldRows:
+        if EMBEDDINGS_FILE not in product.sizes:
             raise QueryError(
-                f"{self.output}: field {manifest.field_id} has no embeddings, so objid {self.conditions.objid} can't "
-                f"be compared; run the scan again, or `lensscan field SCAN.toml {manifest.field_id} --from candidates`."
+                f"{self.output}: field {product.field_id} has no embeddings, so objid {self.conditions.objid} can't "
+                f"be compared; run the scan again, or `lensscan field SCAN.toml {product.field_id} --from candidates`."
             )
-        return FieldRows(self.output / manifest.place, EmbeddingFile(self.output / manifest.place / EMBEDDINGS_FILE))
+        return FieldRows(product.place, EmbeddingFile(product.place / EMBEDDINGS_FILE))
 
     def _stranger(self, rows: FieldRows, identity: str, width: int) -> str | None:
         """Why a field's embeddings can't be compared with the example, or None."""
@@ -303,11 +304,12 @@ def _bits(names: Sequence[str]) -> int:
     return bits
 
 
-def _how_to_get_them(output: Place, live: Mapping[str, Manifest]) -> str:
+def _how_to_get_them(output: Place, fields: Sequence[str]) -> str:
     """What to set and run for embeddings, and what that would cost."""
-    candidates, detections = (
-        sum(int(manifest.counts.get(name, 0)) for manifest in live.values()) for name in ("candidates", "detections")
-    )
+    counts: Counter[str] = Counter()
+    for _, live in products.live_by_field(output, fields, [STAGE]):
+        counts.update({name: int(number) for product in live.values() for name, number in product.counts.items()})
+    candidates, detections = counts["candidates"], counts["detections"]
     rates = [record.get("rates") for record in run_records(output)]
     each = next((float(rate["score"]) for rate in reversed(rates) if rate and rate.get("score")), None)
     took = "" if each is None else f", at most the {detections * each:,.0f} s of one worker that scoring took"

@@ -89,9 +89,9 @@ class FieldRows:
         )
         return chosen
 
-    def table(self) -> pa.Table:
-        """The rows, with all their columns."""
-        return read_table(self.folder / self._name)
+    def table(self, rows: Int64) -> pa.Table:
+        """Some rows, in the order given, with all their columns."""
+        return read_table(self.folder / self._name).take(pa.array(rows)).combine_chunks()
 
     def position(self, row: int) -> tuple[float, float]:
         """Right ascension and declination of a row, degrees."""
@@ -164,32 +164,27 @@ class Best:
         self.hits = both.chosen(order[: self._top])
 
 
-def taken(tables: Mapping[int, pa.Table], hits: Hits, example: pa.Table) -> pa.Table:
+def joined(parts: Mapping[int, pa.Table], hits: Hits, none: pa.Table) -> pa.Table:
     """The rows of hits in their order, with `similarity` as the last column.
 
     Parameters
     ----------
-    tables : mapping
-        Number of a field -> its rows.
+    parts : mapping
+        Number of a field -> its rows among the hits, in their order.
     hits : Hits
-    example : pyarrow.Table
-        Whose columns an answer without rows has.
+    none : pyarrow.Table
+        No rows, with the columns of an answer without any.
 
     Raises
     ------
     QueryError
         If two fields hold a column of one name and different types.
     """
-    numbers = list(tables)
-    schema = union_schema([table.schema for table in (*tables.values(), example)], [*map(str, numbers), "example"])
-    parts, order = [], []
-    for number in numbers:
-        mine = np.flatnonzero(hits.field == number)
-        parts.append(plain(tables[number].take(pa.array(hits.row[mine]))))
-        order.append(mine)
+    schema = union_schema([table.schema for table in (*parts.values(), none)], [*map(str, parts), "example"])
+    order = [np.flatnonzero(hits.field == number) for number in parts]
     back = np.argsort(np.concatenate([np.empty(0, np.intp), *order]))
-    joined = pa.concat_tables([plain(schema.empty_table()), *parts], promote_options="default")
-    rows = joined.select(schema.names).take(pa.array(back)).combine_chunks().cast(schema)
+    together = pa.concat_tables([plain(schema.empty_table()), *map(plain, parts.values())], promote_options="default")
+    rows = together.select(schema.names).take(pa.array(back)).combine_chunks().cast(schema)
     return rows.append_column(arrow_schema([SIMILARITY]).field(0), pa.array(hits.similarity))
 
 
