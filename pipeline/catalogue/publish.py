@@ -29,7 +29,7 @@ from pipeline.catalogue.hats_metadata import (
 )
 from pipeline.catalogue.hats_pixels import Pixels, partitions, with_rest_of_sky
 from pipeline.catalogue.hats_write import Margins, partition_files, write_partition, write_partitions
-from pipeline.catalogue.publish_beside import write_beside
+from pipeline.catalogue.publish_beside import BESIDE, write_beside
 from pipeline.catalogue.publish_parts import (
     KEY,
     Counted,
@@ -153,6 +153,8 @@ def publish(
         more = "" if all else "; --all publishes every score"
         raise QueryError(f"{catalogue} has no {'primary ' if primary else ''}candidates to publish{more}.")
     facts = _facts(found, counted, name, primary, all, margin_arcsec, credit or Credit())
+    if facts.name in {"collection.properties", *BESIDE}:
+        raise ConfigError(f"name {facts.name!r} is that of a file in the folder; choose another with --name.")
     with atomic_folder(target) as made:
         pixels, margin_rows = _write_hats(made, facts, counted, primary, rows_a_partition)
         files = partition_files(made / facts.name, pixels)

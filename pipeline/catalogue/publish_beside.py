@@ -27,6 +27,10 @@ from pipeline.io.votable import votable_parts
 from pipeline.io.writing import write_json
 
 
+BESIDE = ("moc.fits", "candidates.vot", "candidates.fits", "tableschema.json", "datapackage.json", "README.md")
+"""Names of what there may be."""
+
+
 def write_beside(
     folder: Path, facts: Facts, counted: Counted, partitions: Sequence[Path], *, margin: str, most: int
 ) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from pipeline.catalogue import hats_metadata
 from pipeline.catalogue import publish as publishing
 from pipeline.catalogue.publish import publish
+from pipeline.catalogue.publish_beside import BESIDE
 from pipeline.errors import ConfigError, ProductMismatch, QueryError
 from pipeline.io.object_path import ObjectPath
 from pipeline.io.products import live_files
@@ -75,6 +76,15 @@ def test_a_store_is_refused_as_a_target(scan: Path) -> None:
 @pytest.mark.parametrize("name", ["a b", "a,b", "../x", "", ".hidden", "é", "a/b"])
 def test_a_name_that_hats_would_take_apart_is_refused(name: str, scan: Path, tmp_path: Path) -> None:
     refused(ConfigError, "use letters, digits", scan, tmp_path / "out", name=name)
+
+
+@pytest.mark.parametrize("name", ["README.md", "candidates.fits", "collection.properties"])
+def test_a_name_that_a_file_beside_has_is_refused(name: str, scan: Path, tmp_path: Path) -> None:
+    refused(ConfigError, "is that of a file in the folder", scan, tmp_path / "out", name=name)
+
+
+def test_the_files_beside_are_those_that_no_catalogue_may_be_called(scan: Path, tmp_path: Path) -> None:
+    assert publish(scan, tmp_path / "out").tables == BESIDE
 
 
 @pytest.mark.parametrize("margin", [0.0, -1.0, 241.0, float("nan"), float("inf")])
