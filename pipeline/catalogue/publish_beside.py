@@ -26,7 +26,6 @@ from pipeline.io.fits_table import fits_parts
 from pipeline.io.votable import votable_parts
 from pipeline.io.writing import write_json
 
-
 BESIDE = ("moc.fits", "candidates.vot", "candidates.fits", "tableschema.json", "datapackage.json", "README.md")
 """Names of what there may be."""
 
