@@ -52,11 +52,11 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_process_that_is_killed_while_it_grades_loses_no_acknowledged_grade(tmp_path: Path):
-    command = [sys.executable, str(Path(__file__).with_name("kill_grading.py")), str(tmp_path / "grades"), "60"]
+    command = [sys.executable, str(Path(__file__).with_name("kill_grading.py")), str(tmp_path / "grades"), "40"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     answer = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert answer.returncode == 0, answer.stderr[-3000:]
-    assert int(answer.stdout) > 100
+    assert int(answer.stdout) > 300  # ten a round, on average
 
 
 def test_a_second_server_is_refused_with_who_holds_the_folder(tmp_path: Path, holder: subprocess.Popen[str]):
