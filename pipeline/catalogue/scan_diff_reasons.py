@@ -117,7 +117,10 @@ def evidence(
     if changes.same.get("score"):
         moved = np.zeros((len(both), len(members)), bool)
     elif changes.known:
-        logits = [_logits(output, rows, ids, members) for output, rows, ids in zip(outputs, fields, objid, strict=True)]
+        logits = [
+            _logits(output, rows, side, ids, members)
+            for output, rows, side, ids in zip(outputs, fields, sides, objid, strict=True)
+        ]
         if logits[0] is not None and logits[1] is not None:
             moved = _unlike(logits[0], logits[1], LOGIT_TOLERANCE) & both[:, None]
     return Evidence(moved, members, mask, place)
@@ -294,15 +297,20 @@ def _pixels(output: Place, rows: FieldRows, objid: Ints) -> Floats:
     return aligned(np.floor(table_columns(table, ["x", "y"]) + 0.5), table["objid"].to_numpy(), objid)
 
 
-def _logits(output: Place, rows: FieldRows, objid: Ints, members: tuple[str, ...]) -> Floats | None:
-    """Logits (n, members) in the order of ids; None where the scan keeps none."""
+def _logits(output: Place, rows: FieldRows, side: Side, objid: Ints, members: tuple[str, ...]) -> Floats | None:
+    """Logits (n, members) in the order of ids; None where the scan keeps none, or none of these rows.
+
+    A field that is being redone may have new logits beside the old catalogue, for as long as it takes.
+    """
     manifest = rows.live.get("score")
     if manifest is None:
         return None
     parts = sorted(name for name in manifest.files if name.endswith(".parquet"))
-    if not parts:
-        return np.full((len(objid), len(members)), np.nan)
     names = [f"logit_{name}" for name in members]
     tables = each(lambda name: read_some(output / manifest.place / name, ["objid", *names]), parts, output)
-    values = np.concatenate([table_columns(table, names) for table in tables])
-    return aligned(values, np.concatenate([table["objid"].to_numpy() for table in tables]), objid)
+    ids = np.concatenate([table["objid"].to_numpy() for table in tables]) if tables else np.empty(0, np.int64)
+    if not np.array_equal(np.sort(ids), np.sort(side.objid)):
+        return None
+    if not tables:
+        return np.full((len(objid), len(members)), np.nan)
+    return aligned(np.concatenate([table_columns(table, names) for table in tables]), ids, objid)

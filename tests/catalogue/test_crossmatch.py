@@ -264,6 +264,14 @@ def test_recovered_shares_are_of_what_could_be_seen_with_wilsons_interval() -> N
     assert state_counts(state, grades)["C"][State.OUTSIDE] == 5
 
 
+def test_a_share_of_all_or_none_lies_in_its_own_interval() -> None:
+    for count in (1, 5, 26, 49):
+        state = np.full(count, State.CANDIDATE, np.int8)
+        for share in (row.of_covered for row in recovered(state, np.full(count, 0.5), [""] * count, [0.1, 0.9])):
+            assert share is not None
+            assert share[1] <= share[0] <= share[2]
+
+
 def test_exported_rows_alone_tell_no_footprint_and_a_region_does(sky: Sky, tmp_path: Path) -> None:
     where = geometry("A", 10.0, 0.0)
     x, y = grid()

@@ -193,6 +193,19 @@ def test_other_logits_of_the_same_weights_and_stamps_are_how_they_were_scored(ma
     assert [row["reason"] for row in compare(made, second)[1]] == ["scoring"]
 
 
+def test_logits_of_other_detections_than_the_catalogue_has_say_nothing(made: MadeScan, tmp_path: Path) -> None:
+    # A field that is being redone: its logits are new, its catalogue is not yet.
+    first, second = (
+        made.write(tmp_path / "a"),
+        made.but(score=(0.8, 0.5, 0.05), versions={"score": "2"}).write(tmp_path / "b"),
+    )
+    part = next(second.glob("score/**/part-00000.parquet"))
+    write_table(part, pa.table({"objid": [1, 2, 7], "logit_cnn": [1.0] * 3, "logit_vit": [4.0] * 3}))
+    tables: list[pa.Table] = []
+    scan_diff(first, second, keep=tables.append)
+    assert [(row["reason"], row["members_moved"]) for row in tables[0].to_pylist()] == [("unknown", None)]
+
+
 def test_a_score_that_a_gate_took_away_is_the_gate(made: MadeScan, compare: Compare) -> None:
     second = made.but(
         score=(NAN, 0.5, 0.05),
