@@ -166,6 +166,12 @@ def report(
     maps: Annotated[
         bool, typer.Option("--maps/--no-maps", help="Outline lens light and artefacts on the stamps; needs torch.")
     ] = True,
+    grades: Annotated[
+        str | None, typer.Option("--grades", metavar="FOLDER", help="Grades; those beside the scan, if left out.")
+    ] = None,
+    known: Annotated[
+        str | None, typer.Option("--known", metavar="FILE", help="Known lenses, as for crossmatch: how many are found.")
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0, help="Time to read scores for; the page says what was read.")
     ] = None,
@@ -179,7 +185,15 @@ def report(
 
         began = time.monotonic()
         written = scan_report(
-            place(path), place(output), top=top, ensemble=ensemble, maps=maps, seconds=seconds, told=_told()
+            place(path),
+            place(output),
+            ensemble=ensemble,
+            maps=maps,
+            grades=grades,
+            known=known,
+            top=top,
+            seconds=seconds,
+            told=_told(),
         )
         took = round(time.monotonic() - began, 1)
         show(as_json, {"report": str(written), "seconds": took}, lambda: f"report: {written} ({took:.1f} s)")
@@ -191,6 +205,8 @@ def scan_report(
     *,
     ensemble: str | Path | None = None,
     maps: bool = True,
+    grades: str | Path | None = None,
+    known: str | None = None,
     **options: Any,
 ) -> Place:
     """Write the report of a scan with stamps from its own cutouts, and what its ensemble's files say.
@@ -205,6 +221,10 @@ def scan_report(
         The ensemble, where the products don't name a shipped one.
     maps : bool
         Whether to draw the ensemble's maps, for which torch is loaded.
+    grades : str or Path, optional
+        A folder of grades; the one beside the output, where it is there.
+    known : str, optional
+        A table of known lenses.
     **options
         Those of `pipeline.catalogue.report.gather`.
 
@@ -212,6 +232,8 @@ def scan_report(
     ------
     ConfigError, ModelMismatch
         If the ensemble that is asked for can't be read.
+    GradeError, QueryError
+        If the grades or the known lenses can't be read.
     ProductMismatch
         If `output` is no scan's output.
     """
@@ -220,6 +242,7 @@ def scan_report(
     from pipeline.io import ownership
     from pipeline.io.storage_check import check
     from workflows.report_ensemble import report_ensemble
+    from workflows.report_truth import judged_of, known_of
 
     check(output)
     ownership.identity(output)
@@ -231,6 +254,8 @@ def scan_report(
         maps=found.maps,
         maps_told=found.told,
         calibration=found.calibration,
+        judged=judged_of(output, grades),
+        known=known_of(output, known) if known is not None else None,
         **options,
     )
 

@@ -14,7 +14,7 @@ from pipeline.catalogue.drift import find_drift
 from pipeline.catalogue.observed import Judged, observed_rows
 from pipeline.catalogue.proportion import share
 from pipeline.catalogue.query import query
-from pipeline.catalogue.report_facts import ArtefactShare, CalibrationFacts, CandidateFacts, ReportFacts
+from pipeline.catalogue.report_facts import ArtefactShare, CalibrationFacts, CandidateFacts, KnownFacts, ReportFacts
 from pipeline.catalogue.report_fields import ReadFields, read_fields
 from pipeline.catalogue.report_page import page
 from pipeline.catalogue.report_scores import ARTEFACTS, ScoreTally, Told, tally_scores
@@ -31,8 +31,8 @@ Map = npt.NDArray[np.float32]
 MapSource = Callable[[Sequence[Stamp]], Sequence[tuple[Map, Map] | None]]
 """Stamps -> lens light and artefact of each, (y, x) from 0 to 1, or None where there are no maps."""
 
-TOPS = (10, 100, 1000)
-"""Numbers of the best detections whose share of artefacts is told."""
+TOPS = (10, 100)
+"""Numbers of the best candidates whose share of artefacts is told, besides the most that are kept."""
 
 
 def write_report(output: Place, target: Place, **options: Any) -> Place:
@@ -69,6 +69,7 @@ def gather(
     maps_told: str = "",
     calibration: CalibrationFacts | None = None,
     judged: Judged | None = None,
+    known: KnownFacts | None = None,
     forecast: Mapping[str, Any] | None = None,
     top: int = 48,
     seconds: float | None = None,
@@ -91,6 +92,8 @@ def gather(
         What the ensemble's files say of its calibration.
     judged : Judged, optional
         Which detections people found to be lenses, or none.
+    known : KnownFacts, optional
+        What became of known lenses.
     forecast : mapping, optional
         Values forecast before the scan, by name; else those of the last run that was recorded.
     top : int
@@ -108,7 +111,7 @@ def gather(
     owner = ownership.identity(output)
     read = read_fields(output)
     tally = tally_scores(output, read.table, read.score_files, seconds=seconds, told=told)
-    best = _best(output, max(top, *TOPS)) if read.score_files else None
+    best = _best(output, tally, top)
     runs = run_records(output)
     last: Mapping[str, Any] = next((record for record in reversed(runs) if record.get("actual")), {})
     scored = tally.reading.read > 0
@@ -119,7 +122,7 @@ def gather(
         fields=tally.fields,
         failures=read.failures,
         notes=read.notes,
-        candidates=_candidates(best.slice(0, top), stamp, maps) if best is not None else (),
+        candidates=_candidates(best, stamp, maps) if best is not None else (),
         maps=maps_told,
         scores=tally.histogram if scored else None,
         purity=tally.purity.rows(),
@@ -129,7 +132,8 @@ def gather(
         calibration=calibration,
         observed=observed_rows(output, judged) if judged is not None and scored else (),
         observed_by=judged.by if judged is not None else "",
-        artefacts=_artefacts(tally, best),
+        known=known,
+        artefacts=_artefacts(tally),
         drift=find_drift(tally.clean, tally.clean_candidates) if scored else None,
         conditions=tally.conditions if scored else None,
         reading=tally.reading,
@@ -140,12 +144,15 @@ def gather(
     )
 
 
-def _best(output: Place, top: int) -> pa.Table | None:
-    """The best primary candidates; None where there are none that can be read."""
-    try:
-        return query(output, primary=True, top=top)
-    except QueryError:
+def _best(output: Place, tally: ScoreTally, top: int) -> pa.Table | None:
+    """The best primary candidates of what was read; no field is opened that has none of them."""
+    fields = sorted({tally.fields.ids[row] for row in tally.best.field[:top].tolist()})
+    if not fields:
         return None
+    try:
+        return query(output, field=fields, primary=True, top=top)
+    except QueryError:
+        return None  # a field's files went while the page was made
 
 
 def _prior(read: ReadFields) -> float | None:
@@ -157,14 +164,13 @@ def _prior(read: ReadFields) -> float | None:
     return float(given) if given is not None else CandidatesConfig().prior
 
 
-def _artefacts(tally: ScoreTally, best: pa.Table | None) -> tuple[ArtefactShare, ...]:
+def _artefacts(tally: ScoreTally) -> tuple[ArtefactShare, ...]:
     rows = [ArtefactShare("all", tally.artefacts, tally.primaries, share(tally.artefacts, tally.primaries))]
-    if best is None or not len(best):
-        return tuple(rows)
-    touched = (best["vet_flags"].to_numpy() & np.uint32(ARTEFACTS)) != 0
-    for number in (*(top for top in TOPS if top < len(best)), min(len(best), max(TOPS))):
-        count = int(touched[:number].sum())
-        rows.append(ArtefactShare(f"{number:,} best candidates", count, number, share(count, number)))
+    touched = (tally.best.flags & np.uint32(ARTEFACTS)) != 0
+    if len(touched):
+        for number in (*(top for top in TOPS if top < len(touched)), len(touched)):
+            count = int(touched[:number].sum())
+            rows.append(ArtefactShare(f"{number:,} best candidates", count, number, share(count, number)))
     return tuple(rows)
 
 

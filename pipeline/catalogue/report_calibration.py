@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.catalogue.proportion import share
 from pipeline.catalogue.purity import PurityRow
-from pipeline.catalogue.report_facts import CalibrationFacts, ObservedRow, ReportFacts
+from pipeline.catalogue.report_facts import CalibrationFacts, KnownFacts, ObservedRow, ReportFacts
 from pipeline.catalogue.report_html import fixed, name, per_cent, score, section, table, text
 from pipeline.catalogue.report_plots import interval
+
+_MOST_KNOWN = 100
 
 
 def calibration(facts: ReportFacts) -> str:
@@ -15,7 +18,7 @@ def calibration(facts: ReportFacts) -> str:
     if not facts.primary_scored:
         return ""
     body = _promise(facts) + _purity(facts.purity) + _observed(facts.observed, facts.observed_by)
-    return section("Calibration", body + _fits(facts.calibration))
+    return section("Calibration", body + _known(facts.known) + _fits(facts.calibration))
 
 
 def _promise(facts: ReportFacts) -> str:
@@ -76,6 +79,33 @@ def _observed(rows: Sequence[ObservedRow], by: str) -> str:
         + "<p>Of what was judged alone: people look at the best first, so that a bin is no fair sample of its scores "
         "unless all of it was judged.</p>"
     )
+
+
+def _known(known: KnownFacts | None) -> str:
+    """Known lenses at or above thresholds, by grade: of those observed; grades of which none was are left out."""
+    if known is None:
+        return ""
+    words = (
+        f"<p>{text(known.source)}: {known.systems:,} systems, {known.covered:,} of them observed; of these "
+        f"{known.detected:,} have a detection within {known.radius:g}″, and {known.scored:,} a score. "
+        f"{fixed(known.by_chance, 1)} candidates would match by chance.</p>"
+    )
+    rows = [row for row in known.rows if row.covered and row.recovered]
+    if not rows:
+        return f"<h3>Known lenses</h3>{words}"
+    lines = [
+        (
+            name(row.grade or "no grade"),
+            f"{row.threshold:g}",
+            f"{row.covered:,}",
+            f"{row.recovered:,}",
+            per_cent(share(row.recovered, row.covered).value),
+            interval(share(row.recovered, row.covered)),
+        )
+        for row in rows[:_MOST_KNOWN]
+    ]
+    head = ("grade", "score at least", "observed", "recovered", "share", "95 % interval")
+    return f"<h3>Known lenses</h3>{words}" + table(head, lines, label="Known lenses recovered", kind="tall")
 
 
 def _fits(facts: CalibrationFacts | None) -> str:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pipeline.catalogue.drift import Drift
 from pipeline.catalogue.proportion import Share
 from pipeline.catalogue.purity import PurityRow
+from pipeline.catalogue.recovered import RecoveredRow
 from pipeline.provenance import STAGES
 
 COUNTS = ("detections", "cutouts", "scored", "unscorable", "stopped", "candidates")
@@ -222,6 +223,31 @@ class ObservedRow:
 
 
 @dataclass(frozen=True)
+class KnownFacts:
+    """Known lenses of a list, each system once, and what the scan made of those that it could have found.
+
+    Attributes
+    ----------
+    source : str
+        Name of the list.
+    systems, covered, detected, scored : int
+        On the list; observed; of these with a detection within `radius` arcsec; of these with a score.
+    rows : tuple of RecoveredRow
+    by_chance : float
+        Candidates that would match if the lenses were elsewhere nearby.
+    """
+
+    source: str
+    systems: int
+    covered: int
+    detected: int
+    scored: int
+    rows: tuple[RecoveredRow, ...]
+    by_chance: float
+    radius: float
+
+
+@dataclass(frozen=True)
 class ReportFacts:
     """What the page says; `actual` and `forecast` are empty where no run was recorded."""
 
@@ -241,6 +267,7 @@ class ReportFacts:
     calibration: CalibrationFacts | None = None
     observed: tuple[ObservedRow, ...] = ()
     observed_by: str = ""
+    known: KnownFacts | None = None
     artefacts: tuple[ArtefactShare, ...] = ()
     drift: Drift | None = None
     conditions: FieldConditions | None = None

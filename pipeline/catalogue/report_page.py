@@ -88,7 +88,7 @@ def _reading(reading: Reading) -> str:
     if reading.read + reading.broken_number < reading.fields:
         words += (
             f"<p>Scores were read of <b>{reading.read:,} of {reading.fields:,}</b> fields, chosen by chance, in the "
-            "time that was given: distributions, shares, calibration and drift are theirs. Counts are of all.</p>"
+            "time that was given: candidates, distributions, calibration and drift are theirs, counts are of all.</p>"
         )
     if reading.broken_number:
         which = "; ".join(f"{name(field_id)}: {text(reason)}" for field_id, reason in reading.broken)

@@ -36,6 +36,9 @@ ARTEFACTS = (
 )
 """Vet flags that say that something which is no sky touches the stamp."""
 
+BEST = 1000
+"""Primary candidates whose flags are kept."""
+
 _AT_ONCE = 256
 _DEPTH = 0.9
 _ARCMIN2 = 3600.0
@@ -62,6 +65,28 @@ class FieldPart:
     seeing: float
     depth: float
     box: tuple[float, float, float, float]
+    best: npt.NDArray[np.float32]
+    best_flags: npt.NDArray[np.uint32]
+
+
+class Best:
+    """The best so many of what comes field by field: their scores, flags and fields, best first, then by field."""
+
+    def __init__(self, most: int = BEST) -> None:
+        self.most = most
+        self.score, self.flags = np.zeros(0, np.float32), np.zeros(0, np.uint32)
+        self.field = np.zeros(0, np.int64)
+
+    def add(self, field: int, score: npt.NDArray[np.float32], flags: npt.NDArray[np.uint32]) -> None:
+        """Take those of one field, best first."""
+        full = len(self.score) == self.most
+        worth = int((score >= self.score[-1]).sum()) if full else len(score)
+        if worth:
+            every = np.concatenate([self.score, score[:worth]])
+            fields = np.concatenate([self.field, np.full(worth, field)])
+            kept = np.lexsort((fields, -every))[: self.most]
+            self.flags = np.concatenate([self.flags, flags[:worth]])[kept]
+            self.score, self.field = every[kept], fields[kept]
 
 
 @dataclass(frozen=True)
@@ -77,6 +102,8 @@ class ScoreTally:
     conditions : FieldConditions
     purity : PuritySums
         Of the primary detections.
+    best : Best
+        Of the primary candidates.
     primaries, artefacts : int
         Primary detections, and those that an artefact touches.
     reading : Reading
@@ -89,6 +116,7 @@ class ScoreTally:
     clean_candidates: npt.NDArray[np.int64]
     conditions: FieldConditions
     purity: PuritySums
+    best: Best
     primaries: int
     artefacts: int
     reading: Reading
@@ -126,7 +154,7 @@ def tally_scores(
     columns = {name: np.full(n, np.nan) for name in ("primaries", "artefacts", "unscored", "seeing", "depth")}
     place = {name: getattr(fields, name).copy() for name in ("ra", "dec", "width", "height")}
     scored, unflagged, candidates = (np.zeros(bins, np.int64) for _ in range(3))
-    flags, purity = np.zeros(len(VetFlag), np.int64), PuritySums(THRESHOLDS)
+    flags, purity, best = np.zeros(len(VetFlag), np.int64), PuritySums(THRESHOLDS), Best()
     broken: list[tuple[str, str]] = []
     order = np.random.default_rng(0).permutation(len(files)) if seconds is not None else np.arange(len(files))
     began, read, failed = time.monotonic(), 0, 0
@@ -146,6 +174,7 @@ def tally_scores(
             candidates += part.candidates
             flags += part.flags
             purity.add(part.primary)
+            best.add(file.field, part.best, part.best_flags)
             clean[file.field], clean_candidates[file.field] = part.clean, part.clean_candidates
             for name, column in columns.items():
                 column[file.field] = getattr(part, name)
@@ -167,6 +196,7 @@ def tally_scores(
         clean_candidates=clean_candidates,
         conditions=_conditions(known, clean, clean_candidates, columns),
         purity=purity,
+        best=best,
         primaries=int(np.nansum(columns["primaries"])),
         artefacts=int(np.nansum(columns["artefacts"])),
         reading=Reading(read - failed, len(files), tuple(broken), failed),
@@ -202,6 +232,7 @@ def _reduced(
     ranked = np.argsort(-np.where(finite, score, -1.0), kind="stable")[: min(candidates, int(finite.sum()))]
     chosen = np.zeros(len(score), bool)
     chosen[ranked] = True
+    top = ranked[primary[ranked]][:BEST]
     bits = np.array([flag.value for flag in VetFlag], np.uint32)
     return FieldPart(
         scored=_counted(bin_of[finite]),
@@ -217,6 +248,8 @@ def _reduced(
         seeing=_mean([values[name] for name in seeing]),
         depth=_quantile(values[magnitude[0]]) if magnitude else np.nan,
         box=_box(values["ra"], values["dec"]) if "ra" in values else (np.nan,) * 4,
+        best=score[top].astype(np.float32),
+        best_flags=flags[top],
     )
 
 

@@ -22,6 +22,7 @@ _MOST_TITLED = 400
 _MOST_NAMED = 30
 _DENSITIES = 5
 
+_DRAWN = "Fields are drawn as if north were up in each. "
 _HATCH = (
     '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
     '<path class="hatch" d="M0 3h6"/></pattern></defs>'
@@ -55,7 +56,7 @@ def coverage(fields: FieldTable) -> str:
     area = float(np.nansum((fields.width * fields.height)[known & fields.begun]))
     where = (
         f"{known.sum():,} of {len(fields):,} fields, {amount(area) if area >= 1 else f'{area:.3g}'} deg² of fields "
-        f"begun, overlaps counted in each. {shapes.cells}East is left."
+        f"begun, overlaps counted in each. {shapes.cells or _DRAWN}East is left."
     )
     maps = _state_map(chart, shapes, fields) + _density_map(chart, shapes)
     return section("Coverage", f'<div class="maps">{maps}</div>', intro=where)

@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.catalogue.query import query
 from pipeline.catalogue.report import gather
 from pipeline.catalogue.report_facts import Share
 from pipeline.catalogue.report_fields import read_fields
-from pipeline.catalogue.report_scores import ARTEFACTS, tally_scores
+from pipeline.catalogue.report_scores import ARTEFACTS, Best, tally_scores
 from pipeline.flags import VetFlag
 
 
@@ -119,3 +120,23 @@ def test_the_share_of_artefacts_has_wilsons_interval(many: Path) -> None:
     assert share(3, 10) == pytest.approx((0.3, 0.1078, 0.6032), abs=1e-4)
     assert share(0, 10) == pytest.approx((0.0, 0.0, 0.2775), abs=1e-4)
     assert share(0, 0) == Share(None, 0.0, 1.0)
+
+
+def test_the_best_candidates_are_those_of_a_query_of_everything(many: Path) -> None:
+    for top in (1, 7, 48, 500):
+        shown = [(row.field_id, row.objid) for row in gather(many, top=top).candidates]
+        table = query(many, primary=True, top=top)
+        assert shown == list(zip(table["field_id"].to_pylist(), table["objid"].to_pylist(), strict=True))
+
+
+def test_the_best_of_many_fields_are_those_of_one_sort() -> None:
+    rng = np.random.default_rng(6)
+    best, every = Best(50), []
+    for field in range(40):
+        score = np.sort(rng.integers(0, 400, rng.integers(0, 60)).astype(np.float32))[::-1]
+        flags = rng.integers(0, 9, len(score)).astype(np.uint32)
+        best.add(field, score, flags)
+        every += [(-value, field, place) for place, value in enumerate(score)]
+    expected = sorted(every)[:50]
+    assert best.score.tolist() == [-value for value, _, _ in expected]
+    assert best.field.tolist() == [field for _, field, _ in expected]
