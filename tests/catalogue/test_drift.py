@@ -50,6 +50,15 @@ def test_fields_that_differ_in_general_alarm_no_more() -> None:
     assert np.median([drift.spread for drift in found]) == pytest.approx(0.14, abs=0.05)
 
 
+def test_rates_of_candidates_that_scatter_among_fields_alarm_no_more() -> None:
+    rng = np.random.default_rng(12)
+    alarms = [
+        find_drift(*survey(rng, [5000] * 60, extra=dict(enumerate(np.exp(0.5 * rng.normal(size=60)))))).alarm.sum()
+        for _ in range(5)
+    ]
+    assert sum(alarms) <= 6
+
+
 @pytest.mark.parametrize(("shift", "least"), [(0.3, 0.85), (0.5, 1.0)])
 def test_a_shifted_field_is_found(shift: float, least: float) -> None:
     rng = np.random.default_rng(4)
