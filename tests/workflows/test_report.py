@@ -13,6 +13,7 @@ from pipeline.errors import ConfigError, GradeError, QueryError
 from pipeline.geometry import Footprint, Footprints
 from pipeline.inspector.grades import open_grades
 from pipeline.inspector.identity import catalogue_identity, grades_folder
+from pipeline.inspector.planted import Planted, PlantedItem, save_planted
 from pipeline.io import products
 from pipeline.io.footprints import write_footprints
 from pipeline.io.tables import build_table, write_table
@@ -117,9 +118,10 @@ def test_grades_beside_the_scan_are_counted_without_what_was_planted(tmp_path: P
     output = scan_of(tmp_path / "out", None)
     assert judged_of(output) is None
     identity = catalogue_identity(output)
-    with open_grades(
-        grades_folder(output), catalogue_identity=identity, known={("f", objid) for objid in (1, 2, 3)}
-    ) as grades:
+    known = {("f", objid) for objid in (1, 2, 3, 4)}
+    with open_grades(grades_folder(output), catalogue_identity=identity, known=known) as grades:
+        save_planted(grades_folder(output), Planted((PlantedItem("f", 4, "lens", "lenses.csv", 0),)))
+        grades.grade("ann", "f", 4, "A")
         for objid, letter in ((1, "A"), (2, "X"), (3, "B")):
             grades.grade("ann", "f", objid, letter)
         grades.grade("bob", "f", 2, "X")
