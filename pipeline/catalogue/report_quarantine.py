@@ -28,7 +28,8 @@ def quarantine(failures: Sequence[Failure]) -> str:
             for (stage, reason, again), ids in ordered[:MOST_KINDS]
         ],
         label="Failures by reason",
-        words=(1, 2, 3, 4),
+        words=(2, 4),
+        kind="left",
     )
     again = sum(failure.again for failure in failures)
     retried = f" {again:,} of them may succeed as they are." if again else ""
@@ -46,7 +47,9 @@ def quarantine(failures: Sequence[Failure]) -> str:
 
 def _every(failures: Sequence[Failure]) -> str:
     rows = [(name(failure.field_id), text(failure.stage, 40), text(failure.reason)) for failure in failures]
-    listed = table(("field", "stage", "reason"), rows[:MOST_LISTED], label="Failed fields", words=(1, 2), kind="tall")
+    listed = table(
+        ("field", "stage", "reason"), rows[:MOST_LISTED], label="Failed fields", words=(2,), kind="left tall"
+    )
     more = rest(len(failures), MOST_LISTED, "<code>lensscan status SCAN.toml</code>")
     return f"<details><summary>field by field</summary>{listed}{more}</details>"
 
