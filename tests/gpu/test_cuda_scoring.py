@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pipeline.models.ensemble import Ensemble, load_ensemble
-from pipeline.scan.score import MemberAnswers, ask_members
+from pipeline.scan.score import MemberAnswers, ask_members, embed_cutouts
 from pipeline.scan_config import ScoreConfig
 
 pytestmark = [
@@ -86,3 +86,17 @@ def test_the_rates_that_are_hoped_for_on_one_h100(tmp_path: Path):
     largest = max(rates["members"], key=lambda member: member["mflop"])
     assert largest["of_matmul"] >= 0.4
     assert rates["tasks"][0]["per_s"] >= 100_000
+
+
+def test_embeddings_have_the_same_bytes_by_the_whole_pass_and_by_their_network_alone() -> None:
+    image, ensemble = stamps(40), ground()
+    config = ScoreConfig(batch=16, device="cuda", embeddings=True)
+    number = ensemble.embedder(True)
+    assert number is not None
+    whole = ask_members(image, None, None, pixel_scale=0.262, bands=BANDS, ensemble=ensemble, config=config).embeddings
+    member = ensemble.members[number]
+    alone = embed_cutouts(image, None, None, pixel_scale=0.262, bands=BANDS, member=member, config=config)
+    assert whole is not None
+    assert alone.tobytes() == whole.tobytes()
+    assert np.isnan(whole[4]).all()
+    assert np.isfinite(np.delete(whole, [3, 4], axis=0)).all()
