@@ -10,16 +10,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.flags import PixelFlag
-from pipeline.io import cutout_store, products
+from pipeline.io import cutout_store, ownership, products
+from pipeline.io.embeddings import EmbeddingKind, Embeddings, write_embeddings
 from pipeline.io.tables import write_table
-from tests.catalogue.conftest import make_table, publish_field
+from tests.catalogue.conftest import make_table
 
 BANDS = ("g", "r", "i")
 PIXEL_SCALE = 0.25
 
 
 def made_scan(
-    output: Path, fields: Sequence[str] = ("A/1", "B"), each: int = 30, *, size: int = 32, kept: int | None = None
+    output: Path, fields: Sequence[str] = ("A/1", "B"), each: int = 30, *, size: int = 32, kept: int | None = None, embedded: bool = False
 ) -> Path:
     """`each` candidates a field, of falling scores: red galaxies, every third with a blue arc, every fifth masked."""
     rng = np.random.default_rng(4)
@@ -33,9 +34,33 @@ def made_scan(
             row = table.schema.get_field_index("row")
             values = [value if value < kept else None for value in table["row"].to_pylist()]
             table = table.set_column(row, table.schema.field(row), pa.array(values, pa.int32()))
-        publish_field(output, field_id, table, table)
+        _publish_candidates(output, field_id, table, _embeddings(rng, objid, table) if embedded else None)
         _publish_cutouts(output, field_id, objid, _images(rng, each, size), kept)
     return output
+
+
+def _embeddings(rng: np.random.Generator, objid: npt.NDArray[np.int64], table: pa.Table) -> Embeddings:
+    """Those with an arc point one way, the others another."""
+    way = np.where((np.arange(len(objid)) % 3 == 0)[:, None], [1.0, 0, 0, 0], [0, 1.0, 0, 0])
+    vectors = way + rng.uniform(0, 0.1, way.shape)
+    rows = table["objid"].to_numpy()
+    ordered = vectors[np.searchsorted(objid, rows)]
+    return Embeddings(EmbeddingKind("cnn", "identity", "candidates"), rows, ordered.astype(np.float16))
+
+
+def _publish_candidates(output: Path, field_id: str, table: pa.Table, embeddings: Embeddings | None) -> None:
+    if not (output / "scan.json").exists():
+        ownership.claim(output, "test", "sky", "dr1")
+    generation = products.new_generation(output, "candidates", field_id, "f1")
+    folder = output / products.generation_place("candidates", field_id, generation)
+    write_table(folder / "scores.parquet", table)
+    write_table(folder / "candidates.parquet", table)
+    if embeddings is not None:
+        write_embeddings(folder / "embeddings.parquet", embeddings)
+    products.publish(
+        output, field_id=field_id, stage="candidates", fingerprint="f1", generation=generation, rows=len(table),
+        provenance={}, counts={"detections": len(table), "candidates": len(table)},
+    )  # fmt: skip
 
 
 def _images(rng: np.random.Generator, each: int, size: int) -> npt.NDArray[np.float32]:

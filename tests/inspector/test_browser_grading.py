@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.browser import NewPage, picture
+from tests.inspector.conftest import write_pool
 from tests.inspector.hands import SERVER_AWAY, api, at, enter, grades, press, ready, settled
-from tests.inspector.made_scan import made_scan
+from tests.inspector.made_scan import PIXEL_SCALE, made_scan
 from tests.inspector.serving import Inspect, inspecting
 
 
@@ -263,3 +264,97 @@ def test_what_a_closed_page_left_unsaved_is_sent_by_the_next(tmp_path: Path, new
         page.wait_for_selector("#saved[data-unsaved='0']")
         held = page.evaluate("fetch('/api/grades?grader=closer').then(answer => answer.json())")["grades"]
         assert list(held.values()) == [["A", ""]]
+
+
+def test_planted_objects_are_graded_like_the_others_and_measure_the_grader(tmp_path: Path, new_page: NewPage) -> None:
+    output = made_scan(tmp_path / "products", each=20)
+    pool = write_pool(tmp_path / "pool.npz", side=32, scale=PIXEL_SCALE)
+    with inspecting(output, "--port", 0, "--plant-lenses", pool, "--plant-duds", pool, "--planted-share", 0.2) as server:
+        watched = enter(new_page, server.url, "measured")
+        assert watched.page.inner_text("#total") == "50"
+        press(watched, "v")
+        for _ in range(50):
+            press(watched, "x")
+            assert watched.page.locator("#facts h3", has_text="Position").count() == 0
+        settled(watched)
+        assert watched.page.locator("#similar").is_hidden()
+        press(watched, "t")
+        watched.page.wait_for_selector("#statistics table")
+        assert "Planted objects" in watched.page.inner_text("#statistics")
+        row = watched.page.locator("#statistics tr", has_text="measured").nth(1).inner_text().split("\t")
+        assert (row[1].strip(), row[3].strip()) in {("5", "5"), ("6", "4"), ("4", "6")}
+        assert row[2].strip().startswith("0 %")
+        picture(watched, "inspect-planted-statistics", whole=False)
+        watched.page.keyboard.press("Escape")
+        watched.page.uncheck("#blind")
+        watched.page.wait_for_selector("#total:text-is('40')")
+        assert watched.errors == []
+
+
+def test_similar_objects_are_a_mosaic_of_their_own(tmp_path: Path, new_page: NewPage) -> None:
+    output = made_scan(tmp_path / "products", each=20, embedded=True)
+    with inspecting(output, "--port", 0) as server:
+        watched = enter(new_page, server.url, "comparer")
+        press(watched, "v")
+        ready(watched)
+        watched.page.click("#similar")
+        watched.page.wait_for_selector("#likeness:visible")
+        ready(watched)
+        likeness = [float(text) for text in watched.page.locator(".tile .tag").all_inner_texts()]
+        assert len(likeness) == 39
+        assert likeness == sorted(likeness, reverse=True)
+        picture(watched, "inspect-similar", whole=False)
+        press(watched, "a")
+        settled(watched)
+        watched.page.click("#likeness-close")
+        watched.page.wait_for_selector("#total:text-is('40')")
+        ready(watched)
+        assert grades(watched).count("A") == 1
+        assert watched.errors == []
+
+
+def test_grades_are_exported_from_the_page(served: Inspect, new_page: NewPage) -> None:
+    watched = enter(new_page, served.url, "exporter", accept_downloads=True)
+    press(watched, "a")
+    settled(watched)
+    press(watched, "t")
+    watched.page.wait_for_selector("#statistics table")
+    for form in ("csv", "parquet"):
+        with watched.page.expect_download() as started:
+            watched.page.click(f".export[data-form={form}]")
+        assert started.value.suggested_filename == f"grades-test.{form}"
+        data = Path(str(started.value.path())).read_bytes()
+        assert (b"grade_exporter" in data) and len(data) > 500
+
+
+def test_wheel_and_buttons_zoom_and_a_drag_moves_the_stamp(served: Inspect, new_page: NewPage) -> None:
+    watched = enter(new_page, served.url, "zoomer")
+    press(watched, "v")
+    ready(watched)
+
+    def width() -> float:
+        return float(watched.page.evaluate("document.getElementById('stamp').getBoundingClientRect().width"))
+
+    def left() -> float:
+        return float(watched.page.evaluate("document.getElementById('stamp').getBoundingClientRect().left"))
+
+    whole = width()
+    watched.page.hover("#stage")
+    watched.page.mouse.wheel(0, -100)
+    assert width() == pytest.approx(1.2 * whole, rel=0.01)
+    watched.page.click("#zoom-in")
+    assert width() == pytest.approx(1.8 * whole, rel=0.01)
+    before = left()
+    box = watched.page.locator("#stage").bounding_box()
+    assert box is not None
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    watched.page.mouse.move(*middle)
+    watched.page.mouse.down()
+    watched.page.mouse.move(middle[0] + 40, middle[1])
+    watched.page.mouse.up()
+    assert left() == pytest.approx(before + 40, abs=1.5)
+    press(watched, "0")
+    assert width() == pytest.approx(whole)
+    press(watched, "+", "ArrowRight")
+    ready(watched)
+    assert width() == pytest.approx(whole), "another object is seen whole"

@@ -112,7 +112,6 @@ export function startControls() {
   on("view", () => {
     $("to-mosaic").setAttribute("aria-pressed", String(state.view === "mosaic"));
     $("to-single").setAttribute("aria-pressed", String(state.view === "single"));
-    $("size-label").hidden = state.view !== "mosaic";
   });
   on("list", () => {
     $("show").value = state.show;
