@@ -36,6 +36,8 @@ class Wanted:
         A scan's output.
     where : str, optional
     top : int, optional
+    copies : bool
+        Every copy of an object in overlapping fields.
     grades : str, optional
         Folder of grades.
     known : str, optional
@@ -51,6 +53,7 @@ class Wanted:
     path: str
     where: str | None = None
     top: int | None = None
+    copies: bool = False
     grades: str | None = None
     known: str | None = None
     lenses: Sequence[str] = ()
@@ -66,6 +69,7 @@ def inspect(
         str | None, typer.Argument(metavar="WHERE", help='Only these candidates, as in "score > 0.01 AND mag_i < 21".')
     ] = None,
     top: Annotated[int | None, typer.Option("--top", help="At most so many candidates, the best first.")] = None,
+    copies: Annotated[bool, typer.Option("--copies", help="Every copy of an object in overlapping fields.")] = False,
     grades: Annotated[
         str | None, typer.Option("--grades", metavar="DIR", help="Folder of grades; PATH-grades if left out.")
     ] = None,
@@ -105,7 +109,7 @@ def inspect(
         from pipeline.inspector.server import Server, address, bind
 
         bound = closing.enter_context(bind(host, port))
-        wanted = Wanted(path, where, top, grades, known, lenses or (), duds or (), share, scan, ensemble)
+        wanted = Wanted(path, where, top, copies, grades, known, lenses or (), duds or (), share, scan, ensemble)
         session = open_session(wanted, closing)
         access = access_to(host, bound.getsockname()[1], with_token=token)
         url = address(bound, host, access.token)
@@ -145,7 +149,7 @@ def open_session(wanted: Wanted, closing: ExitStack) -> Session:
     check(output)
     if not (output / "scan.json").is_file():
         raise ConfigError(f"{output} is no scan's output (no scan.json); name its folder, which has the cutouts.")
-    table, more = read_candidates(output, wanted.where, top=wanted.top)
+    table, more = read_candidates(output, wanted.where, top=wanted.top, copies=wanted.copies)
     folder = place(wanted.grades) if wanted.grades is not None else grades_folder(output)
     known_keys = set(zip(table["field_id"].cast("string").to_pylist(), table["objid"].to_pylist(), strict=True))
     grades = closing.enter_context(
@@ -216,6 +220,7 @@ def _planted(output: Place, folder: Path, wanted: Wanted) -> Planted:
 
 def _notes(output: Place, table: Any, more: bool, wanted: Wanted) -> list[str]:
     """What is missing from the catalogue as it is."""
+    from pipeline.catalogue.query import query
     from pipeline.io import products
 
     fields, failed = products.listing(output), products.failures(output)
@@ -229,6 +234,8 @@ def _notes(output: Place, table: Any, more: bool, wanted: Wanted) -> list[str]:
         )
     if more:
         notes.append(f"these are the best {len(table):,}; there are more: narrow them down with WHERE, or raise --top.")
+    elif not wanted.copies and (left := len(query(output, wanted.where, columns=["objid"])) - len(table)):
+        notes.append(f"{left:,} rows are copies of these in overlapping fields and are left out; --copies shows them.")
     lost = table["row"].null_count
     if lost:
         notes.append(

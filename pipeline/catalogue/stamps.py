@@ -35,6 +35,8 @@ class Stamp:
     ivar: npt.NDArray[np.float32] | None = None
 
 
+Reader = Callable[[int], cutout_store.Stamps]
+
 StampSource = Callable[[str, int, int | None], Stamp | None]
 """(field_id, objid, row) -> the stamp, or None where there is none to show."""
 
@@ -47,26 +49,27 @@ def scan_stamps(output: Place) -> StampSource:
 
     Raises
     ------
-    ProductMismatch
-        When called, if a field's cutouts can't be read.
+    ProductMismatch, FileNotFoundError
+        When called, if a field's cutouts can't be read, or were removed since the first were.
     """
 
     @lru_cache(maxsize=64)
-    def opened(field_id: str) -> tuple[cutout_store.CutoutStore, npt.NDArray[np.int64]] | None:
+    def opened(field_id: str) -> tuple[cutout_store.CutoutStore, npt.NDArray[np.int64], Reader] | None:
         manifest = products.live_manifest(output, field_id, "cutouts")
         if manifest is None:
             return None
         folder = output / manifest.place
-        return cutout_store.open_store(folder), read_table(folder / "stamps.parquet")["objid"].to_numpy()
+        store = cutout_store.open_store(folder)
+        return store, read_table(folder / "stamps.parquet")["objid"].to_numpy(), cutout_store.reader(store)
 
     def stamp(field_id: str, objid: int, row: int | None) -> Stamp | None:
         found = opened(field_id)
         if found is None or row is None or row >= len(found[1]) or found[1][row] != objid:
             return None
-        store = found[0]
+        store, _, read = found
         if store.kept is not None and row not in store.kept:
             return None
-        cutout = cutout_store.read(store, row, row + 1)
+        cutout = read(row)
         return Stamp(cutout.image[0], cutout.mask[0], store.bands, store.pixel_scale, cutout.ivar[0])
 
     return stamp

@@ -22,8 +22,12 @@ MOST = 100_000
 """Objects that one page holds; a larger catalogue is narrowed down by a condition."""
 
 
-def read_candidates(output: Place, where: str | None = None, *, top: int | None = None) -> tuple[pa.Table, bool]:
+def read_candidates(
+    output: Place, where: str | None = None, *, top: int | None = None, copies: bool = False
+) -> tuple[pa.Table, bool]:
     """The candidates to look at, best score first, and whether there were more than `top`, which is at most `MOST`.
+
+    Of an object in overlapping fields its primary row alone, unless `copies`.
 
     Raises
     ------
@@ -31,7 +35,7 @@ def read_candidates(output: Place, where: str | None = None, *, top: int | None 
         If the condition is refused, or no row fulfils it.
     """
     most = MOST if top is None else min(top, MOST)
-    table = query(output, where, top=most + 1)
+    table = query(output, where, top=most + 1, primary=not copies)
     if not len(table):
         raise QueryError(
             f"{output}: no candidate" + (f" with {where}" if where else "") + "; there is nothing to look at."

@@ -20,7 +20,13 @@ PIXEL_SCALE = 0.25
 
 
 def made_scan(
-    output: Path, fields: Sequence[str] = ("A/1", "B"), each: int = 30, *, size: int = 32, kept: int | None = None, embedded: bool = False
+    output: Path,
+    fields: Sequence[str] = ("A/1", "B"),
+    each: int = 30,
+    *,
+    size: int = 32,
+    kept: int | None = None,
+    embedded: bool = False,
 ) -> Path:
     """`each` candidates a field, of falling scores: red galaxies, every third with a blue arc, every fifth masked."""
     rng = np.random.default_rng(4)
@@ -49,7 +55,7 @@ def _embeddings(rng: np.random.Generator, objid: npt.NDArray[np.int64], table: p
 
 
 def _publish_candidates(output: Path, field_id: str, table: pa.Table, embeddings: Embeddings | None) -> None:
-    if not (output / "scan.json").exists():
+    if not (output / "scan.json").is_file():
         ownership.claim(output, "test", "sky", "dr1")
     generation = products.new_generation(output, "candidates", field_id, "f1")
     folder = output / products.generation_place("candidates", field_id, generation)

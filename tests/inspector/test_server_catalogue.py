@@ -14,6 +14,7 @@ import pytest
 from pipeline.catalogue.query import query
 from pipeline.errors import ConfigError, GradeError, QueryError
 from pipeline.io import products
+from pipeline.io.places import place
 from tests.inspector.made_scan import made_scan
 from workflows.inspect import Wanted
 
@@ -115,9 +116,9 @@ def test_a_blind_order_is_the_graders_own_the_same_each_time_and_not_that_of_the
     assert stream(client, blind=1, grader="ann")["numbers"] == ann
     assert sorted(ann) == sorted(bo) == list(range(60))
     assert ann != bo
-    place = {key: rank for rank, key in enumerate(queried(scan_output))}
+    rank_of = {key: rank for rank, key in enumerate(queried(scan_output))}
     for numbers in (ann, bo):
-        ranks = [place[key] for key in keys_of(client, numbers)]
+        ranks = [rank_of[key] for key in keys_of(client, numbers)]
         # The correlation of two independent orders of 60 is within 0.5 but once in 10,000 times.
         assert abs(np.corrcoef(ranks, range(60))[0, 1]) < 0.5
 
@@ -254,3 +255,28 @@ def test_grades_of_another_scan_or_inside_the_output_are_refused(scan_output: Pa
 
 def test_wanted_has_a_small_share_of_planted_objects_unless_told() -> None:
     assert Wanted("x").share == 0.05
+
+
+def test_of_an_object_in_two_fields_the_primary_row_is_shown(scan: Path, client_of: Client, tmp_path: Path) -> None:
+    client = client_of(scan, grades=str(tmp_path / "one"))
+    keys = set(client.session.objects.keys)
+    assert keys == {
+        key for key, primary in zip(queried(scan), query(scan)["is_primary"].to_pylist(), strict=True) if primary
+    }
+    assert len(keys) < len(queried(scan))
+    assert any("1 rows are copies" in note for note in client.get("/api/start").json()["notes"])
+    every = client_of(scan, grades=str(tmp_path / "two"), copies=True)
+    assert set(every.session.objects.keys) == set(queried(scan))
+    assert every.get("/api/start").json()["notes"] == []
+
+
+def test_a_scan_in_an_object_store_is_looked_at_like_another(bucket: str, client_of: Client, tmp_path: Path) -> None:
+    output = made_scan(place(f"s3://{bucket}/products"), each=6)  # type: ignore[arg-type]
+    client = client_of(output, grades=str(tmp_path / "grades"))
+    version = client.get("/api/start").json()["version"]
+    assert len(stream(client, blind=0)["numbers"]) == 12
+    for number in range(12):
+        assert client.get("/picture/stamp", params={"v": version, "n": number}).status_code == 200
+    token = client.session.objects.tokens[0]
+    body = {"grader": "ann", "object": token, "grade": "A", "once": "1"}
+    assert client.post("/api/grade", json=body).status_code == 200

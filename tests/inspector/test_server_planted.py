@@ -60,7 +60,9 @@ def test_nothing_planted_is_shown_to_who_sees_scores(planting: Any) -> None:
 
 
 def test_a_blind_grader_is_told_the_same_of_every_object(planting: Any) -> None:
-    told = [planting.get(f"/api/object/{token}", params={"blind": 1}).json() for token in planting.session.objects.tokens]
+    told = [
+        planting.get(f"/api/object/{token}", params={"blind": 1}).json() for token in planting.session.objects.tokens
+    ]
     assert {frozenset(facts) for facts in told} == {frozenset({"object", "picture"})}
     assert len({tuple(sorted(facts["picture"])) for facts in told}) == 1
     assert {(facts["picture"]["size"], facts["picture"]["scale"], *facts["picture"]["bands"]) for facts in told} == {
@@ -110,7 +112,9 @@ def test_exports_join_the_catalogue_and_leave_out_what_was_planted(planting: Any
     wanted = {planting.session.objects.keys[number] for number in ours[:2]}
     assert set(zip(table["field_id"].to_pylist(), table["objid"].to_pylist(), strict=True)) == wanted
     assert table["grade"].to_pylist() == ["A", "X"]
-    scores = dict(zip(*query(planting.session.objects.output, columns=["objid", "score"]).to_pydict().values(), strict=True))
+    scores = dict(
+        zip(*query(planting.session.objects.output, columns=["objid", "score"]).to_pydict().values(), strict=True)
+    )
     assert [scores[objid] for objid in table["objid"].to_pylist()] == table["score"].to_pylist()
     text = planting.get("/export/grades.csv").text
     rows = list(csv.DictReader(io.StringIO(text)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -179,3 +180,26 @@ def test_a_store_may_keep_some_rows_and_says_so_where_others_are_asked_for(tmp_p
     assert np.isnan(cutout_store.read_packed(again, 0).stamps().image[4]).all()
     with pytest.raises(ProductMismatch, match="3 cutouts written, 5 are to be kept"):
         cutout_store.write_kept(store, [(0, parts[0])])
+
+
+@pytest.mark.parametrize("codec", ["lz4", "quantised"])
+def test_a_reader_gives_each_cutout_as_a_read_of_it_does(tmp_path: Path, codec: str) -> None:
+    whole = stamps(21)
+    store = make(tmp_path, 21, codec)
+    cutout_store.write(store, split(store, whole))
+    read = cutout_store.reader(store)
+    for row in (20, 0, 7, 8, 7):
+        one, other = read(row), cutout_store.read(store, row, row + 1)
+        np.testing.assert_array_equal(one.image.view(np.uint32), other.image.view(np.uint32))
+        np.testing.assert_array_equal(one.ivar, other.ivar)
+        np.testing.assert_array_equal(one.mask, other.mask)
+
+
+def test_a_reader_notices_that_its_store_was_removed(tmp_path: Path) -> None:
+    store = make(tmp_path, 8)
+    cutout_store.write(store, [stamps(8)])
+    read = cutout_store.reader(store)
+    read(1)
+    shutil.rmtree(store.path)
+    with pytest.raises(FileNotFoundError, match="has been removed"):
+        read(2)

@@ -7,8 +7,8 @@ import { choose, current, emit, gradeOf, keep, nextUngraded, on, state, tokenOf 
 
 let asked = 0;
 
-// Load the stream: the order, and what the condition lets through.
-export async function loadStream({ stay = false } = {}) {
+// Load the stream: the order, and what the condition lets through. Where to begin is known when `after` is done, too.
+export async function loadStream({ stay = false, after = null } = {}) {
   asked += 1;
   const mine = asked;
   const here = stay ? current() : null;
@@ -16,7 +16,7 @@ export async function loadStream({ stay = false } = {}) {
   if (!state.blind) Object.assign(values, { sort: state.sort, descending: state.descending ? 1 : 0 });
   let answer;
   try {
-    answer = await get("/api/stream", values);
+    [answer] = await Promise.all([get("/api/stream", values), after]);
   } catch (error) {
     if (passing(error) && mine === asked) {
       setTimeout(() => { if (mine === asked) loadStream({ stay }); }, 1000);
@@ -46,9 +46,16 @@ export function settle(here = null) {
 }
 
 export async function loadGrades() {
-  const answer = await get("/api/grades", { grader: state.grader });
-  if (queue.unsaved()) return;
+  const { grader } = state;
+  let answer;
+  let before;
+  do {
+    before = queue.changes();
+    answer = await get("/api/grades", { grader });
+  } while (before !== queue.changes());
+  if (grader !== state.grader) return;
   state.grades = new Map(Object.entries(answer.grades).map(([token, [grade, comment]]) => [token, { grade, comment }]));
+  for (const one of queue.pending(grader)) state.grades.set(one.object, { grade: one.grade, comment: one.comment });
   emit("grades");
 }
 

@@ -11,9 +11,9 @@ function fill(select, values, chosen) {
 }
 
 export function nextIn(id, step) {
-  const { options } = $(id);
-  const to = ($(id).selectedIndex + step + options.length) % options.length;
-  $(id).selectedIndex = to;
+  const open = [...$(id).options].filter((option) => !option.hidden);
+  const here = open.indexOf($(id).selectedOptions[0]);
+  $(id).value = open[(here + step + open.length) % open.length].value;
   $(id).dispatchEvent(new Event("change"));
 }
 

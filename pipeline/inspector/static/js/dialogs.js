@@ -77,11 +77,11 @@ async function save(form) {
 
 async function enter(grader) {
   state.grader = grader;
+  state.grades = new Map();
   $("who").textContent = grader;
   try { localStorage.setItem(name(), grader); } catch { /* asked again next time */ }
-  await loadGrades().catch((error) => emit("trouble", error));
   state.at = 0;
-  await loadStream();
+  await loadStream({ after: loadGrades().catch((error) => emit("trouble", error)) });
 }
 
 export function openWho() {

@@ -69,7 +69,7 @@ export function startKeys() {
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("dialog[open]")) return;
     const undoing = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
-    if (event.target.matches(TYPING)) {
+    if (event.target.matches?.(TYPING)) {
       if (event.key === "Escape") { event.target.blur(); $("main").focus(); }
       return;
     }

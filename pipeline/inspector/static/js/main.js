@@ -32,7 +32,7 @@ async function begin() {
 
 // Grades may have been given in another window meanwhile.
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && state.grader && !queue.unsaved()) loadGrades().catch(() => {});
+  if (!document.hidden && state.grader) loadGrades().catch(() => {});
 });
 
 begin();

@@ -10,10 +10,18 @@ const waiting = [];
 let sending = false;
 let trouble = null;
 let counter = 0;
+let turns = 0;
 
 const prefix = () => `lensscan:${state.start.survey}:${state.start.scan_id}:unsaved:`;
 
 export const unsaved = () => waiting.length;
+// Counts what was pushed and what was answered: whoever asked the server in between has an answer of before.
+export const changes = () => turns;
+
+// Grades of a grader that the server does not have yet.
+export const pending = (grader) =>
+  waiting.filter((entry) => entry.path === "/api/grade" && entry.body.grader === grader).map((entry) => entry.body);
+
 export const lastTrouble = () => trouble;
 export const pendingFor = (token) => waiting.some((entry) => entry.body.object === token || entry.path !== "/api/grade");
 
@@ -24,6 +32,7 @@ function named() {
 
 export function push(path, values) {
   counter += 1;
+  turns += 1;
   const body = { grader: state.grader, ...values, once: named() };
   const key = `${prefix()}${String(Date.now()).padStart(15, "0")}-${String(counter).padStart(6, "0")}`;
   const entry = { key, path, body };
@@ -43,6 +52,7 @@ export function resume() {
 }
 
 function forget(entry) {
+  turns += 1;
   waiting.splice(waiting.indexOf(entry), 1);
   try { localStorage.removeItem(entry.key); } catch { /* as above */ }
 }
