@@ -138,13 +138,20 @@ export function move(across, down) {
   if (to >= 0 && to < state.shown.length) go(to);
 }
 
-function redraw() { measure(); draw(); }
+function redraw() {
+  if (state.view !== "mosaic") return;
+  measure();
+  draw();
+}
 
 export function startMosaic() {
   on("list look size", redraw);
   on("view", () => {
+    // The other view gives its room first: tiles are counted by what is left.
+    $("single").hidden = state.view !== "single";
     $("mosaic").hidden = state.view !== "mosaic";
-    if (state.view === "mosaic") { redraw(); mark({ focus: true }); }
+    redraw();
+    if (state.view === "mosaic") mark({ focus: true });
   });
   on("at", () => {
     if (state.view !== "mosaic") return;

@@ -169,7 +169,6 @@ export function startSingle() {
   $("next").addEventListener("click", () => go(state.at + 1));
   on("leaving", saveComment);
   on("view", () => {
-    $("single").hidden = state.view !== "single";
     if (state.view === "single") { draw(); $("title").focus({ preventScroll: true }); }
   });
   on("at list look", () => { if (state.view === "single") draw(); });
