@@ -39,7 +39,9 @@ class FieldTable:
     counts : int64 (n, counts)
         In the order of `COUNTS`; -1 where a product does not say.
     ra, dec, width, height : float64 (n,), deg
-        Middle and sides of the footprint, taken to lie with north up; NaN where it is not known.
+        Middle and sides of the footprint; NaN where it is not known.
+    turn : float64 (n,), deg
+        Of its columns from north through east; NaN where it is not known.
     """
 
     ids: tuple[str, ...]
@@ -50,6 +52,7 @@ class FieldTable:
     dec: Floats
     width: Floats
     height: Floats
+    turn: Floats
 
     def __len__(self) -> int:
         return len(self.ids)

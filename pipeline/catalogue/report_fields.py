@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.catalogue.field_turn import field_turns
 from pipeline.catalogue.report_facts import COUNTS, DONE, FAILED, Failure, FieldNotes, FieldTable
 from pipeline.io import products
 from pipeline.io.footprints import read_footprints
@@ -74,6 +75,7 @@ def read_fields(output: Place) -> ReadFields:
     counts = np.full((len(ids), len(COUNTS)), -1, np.int64)
     empty = np.zeros(len(ids), bool)
     files: list[ScoreFile] = []
+    detections: list[tuple[int, Place]] = []
     notes: list[tuple[str, str]] = []
     number = 0
     seen: Counter[str] = Counter()
@@ -90,7 +92,9 @@ def read_fields(output: Place) -> ReadFields:
         told = [(field_id, text) for _, text in products.notes_of(live)]
         number += len(told)
         notes += told[: MOST_NOTES - len(notes)]
-        scored = live.get("candidates")
+        detected, scored = live.get("detect"), live.get("candidates")
+        if detected is not None and "detections.parquet" in detected.files:
+            detections.append((row, output / detected.place / "detections.parquet"))
         if scored is not None and "scores.parquet" in scored.files:
             files.append(
                 ScoreFile(row, output / scored.place / "scores.parquet", int(scored.counts.get("candidates", 0)))
@@ -106,8 +110,9 @@ def read_fields(output: Place) -> ReadFields:
     order = {stage: place for place, stage in enumerate(STAGES)}
     quarantine.sort(key=lambda failure: (order.get(failure.stage, -1), failure.field_id))
     chosen = seen.most_common(1)
+    places = dict(zip(("ra", "dec", "width", "height"), _places(footprints, index), strict=True))
     return ReadFields(
-        table=FieldTable(ids, states, empty, counts, *_places(footprints, index)),
+        table=FieldTable(ids, states, empty, counts, **places, turn=field_turns(detections, len(ids), output)),
         score_files=tuple(files),
         failures=tuple(quarantine),
         notes=FieldNotes(tuple(notes), number),

@@ -183,7 +183,7 @@ def tally_scores(
                     place[name][file.field] = value
         if told is not None:
             told(read, len(files))
-    known = FieldTable(fields.ids, fields.states, fields.empty, fields.counts, **place)
+    known = FieldTable(fields.ids, fields.states, fields.empty, fields.counts, **place, turn=fields.turn)
     return ScoreTally(
         histogram=ScoreHistogram(
             score_edges(),

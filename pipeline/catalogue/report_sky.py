@@ -22,7 +22,6 @@ _MOST_TITLED = 400
 _MOST_NAMED = 30
 _DENSITIES = 5
 
-_DRAWN = "Fields are drawn as if north were up in each. "
 _HATCH = (
     '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
     '<path class="hatch" d="M0 3h6"/></pattern></defs>'
@@ -42,7 +41,7 @@ class _Shapes:
     density: Floats
     titles: Sequence[str]
     names: Sequence[str]
-    cells: str
+    note: str
 
 
 def coverage(fields: FieldTable) -> str:
@@ -56,7 +55,7 @@ def coverage(fields: FieldTable) -> str:
     area = float(np.nansum((fields.width * fields.height)[known & fields.begun]))
     where = (
         f"{known.sum():,} of {len(fields):,} fields, {amount(area) if area >= 1 else f'{area:.3g}'} deg² of fields "
-        f"begun, overlaps counted in each. {shapes.cells or _DRAWN}East is left."
+        f"begun, overlaps counted in each. {shapes.note}East is left."
     )
     maps = _state_map(chart, shapes, fields) + _density_map(chart, shapes)
     return section("Coverage", f'<div class="maps">{maps}</div>', intro=where)
@@ -79,7 +78,10 @@ def _shapes(fields: FieldTable, known: npt.NDArray[np.bool_]) -> _Shapes:
     count[count < 0] = np.nan
     if len(rows) > MOST_DRAWN:
         return _cells(fields.ra[rows], fields.dec[rows], area, state, count)
-    ra, dec = rectangles(fields.ra[rows], fields.dec[rows], fields.width[rows], fields.height[rows])
+    turn = np.nan_to_num(fields.turn[rows])
+    ra, dec = rectangles(fields.ra[rows], fields.dec[rows], fields.width[rows], fields.height[rows], turn)
+    unturned = int(np.isnan(fields.turn[rows]).sum())
+    note = f"{unturned:,} are drawn as if north were up in them. " if unturned else ""
     with np.errstate(divide="ignore", invalid="ignore"):
         density = count / area
     titles, names = [], []
@@ -90,7 +92,7 @@ def _shapes(fields: FieldTable, known: npt.NDArray[np.bool_]) -> _Shapes:
         ]
     if len(rows) <= _MOST_NAMED:
         names = [fields.ids[row] for row in rows]
-    return _Shapes(ra, dec, state, density, titles, names, "")
+    return _Shapes(ra, dec, state, density, titles, names, note)
 
 
 def _cells(ra: Floats, dec: Floats, area: Floats, state: npt.NDArray[np.int64], count: Floats) -> _Shapes:

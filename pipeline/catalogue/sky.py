@@ -138,10 +138,15 @@ def chart_of(ra: Floats, dec: Floats) -> Chart:
     return Chart(True, _widest_gap(ra), 0.0, scale, WIDTH / 2, height / 2, height)
 
 
-def rectangles(ra: Floats, dec: Floats, width: Floats, height: Floats) -> tuple[Floats, Floats]:
-    """Corners (n, 4) of rectangles with north up about positions, all in degrees, from their tangent planes."""
-    half_x = np.radians(width / 2)[:, None] * np.array([-1, 1, 1, -1])
-    half_y = np.radians(height / 2)[:, None] * np.array([-1, -1, 1, 1])
+def rectangles(ra: Floats, dec: Floats, width: Floats, height: Floats, turn: Floats) -> tuple[Floats, Floats]:
+    """Corners (n, 4) of rectangles about positions, all in degrees, from their tangent planes.
+
+    Their height lies `turn` from north through east, and their width across.
+    """
+    across = np.radians(width / 2)[:, None] * np.array([-1, 1, 1, -1])
+    along = np.radians(height / 2)[:, None] * np.array([-1, -1, 1, 1])
+    cos, sin = np.cos(np.radians(turn))[:, None], np.sin(np.radians(turn))[:, None]
+    half_x, half_y = across * cos + along * sin, along * cos - across * sin
     dec0 = np.radians(dec)[:, None]
     z = np.cos(dec0) - half_y * np.sin(dec0)
     corner_ra = ra[:, None] + np.degrees(np.arctan2(half_x, z))

@@ -83,7 +83,7 @@ def test_a_name_that_is_no_unicode_does_not_stop_the_page(tmp_path: Path) -> Non
     ownership.claim(tmp_path / "out", "x", "sky", "dr1")
     ids = ("caf\udce9",)
     one, blank = np.zeros((1, 5), np.uint8), np.full(1, np.nan)
-    fields = FieldTable(ids, one, np.zeros(1, bool), np.full((1, 6), -1), blank, blank, blank, blank)
+    fields = FieldTable(ids, one, np.zeros(1, bool), np.full((1, 6), -1), *[blank] * 5)
     assert b"caf\\udce9" in page(ReportFacts("x", "sky", "dr1", fields)).encode()
 
 
@@ -175,6 +175,7 @@ def test_a_page_of_many_fields_is_bounded(n: int) -> None:
         np.degrees(np.arcsin(rng.uniform(-0.9, 0.5, n))),
         np.full(n, 0.4),
         np.full(n, 0.4),
+        np.zeros(n),
     )
     text = page(ReportFacts("x", "sky", "dr1", fields))
     Page(text)
@@ -201,7 +202,7 @@ def test_what_people_found_stands_beside_what_the_scores_promise(tmp_path: Path,
 def test_what_the_card_says_of_calibration_is_shown() -> None:
     one = np.zeros((0, 5), np.uint8)
     none = np.zeros(0)
-    fields = FieldTable((), one, none.astype(bool), np.zeros((0, 6), np.int64), none, none, none, none)
+    fields = FieldTable((), one, none.astype(bool), np.zeros((0, 6), np.int64), *[none] * 5)
     fit = CalibrationFit("cnn", "beta", 0.01, 3880, 12030, "pool-*.npz", 0.0157, "validation")
     facts = ReportFacts(
         "x",

@@ -12,7 +12,7 @@ from pipeline.catalogue.sky import WIDTH, chart_of, rectangles
 
 def corners(ra, dec, side=1.0):
     n = len(ra)
-    return rectangles(np.array(ra, float), np.array(dec, float), np.full(n, side), np.full(n, side))
+    return rectangles(np.array(ra, float), np.array(dec, float), np.full(n, side), np.full(n, side), np.zeros(n))
 
 
 def area(path: str) -> float:
@@ -85,6 +85,18 @@ def test_the_cut_goes_where_nothing_is() -> None:
     chart = chart_of(np.linspace(200, 340, 25) % 360, dec)
     assert chart.whole
     assert chart.ra == pytest.approx(270)
+
+
+def test_a_turned_field_lies_along_its_turn() -> None:
+    one = np.array([1.0])
+    ra, dec = rectangles(np.array([50.0]), np.array([0.0]), 0.2 * one, 2 * one, 90 * one)
+    # Its long side runs east and west.
+    assert np.ptp(ra) == pytest.approx(2.0, rel=1e-3)
+    assert np.ptp(dec) == pytest.approx(0.2, rel=1e-3)
+    ra, dec = rectangles(np.array([50.0]), np.array([0.0]), 0.001 * one, 2 * one, 30 * one)
+    top = dec[0].argmax()
+    # 30 degrees from north through east: the upper end lies east by half of the length.
+    assert (ra[0, top] - 50.0, dec[0, top]) == pytest.approx((0.5, 0.866), abs=2e-3)
 
 
 def test_one_position_has_a_chart() -> None:
