@@ -40,3 +40,7 @@ class QueryError(LensscanError):
 
 class GradeError(LensscanError):
     """A grade can't be kept, or a folder of grades can't be used: nothing has been saved."""
+
+
+class NotSaved(GradeError):
+    """A grade that is in order could not be written; it can be given again once the disk has been seen to."""

@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.errors import LensscanError
+from pipeline.errors import LensscanError, NotSaved
 from pipeline.inspector.guard import Access, Guard
 from pipeline.inspector.looks import STRETCHES, Look
 from pipeline.inspector.session import Session
@@ -84,7 +84,8 @@ def static_files() -> dict[str, bytes]:
 def _errors(app: FastAPI) -> None:
     @app.exception_handler(LensscanError)
     def refused(request: Request, error: LensscanError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 422, _FRESH)
+        # What could not be saved is kept in the page and sent again; what is refused is not.
+        return JSONResponse({"detail": str(error)}, 503 if isinstance(error, NotSaved) else 422, _FRESH)
 
     @app.exception_handler(RequestValidationError)
     def misshapen(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -132,6 +133,10 @@ def _catalogue(app: FastAPI, session: Session) -> None:
         if found is None:
             raise HTTPException(404, "the object is not in the catalogue.")
         return _json(found)
+
+    @app.get("/api/others/{name}")
+    def others(name: str) -> Response:
+        return _json(session.others(_number(session, name)))
 
     @app.get("/api/similar/{name}")
     def similar(name: str) -> Response:

@@ -22,6 +22,8 @@ CACHE = 256 * 2**20
 """Bytes of pictures kept."""
 STAMPS = 2000
 """Stamps kept: those of the pages looked at last, some hundred kilobytes each."""
+DRAWN = 200
+"""Objects whose maps are kept."""
 READERS = 4
 """Stamps read at the same time; more than one helps where they are in an object store."""
 
@@ -126,4 +128,6 @@ class Gallery:
             if key not in self._drawn:
                 self._drawn[key] = self._maps(key[0], stamp)
             drawn: npt.NDArray[np.float32] | None = getattr(self._drawn[key], kind)
+            while len(self._drawn) > DRAWN:
+                del self._drawn[next(iter(self._drawn))]
         return None if drawn is None else self._pictures.get((number, kind), lambda: map_png(drawn))

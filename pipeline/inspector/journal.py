@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import GradeError
+from pipeline.errors import GradeError, NotSaved
 from pipeline.io.writing import sync_folder
 
 _MARK = b',"crc":"'
@@ -112,11 +112,11 @@ class Journal:
 
         Raises
         ------
-        GradeError
+        NotSaved
             If the journal is closed, was moved away or shortened, or the disk takes no more.
         """
         if self._closed:
-            raise GradeError(f"{self.path}: closed; open the grades again.")
+            raise NotSaved(f"{self.path}: closed; open the grades again.")
         self._check_place()
         line = _encoded(record)
         try:
@@ -126,7 +126,7 @@ class Journal:
             os.fsync(self._file)
         except OSError as error:
             self._take_back()
-            raise GradeError(
+            raise NotSaved(
                 f"{self.path}: the grade could not be saved ({error}); make room and grade again."
             ) from error
         self._length += len(line)
@@ -144,9 +144,7 @@ class Journal:
             named = os.stat(self.path)
             if (named.st_dev, named.st_ino, named.st_size) == (mine.st_dev, mine.st_ino, self._length):
                 return
-        raise GradeError(
-            f"{self.path} was moved, removed or changed while open; put it back and open the grades again."
-        )
+        raise NotSaved(f"{self.path} was moved, removed or changed while open; put it back and open the grades again.")
 
     def _take_back(self) -> None:
         """Cut off what a failed append may have left; where even that fails nothing more may follow it."""

@@ -12,12 +12,14 @@ import pyarrow as pa
 from pipeline.catalogue.crossmatch import KnownLenses
 from pipeline.catalogue.explain import sky_axes
 from pipeline.flags import VetFlag, describe
+from pipeline.inspector.consensus import consensus
 from pipeline.inspector.facts import opinion_facts, picture_facts, place_facts, table_row
 from pipeline.inspector.gallery import KINDS, Gallery
 from pipeline.inspector.grades import GRADES, LONGEST_COMMENT, LONGEST_NAME, Grade, GradesFile
 from pipeline.inspector.history import Key
 from pipeline.inspector.looks import STRETCHES
 from pipeline.inspector.objects import Objects
+from pipeline.inspector.ratings import ratings
 
 Similar = Callable[[Key], pa.Table]
 """Key of a row -> candidates' columns and `similarity`, the most alike first."""
@@ -126,6 +128,16 @@ class Session:
         row = table_row(self.objects.table, place) if place is not None else {}
         facts |= place_facts(row) | {"axes": self._axes(key)}
         return facts if blind else facts | opinion_facts(row, self.known)
+
+    def others(self, number: int) -> dict[str, Any]:
+        """What every grader says of an object, and the median of their grades: for a talk about it afterwards."""
+        key = self.objects.keys[number]
+        given = [grade for grade in self.grades.all_current() if grade.key == key]
+        chosen = consensus(ratings(given)).grades
+        return {
+            "grades": [{"grader": one.grader, "grade": one.grade, "comment": one.comment} for one in given],
+            "consensus": chosen[0] if chosen else None,
+        }
 
     def grade_facts(self, grade: Grade | None, key: Key) -> dict[str, Any]:
         """A grade that holds of an object, for the page."""

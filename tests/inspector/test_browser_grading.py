@@ -360,3 +360,29 @@ def test_wheel_and_buttons_zoom_and_a_drag_moves_the_stamp(served: Inspect, new_
     press(watched, "+", "ArrowRight")
     ready(watched)
     assert width() == pytest.approx(whole), "another object is seen whole"
+
+
+def test_everybodys_grades_are_shown_on_demand_and_never_to_the_blind(served: Inspect, new_page: NewPage) -> None:
+    for name, letter in (("talker one", "a"), ("talker two", "x")):
+        watched = enter(new_page, served.url, name)
+        watched.page.uncheck("#blind")
+        watched.page.wait_for_selector(".tile .tag")
+        press(watched, "Home", "v")
+        ready(watched)
+        press(watched, letter, "ArrowLeft")
+        settled(watched)
+    ready(watched)
+    assert "talker one" not in watched.page.inner_text("#single")
+    watched.page.click("#others")
+    watched.page.wait_for_selector("#said-by:visible")
+    text = watched.page.inner_text("#said-by")
+    assert "talker one" in text
+    assert "talker two" in text
+    press(watched, "ArrowRight")
+    ready(watched)
+    assert watched.page.locator("#said-by").is_hidden()
+    press(watched, "Escape")
+    watched.page.check("#blind")
+    press(watched, "v")
+    ready(watched)
+    assert watched.page.locator("#others").is_hidden()

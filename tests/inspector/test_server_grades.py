@@ -139,3 +139,34 @@ def test_grades_are_there_when_the_folder_is_opened_again(scan_output: Path, cli
     assert again.get("/api/stream", params={"grader": "ann"}).json() == order
     assert post(again, "/api/grade", object=token, grade="C", once="1").status_code == 200
     assert len((again.session.grades.folder / "journal.jsonl").read_text().splitlines()) == 1
+
+
+def test_what_could_not_be_saved_is_told_as_something_to_send_again(
+    scan_output: Path, client_of: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_of(scan_output)
+    right = {"object": client.session.objects.tokens[0], "grade": "A", "once": "1"}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.inspector.journal.os.fsync", full)
+        answer = post(client, "/api/grade", **right)
+    assert answer.status_code == 503
+    assert "could not be saved" in answer.json()["detail"]
+    assert own(client) == {}
+
+
+def test_everybodys_grades_of_one_object_are_told_with_their_median(scan_output: Path, client_of: Client) -> None:
+    client = client_of(scan_output)
+    token = client.session.objects.tokens[0]
+    assert client.get(f"/api/others/{token}").json() == {"grades": [], "consensus": None}
+    for name, letter in (("ann", "A"), ("bo", "B"), ("cy", "X")):
+        post(client, "/api/grade", object=token, grade=letter, comment=name, once="1", grader=name)
+    said = client.get(f"/api/others/{token}").json()
+    assert [(one["grader"], one["grade"], one["comment"]) for one in said["grades"]] == [
+        ("ann", "A", "ann"), ("bo", "B", "bo"), ("cy", "X", "cy"),
+    ]  # fmt: skip
+    assert said["consensus"] == "B"
+    assert client.get("/api/others/none").status_code == 404

@@ -94,7 +94,7 @@ export function go(place) {
 
 export function goUngraded() {
   const place = nextUngraded(state.at + (gradeOf(current()).grade === null ? 1 : 0));
-  if (place < 0) toast("Every object shown has a grade.");
+  if (place < 0) toast("Every object shown has a grade.", { calm: true });
   else go(place);
 }
 
@@ -114,7 +114,7 @@ export function grade(letter) {
   queue.push("/api/grade", { object: token, grade: letter, comment });
   say(`Graded ${letter}.`);
   if (state.at + 1 < state.shown.length) go(state.at + 1);
-  else toast(nextUngraded(0) < 0 ? "That was the last one; all shown have a grade." : "That was the last one. G goes to the next without a grade.");
+  else toast(nextUngraded(0) < 0 ? "That was the last one; all shown have a grade." : "That was the last one. G goes to the next without a grade.", { calm: true });
 }
 
 export function comment(token, text) {
@@ -142,7 +142,7 @@ export const redo = () => { if (state.grader) queue.push("/api/redo", {}); };
 on("saved", ({ entry, answer }) => {
   if (entry.body.grader !== state.grader) return;
   if (answer === null) {
-    toast(entry.path === "/api/undo" ? "There is no grade to take back." : "There is nothing to give again.");
+    toast(entry.path === "/api/undo" ? "There is no grade to take back." : "There is nothing to give again.", { calm: true });
     return;
   }
   if (answer.object === null || queue.pendingFor(answer.object)) return;

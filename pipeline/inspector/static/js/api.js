@@ -1,13 +1,15 @@
 // Requests to the server that served this page.
 
 const PATIENCE = 15000;
+const LONG = 180000;  // where a network is loaded, or all embeddings are read
 
 export class Refused extends Error {
   constructor(status, message) { super(message); this.status = status; }
 }
 
 async function ask(path, options = {}) {
-  const answer = await fetch(path, { ...options, signal: AbortSignal.timeout(PATIENCE), credentials: "same-origin" });
+  const slow = /^\/(picture\/map|api\/similar|export)/.test(path);
+  const answer = await fetch(path, { ...options, signal: AbortSignal.timeout(slow ? LONG : PATIENCE), credentials: "same-origin" });
   if (answer.ok) return answer;
   const text = await answer.text();
   let said = text;

@@ -25,7 +25,7 @@ export function openHelp(keys) {
   $("help").replaceChildren(
     el("dl", { class: "keys" }, ...keys.map(([all, words]) => el("div", {}, el("dt", {}, ...caps(all)), el("dd", {}, words)))),
     el("h3", {}, "Blind"),
-    el("p", {}, "While Blind is on, scores, maps, names and known lenses are hidden, and the order is shuffled, differently for everybody. Others' grades are never shown while grading."),
+    el("p", {}, "While Blind is on, scores, maps, names and known lenses are hidden, and the order is shuffled, differently for everybody. Others' grades are shown one by one, when asked for, to who is not blind."),
     el("h3", {}, "Saved"),
     el("p", {}, "A grade is on disk when the page says saved. Should the server be away, grades wait in this browser and go when it is back."),
   );

@@ -23,10 +23,11 @@ export function svg(tag, attributes = {}, text = null) {
 
 let fading = 0;
 
-// Tell an error to everybody.
-export function toast(text) {
+// Tell everybody: an error, or where `calm` something that is as it should be.
+export function toast(text, { calm = false } = {}) {
   const box = $("toast");
   box.textContent = text;
+  box.classList.toggle("calm", calm);
   box.hidden = false;
   clearTimeout(fading);
   fading = setTimeout(() => { box.hidden = true; }, 7000);

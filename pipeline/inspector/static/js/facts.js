@@ -16,6 +16,16 @@ export function showFacts(box, said) {
   box.replaceChildren(...[...opinion(said), ...place(said), ...measured(said), ...flags(said)].filter(Boolean));
 }
 
+export function showGrades(box, said) {
+  box.replaceChildren(
+    el("h3", {}, "Everybody's grades"),
+    said.grades.length
+      ? list(said.grades.map((one) => [one.grader, [one.grade ?? "no grade", one.comment].filter(Boolean).join(": ")]))
+      : el("p", { class: "soft" }, "Nobody has graded it."),
+    ...(said.consensus ? [el("p", {}, `Median: ${said.consensus}`)] : []),
+  );
+}
+
 function opinion(said) {
   if (said.members === undefined) return [];
   const { score, score_std: spread, ...rest } = said.numbers;

@@ -3,7 +3,7 @@
 import { get, passing, Refused } from "./api.js";
 import { $, el, number, svg, toast } from "./dom.js";
 import { canCompare, comment, go, grade, loadSimilar } from "./actions.js";
-import { showFacts } from "./facts.js";
+import { showFacts, showGrades } from "./facts.js";
 import { cell, layerUrl, picture, stampUrl, stripUrl } from "./pictures.js";
 import { current, emit, gradeOf, numberOf, on, state } from "./state.js";
 import { startViewer, wholeStamp } from "./viewer.js";
@@ -44,6 +44,7 @@ async function draw() {
   $("overlay").hidden = true;
   $("no-picture").hidden = true;
   $("facts").replaceChildren();
+  $("said-by").hidden = true;
   if (token === null) { $("strip").replaceChildren(); return; }
   const mine = () => state.view === "single" && showing === token && place === state.at;
   const look = `${state.bands} ${state.stretch}`;
@@ -141,6 +142,17 @@ function ahead() {
   if (state.at + 1 < state.shown.length) picture(stripUrl(numberOf(state.at + 1))).catch(() => {});
 }
 
+// What everybody says, when it is asked for: never to somebody who grades blind.
+async function everybody() {
+  const token = showing;
+  try {
+    const said = await get(`/api/others/${token}`);
+    if (token !== showing || state.blind) return;
+    showGrades($("said-by"), said);
+    $("said-by").hidden = false;
+  } catch (error) { toast(error.message); }
+}
+
 function press() {
   const token = current();
   const held = token === null ? null : gradeOf(token).grade;
@@ -157,6 +169,7 @@ export function startSingle() {
     el("button", { type: "button", class: letter, "aria-pressed": "false", "data-grade": letter, on: { click: () => grade(letter) } },
       letter, el("small", {}, MEANS[letter]))));
   for (const kind of state.start.maps) $("layer").append(el("option", { value: kind }, kind.replace("_", " ")));
+  $("others").addEventListener("click", everybody);
   $("similar").addEventListener("click", loadSimilar);
   $("comment").maxLength = state.start.longest_comment;
   $("comment").addEventListener("blur", () => { if (showing !== null) comment(showing, $("comment").value.trim()); });
@@ -174,6 +187,7 @@ export function startSingle() {
   on("at list look", () => { if (state.view === "single") draw(); });
   on("blind", () => {
     $("similar").hidden = !canCompare();
+    $("others").hidden = state.blind;
     for (const option of $("layer").options) option.hidden = state.blind && state.start.maps.includes(option.value);
     if (state.blind && state.start.maps.includes(state.layer)) { state.layer = ""; $("layer").value = ""; }
   });
