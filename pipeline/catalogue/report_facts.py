@@ -42,6 +42,8 @@ class FieldTable:
         Middle and sides of the footprint; NaN where it is not known.
     turn : float64 (n,), deg
         Of its columns from north through east; NaN where it is not known.
+    last : str
+        The stage with which a field of this scan is done: without an ensemble none is scored.
     """
 
     ids: tuple[str, ...]
@@ -53,6 +55,7 @@ class FieldTable:
     width: Floats
     height: Floats
     turn: Floats
+    last: str = STAGES[-1]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,6 +79,12 @@ class FieldTable:
     def begun(self) -> npt.NDArray[np.bool_]:
         """Fields of which a stage is done or failed."""
         answer: npt.NDArray[np.bool_] = (self.states != NOT_DONE).any(axis=1)
+        return answer
+
+    @property
+    def finished(self) -> npt.NDArray[np.bool_]:
+        """Fields of which every stage that there is to be is done."""
+        answer: npt.NDArray[np.bool_] = (self.states[:, : STAGES.index(self.last) + 1] == DONE).all(axis=1)
         return answer
 
     def done(self, stage: str) -> int:

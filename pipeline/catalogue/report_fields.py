@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.catalogue.field_turn import field_turns
-from pipeline.catalogue.report_facts import COUNTS, DONE, FAILED, Failure, FieldNotes, FieldTable
+from pipeline.catalogue.report_facts import COUNTS, DONE, FAILED, NOT_DONE, Failure, FieldNotes, FieldTable
 from pipeline.io import products
 from pipeline.io.footprints import read_footprints
 from pipeline.io.places import Place
@@ -82,7 +82,7 @@ def read_fields(output: Place) -> ReadFields:
     kinds: dict[str, dict[str, Any]] = {}
     for field_id, live in products.live_by_field(output, sorted(begun), STAGES):
         row = index[field_id]
-        states[row] = [DONE if stage in live else 0 for stage in STAGES]
+        states[row] = [DONE if stage in live else NOT_DONE for stage in STAGES]
         last = next(reversed(list(live.values())), None)
         if last is None:
             continue
@@ -110,15 +110,31 @@ def read_fields(output: Place) -> ReadFields:
     order = {stage: place for place, stage in enumerate(STAGES)}
     quarantine.sort(key=lambda failure: (order.get(failure.stage, -1), failure.field_id))
     chosen = seen.most_common(1)
+    provenance = kinds[chosen[0][0]] if chosen else {}
     places = dict(zip(("ra", "dec", "width", "height"), _places(footprints, index), strict=True))
     return ReadFields(
-        table=FieldTable(ids, states, empty, counts, **places, turn=field_turns(detections, len(ids), output)),
+        table=FieldTable(
+            ids,
+            states,
+            empty,
+            counts,
+            **places,
+            turn=field_turns(detections, len(ids), output),
+            last=_last(provenance, states),
+        ),
         score_files=tuple(files),
         failures=tuple(quarantine),
         notes=FieldNotes(tuple(notes), number),
-        provenance=kinds[chosen[0][0]] if chosen else {},
+        provenance=provenance,
         variants=len(seen),
     )
+
+
+def _last(provenance: Mapping[str, Any], states: np.ndarray[Any, Any]) -> str:
+    """The last stage of this scan: `cutouts` where its config names no ensemble and nothing is scored."""
+    config = provenance.get("config")
+    scored = (states[:, STAGES.index("score") :] != NOT_DONE).any()
+    return "cutouts" if config and not config.get("ensemble") and not scored else STAGES[-1]
 
 
 def _remember(manifest: Manifest, seen: Counter[str], kinds: dict[str, dict[str, Any]]) -> None:

@@ -68,7 +68,7 @@ def page(facts: ReportFacts) -> str:
 
 def _header(facts: ReportFacts) -> str:
     totals, failed = facts.fields.totals, int(facts.fields.failed.sum())
-    done = facts.fields.done(STAGES[-1])
+    done = int(facts.fields.finished.sum())
     waiting = len(facts.fields) - int(facts.fields.begun.sum())
     tiles = [(len(facts.fields), "fields", ""), (done, "done", "")]
     tiles += [(totals[kind], kind, "") for kind in ("detections", "scored", "candidates")]

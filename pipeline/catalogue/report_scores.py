@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -183,7 +183,7 @@ def tally_scores(
                     place[name][file.field] = value
         if told is not None:
             told(read, len(files))
-    known = FieldTable(fields.ids, fields.states, fields.empty, fields.counts, **place, turn=fields.turn)
+    known = replace(fields, **place)
     return ScoreTally(
         histogram=ScoreHistogram(
             score_edges(),

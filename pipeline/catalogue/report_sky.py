@@ -9,7 +9,7 @@ import cdshealpix.nested
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.report_facts import DONE, FieldTable
+from pipeline.catalogue.report_facts import FieldTable
 from pipeline.catalogue.report_html import amount, fixed, section, text
 from pipeline.catalogue.sky import WIDTH, Chart, chart_of, rectangles
 
@@ -63,9 +63,8 @@ def coverage(fields: FieldTable) -> str:
 
 def field_states(fields: FieldTable) -> npt.NDArray[np.int64]:
     """What became of each field, as a place in `STATES`."""
-    done = (fields.states == DONE).all(axis=1)
     answer = np.where(fields.begun, STATES.index("begun"), STATES.index("not begun"))
-    answer[done] = STATES.index("done")
+    answer[fields.finished] = STATES.index("done")
     answer[fields.empty] = STATES.index("no coverage")
     answer[fields.failed] = STATES.index("failed")
     return answer
@@ -173,13 +172,17 @@ def _drawn(chart: Chart, shapes: _Shapes, kinds: npt.NDArray[np.int64], classes:
 
 
 def _names(chart: Chart, shapes: _Shapes) -> str:
-    """Names of few fields, in those that have room for them."""
+    """Names of few fields, in those that have room for them, none over another."""
     out = ""
+    taken: list[tuple[float, float]] = []
     if shapes.names:
         x, y = chart.xy(shapes.ra, shapes.dec)
         for row, field_id in enumerate(shapes.names):
-            if np.ptp(x[row]) > 6.5 * len(field_id) and np.ptp(y[row]) > 16:
-                out += f'<text class="in" x="{x[row].mean():.1f}" y="{y[row].mean() + 4:.1f}">{text(field_id)}</text>'
+            width, middle = 6.5 * len(field_id), (float(x[row].mean()), float(y[row].mean()))
+            free = all(abs(middle[0] - left) > width or abs(middle[1] - top) > 16 for left, top in taken)
+            if free and np.ptp(x[row]) > width and np.ptp(y[row]) > 16:
+                taken.append(middle)
+                out += f'<text class="in" x="{middle[0]:.1f}" y="{middle[1] + 4:.1f}">{text(field_id)}</text>'
     return out
 
 

@@ -225,7 +225,7 @@ def _apart(lines: Sequence[Line]) -> list[Line]:
     """Lines whose labels would stand on another's, or be cut by the edge, lose theirs."""
     kept: list[Line] = []
     for line in lines:
-        cut = not line.side and not 26 < line.x < WIDTH - 26
+        cut = line.y < 16 or (not line.side and not 26 < line.x < WIDTH - 26)
         near = cut or any(abs(line.x - other.x) < 52 and abs(line.y - other.y) < 18 for other in kept if other.label)
         kept.append(Line(line.path, "" if near else line.label, line.x, line.y, line.side))
     return kept

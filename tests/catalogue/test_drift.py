@@ -7,6 +7,8 @@ import pytest
 from scipy import stats
 
 from pipeline.catalogue.drift import _p_shape, find_drift
+from pipeline.catalogue.report_drift import explain
+from pipeline.catalogue.report_facts import FieldConditions
 
 EDGES = np.linspace(-8, 0, 161)
 
@@ -131,3 +133,26 @@ def test_the_tail_with_scatter_is_that_of_a_simulation() -> None:
     assert tail == pytest.approx([(drawn > x).mean() for x in at], rel=0.1)
     np.testing.assert_allclose(_p_shape(at, np.full(3, 7), np.zeros(3)), stats.chi2.sf(at, 7), rtol=1e-6)
     np.testing.assert_allclose(_p_shape(at, np.full(3, 1), np.zeros(3)), stats.chi2.sf(at, 1), rtol=1e-6)
+
+
+def conditions(**columns: list[float]) -> FieldConditions:
+    n = len(next(iter(columns.values())))
+    names = ("detections", "median", "candidates", "seeing", "depth", "artefacts", "unscored", "density")
+    return FieldConditions(*(np.array(columns.get(name, [np.nan] * n), float) for name in names))
+
+
+def test_what_differs_is_what_stands_out_by_more_than_fields_do() -> None:
+    rng = np.random.default_rng(13)
+    seeing = [2.0, *rng.normal(1.0, 0.02, 20)]
+    assert explain(0, conditions(seeing=seeing)) == ["seeing 2.00″ (usual 1.00″)"]
+    assert explain(1, conditions(seeing=seeing)) == []
+    # Among fields whose seeing is anything between 0.5 and 2 arcsec it explains nothing.
+    assert explain(0, conditions(seeing=[2.0, *rng.uniform(0.5, 2.0, 20)])) == []
+    both = conditions(depth=[22.0] + [23.5] * 9, artefacts=[0.5] + [0.1] * 9, unscored=[0.02] + [0.0] * 9)
+    assert explain(0, both) == ["depth 22.00 mag (usual 23.50 mag)", "artefacts 50 % (usual 10 %)"]
+
+
+def test_of_two_fields_the_difference_alone_decides_and_unknown_is_nothing() -> None:
+    assert explain(1, conditions(seeing=[1.0, 1.5])) == ["seeing 1.50″ (usual 1.25″)"]
+    assert explain(1, conditions(seeing=[1.0, np.nan])) == []
+    assert explain(0, conditions(seeing=[1.0])) == []

@@ -106,6 +106,19 @@ def test_a_scan_that_has_only_been_planned_shows_where_it_will_look(tmp_path: Pa
     assert "a: not begun" in text
 
 
+def test_a_scan_without_an_ensemble_is_done_with_its_cutouts(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    ownership.claim(output, "x", "sky", "dr1")
+    for field_id, stages in (("a", ("masks", "detect", "cutouts")), ("b", ("masks", "detect"))):
+        for stage in stages:
+            generation = products.new_generation(output, stage, field_id, "1")
+            told = {"rows": 0, "provenance": {"config": {"scan_id": "x"}}}
+            products.publish(output, field_id=field_id, stage=stage, fingerprint="1", generation=generation, **told)
+    facts = gather(output)
+    assert facts.fields.finished.tolist() == [True, False]
+    assert "<dt>done</dt><dd>1</dd>" in page(facts)
+
+
 def test_a_scan_of_which_every_field_failed_tells_the_reasons_once_each(tmp_path: Path) -> None:
     output = tmp_path / "out"
     ownership.claim(output, "x", "sky", "dr1")
