@@ -194,6 +194,8 @@ class _Search:
 
     def _live(self) -> Mapping[str, LiveProduct]:
         """Live candidates of every field, in order of the fields; refuses where no field has embeddings."""
+        if not self.output.exists():
+            raise QueryError(f"{self.output} does not exist; name a scan's output folder.")
         if not (self.output / "scan.json").is_file():
             raise QueryError(f"{self.output} is not a scan's output: only that has embeddings to compare.")
         live = live_listing(self.output, STAGE).products

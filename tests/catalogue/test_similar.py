@@ -286,6 +286,8 @@ def test_parquet_that_was_exported_has_no_embeddings(output: Path, tmp_path: Pat
     write_table(tmp_path / "exported.parquet", query(output))
     with pytest.raises(QueryError, match="is not a scan's output"):
         similar(tmp_path / "exported.parquet", 100)
+    with pytest.raises(QueryError, match=r"nowhere does not exist; name a scan's output folder"):
+        similar(tmp_path / "nowhere", 100)
 
 
 def test_cosines_of_half_precision_never_leave_their_range() -> None:
