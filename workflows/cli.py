@@ -1,6 +1,6 @@
 """The command `lensscan`: each command loads a config, makes one library call and prints.
 
-`query` and `report` need neither torch nor dask, so what a command needs is imported when it runs.
+`query` needs neither torch nor dask, so what a command needs is imported when it runs.
 """
 
 from __future__ import annotations

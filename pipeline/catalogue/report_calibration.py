@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from pipeline.catalogue.proportion import share
 from pipeline.catalogue.purity import PurityRow
+from pipeline.catalogue.recovered import ALL
 from pipeline.catalogue.report_facts import CalibrationFacts, KnownFacts, ObservedRow, ReportFacts
 from pipeline.catalogue.report_html import fixed, name, per_cent, score, section, table, text
-from pipeline.catalogue.report_plots import interval
+from pipeline.catalogue.report_plots import interval, reliability
 
 _MOST_KNOWN = 100
+_KNOWN_AT = (1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9)
 
 
 def calibration(facts: ReportFacts) -> str:
@@ -75,7 +77,8 @@ def _observed(rows: Sequence[ObservedRow], by: str) -> str:
     head = ("score", "judged", "lenses", "expected", "observed share", "95 % interval")
     return (
         f"<h3>Observed</h3><p>{text(by)}</p>"
-        + table(head, lines, label="Lenses found among what was judged")
+        + f'<div class="beside">{table(head, lines, label="Lenses found among what was judged")}'
+        + f"{reliability(rows)}</div>"
         + "<p>Of what was judged alone: people look at the best first, so that a bin is no fair sample of its scores "
         "unless all of it was judged.</p>"
     )
@@ -90,7 +93,11 @@ def _known(known: KnownFacts | None) -> str:
         f"{known.detected:,} have a detection within {known.radius:g}″, and {known.scored:,} a score. "
         f"{fixed(known.by_chance, 1)} candidates would match by chance.</p>"
     )
-    rows = [row for row in known.rows if row.covered and row.recovered]
+    grades = {row.grade for row in known.rows if row.covered}
+    alone = len(grades) == 2  # one, and all grades together
+    rows = [
+        row for row in known.rows if row.recovered and row.threshold in _KNOWN_AT and not (alone and row.grade == ALL)
+    ]
     if not rows:
         return f"<h3>Known lenses</h3>{words}"
     lines = [

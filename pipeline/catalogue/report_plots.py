@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.catalogue.proportion import Share
-from pipeline.catalogue.report_facts import ArtefactShare, ReportFacts, ScoreHistogram
+from pipeline.catalogue.report_facts import ArtefactShare, ObservedRow, ReportFacts, ScoreHistogram
 from pipeline.catalogue.report_html import per_cent, power, section, table, text
 from pipeline.flags import VetFlag, describe
 
 _BINS_A_DECADE = 5
 _FEWEST_DECADES = 3
+_TICKS = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9)
 
 
 def scores(facts: ReportFacts) -> str:
@@ -60,7 +61,45 @@ def flags(histogram: ScoreHistogram | None) -> str:
 
 def interval(share: Share) -> str:
     """An interval of a share, in per cent."""
-    return "–" if share.value is None else f"{100 * share.low:.2g} – {100 * share.high:.2g} %"
+    return "–" if share.value is None else f"{per_cent(share.low)} – {per_cent(share.high)}"
+
+
+def reliability(rows: Sequence[ObservedRow]) -> str:
+    """Observed shares of lenses against mean scores, in log-odds, as SVG; on the line where scores are calibrated."""
+    side, left, bottom = 300.0, 52.0, 40.0
+    lowest = min(0.01, *(row.expected / row.judged for row in rows))
+    ends = [math.log10(max(lowest, 1e-6) / 2), 2.0]
+
+    def along(probability: float) -> float:
+        level = math.log10(max(probability, 1e-9) / max(1 - probability, 1e-9))
+        return min(max((level - ends[0]) / (ends[1] - ends[0]), 0.0), 1.0)
+
+    def x(probability: float) -> float:
+        return left + along(probability) * (side - left - 12)
+
+    def y(probability: float) -> float:
+        return side - bottom - along(probability) * (side - bottom - 12)
+
+    ticks = [tick for tick in _TICKS if 0 < along(tick) < 1]
+    grid = "".join(
+        f'<path class="grid" d="M{x(tick):.1f} {y(0):.1f}V{y(1):.1f}M{x(0):.1f} {y(tick):.1f}H{x(1):.1f}"/>'
+        f'<text x="{x(tick):.1f}" y="{side - bottom + 17:.1f}">{tick:g}</text>'
+        f'<text class="side" x="{left - 6}" y="{y(tick) + 4:.1f}">{tick:g}</text>'
+        for tick in ticks
+    )
+    points = "".join(
+        f'<path class="error" d="M{x(row.expected / row.judged):.1f} {y(row.share.low):.1f}V{y(row.share.high):.1f}"/>'
+        f'<circle cx="{x(row.expected / row.judged):.1f}" cy="{y(row.share.value or 0.0):.1f}" r="4"/>'
+        for row in rows
+    )
+    told = ", ".join(f"{row.expected / row.judged:.2g}: {per_cent(row.share.value)}" for row in rows)
+    return (
+        f'<svg class="plot square" viewBox="0 0 {side:g} {side:g}" role="img" '
+        f'aria-label="Observed share by mean score: {told}">{grid}'
+        f'<path class="even" d="M{x(0):.1f} {y(0):.1f}L{x(1):.1f} {y(1):.1f}"/>{points}'
+        f'<text x="{(left + side) / 2:g}" y="{side - 4:g}">mean score</text>'
+        f'<text transform="translate(11 {(side - bottom) / 2:g}) rotate(-90)">observed share</text></svg>'
+    )
 
 
 def _histogram(histogram: ScoreHistogram) -> str:

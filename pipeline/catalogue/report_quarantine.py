@@ -46,10 +46,10 @@ def quarantine(failures: Sequence[Failure]) -> str:
 
 
 def _every(failures: Sequence[Failure]) -> str:
-    rows = [(name(failure.field_id), text(failure.stage, 40), text(failure.reason)) for failure in failures]
-    listed = table(
-        ("field", "stage", "reason"), rows[:MOST_LISTED], label="Failed fields", words=(2,), kind="left tall"
-    )
+    rows = [
+        (name(failure.field_id), text(failure.stage, 40), text(failure.reason)) for failure in failures[:MOST_LISTED]
+    ]
+    listed = table(("field", "stage", "reason"), rows, label="Failed fields", words=(2,), kind="left tall")
     more = rest(len(failures), MOST_LISTED, "<code>lensscan status SCAN.toml</code>")
     return f"<details><summary>field by field</summary>{listed}{more}</details>"
 

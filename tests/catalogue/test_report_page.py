@@ -11,9 +11,11 @@ import pyarrow as pa
 import pytest
 
 from pipeline.catalogue.observed import Judged
+from pipeline.catalogue.proportion import share
 from pipeline.catalogue.report import gather, write_report
-from pipeline.catalogue.report_facts import CalibrationFacts, CalibrationFit, FieldTable, ReportFacts
+from pipeline.catalogue.report_facts import CalibrationFacts, CalibrationFit, FieldTable, ObservedRow, ReportFacts
 from pipeline.catalogue.report_page import page
+from pipeline.catalogue.report_plots import reliability
 from pipeline.catalogue.report_sky import MOST_DRAWN
 from pipeline.geometry import Footprint, Footprints
 from pipeline.io import ownership, products
@@ -210,6 +212,8 @@ def test_what_people_found_stands_beside_what_the_scores_promise(tmp_path: Path,
     text = page(facts)
     assert "two graders" in text
     assert "<td>2.8</td><td>67 %</td>" in text
+    assert "Observed share by mean score: 0.2: 0 %, 0.93: 67 %" in text
+    assert text.count("<circle") == 2
 
 
 def test_what_the_card_says_of_calibration_is_shown() -> None:
@@ -231,6 +235,21 @@ def test_what_the_card_says_of_calibration_is_shown() -> None:
     assert "add up to <b>20.5</b> lenses" in text
     assert "as many would be <b>20</b>" in text
     assert "<td>3,880</td><td>12,030</td><td>0.0157</td>" in text
+
+
+def test_reliability_is_drawn_on_the_line_where_scores_are_calibrated() -> None:
+    rows = tuple(ObservedRow(0, 1, n, k, n * k / n, share(k, n)) for n, k in ((1000, 100), (10, 5), (100, 90)))
+    svg = reliability(rows)
+    places = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', svg)]
+    (x0, y0), (x1, y1) = [
+        map(float, pair) for pair in re.findall(r"([\d.]+) ([\d.]+)", svg[svg.index('class="even"') :])[:2]
+    ]
+    for x, y in places:
+        assert (x - x0) / (x1 - x0) == pytest.approx((y - y0) / (y1 - y0), abs=2e-3)
+    assert places == sorted(places)
+    # Nothing found and everything found are on the edges, not beyond.
+    edge = reliability((ObservedRow(0, 1, 5, 0, 1e-9, share(0, 5)), ObservedRow(0, 1, 5, 5, 5.0, share(5, 5))))
+    assert all(40 <= float(x) <= 300 for x in re.findall(r'cx="([-\d.]+)"', edge))
 
 
 def test_a_stamp_that_can_not_be_read_leaves_its_place_empty(scan: Path) -> None:
