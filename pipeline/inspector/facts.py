@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -96,7 +96,7 @@ def opinion_facts(row: Mapping[str, Any], known: KnownLenses | None) -> dict[str
         "members": members,
         "numbers": {name: row[name] for name in numbers if row.get(name) is not None},
         "opinions": [{"name": name, "meaning": _MEANING[name]} for name in flags if name in TELLING_FLAGS],
-        "known": near.__dict__ if near is not None else None,
+        "known": asdict(near) if near is not None else None,
     }
 
 

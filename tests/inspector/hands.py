@@ -22,7 +22,7 @@ def enter(new_page: NewPage, url: str, grader: str, size: tuple[int, int] = DESK
 
 def ready(watched: Watched) -> None:
     """Until the pictures of what is looked at are there."""
-    watched.page.wait_for_selector("#grid[data-ready=yes]:visible, #single[data-ready=yes]:visible", timeout=15_000)
+    watched.page.wait_for_selector("#grid[data-ready=yes]:visible, #single[data-ready=yes]:visible", timeout=60_000)
 
 
 def press(watched: Watched, *keys: str) -> None:
@@ -34,7 +34,7 @@ def press(watched: Watched, *keys: str) -> None:
 
 def settled(watched: Watched) -> None:
     """Until the server has said that everything is saved."""
-    watched.page.wait_for_selector("#saved[data-unsaved='0']", timeout=30_000)
+    watched.page.wait_for_selector("#saved[data-unsaved='0']", timeout=60_000)
 
 
 def grades(watched: Watched) -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from pipeline.catalogue.query import query
 from tests.browser import PHONE, NewPage, picture
 from tests.inspector.hands import api, enter, grades, press, ready, settled
 from tests.inspector.made_scan import made_scan
@@ -118,11 +120,9 @@ def test_motion_is_not_for_those_who_do_without(served: Inspect, new_page: NewPa
 
 
 def test_a_token_opens_the_page_once_and_a_stranger_stays_outside(
-    browser: object, tmp_path: object, new_page: NewPage
+    browser: object, tmp_path: Path, new_page: NewPage
 ) -> None:
-    from pathlib import Path
-
-    output = made_scan(Path(str(tmp_path)) / "products")
+    output = made_scan(tmp_path / "products")
     with inspecting(output, "--port", 0, "--token") as server:
         assert "?token=" in server.url
         watched = enter(new_page, server.url, "guest")
@@ -137,3 +137,38 @@ def test_a_token_opens_the_page_once_and_a_stranger_stays_outside(
         answer = stranger.page.goto(server.url.split("?")[0])
         assert answer.status == 401
         assert "asks for a token" in stranger.page.inner_text("body")
+
+
+def test_markup_in_names_of_fields_and_lenses_is_text(browser: object, tmp_path: Path, new_page: NewPage) -> None:
+    nasty = "<img src=x onerror=alert(1)>"
+    output = made_scan(tmp_path / "products", (nasty,), each=6)
+    row = query(output, columns=["ra", "dec"], top=1).to_pylist()[0]
+    known = tmp_path / "known.csv"
+    known.write_text(f'name,ra,dec\n"<script>alert(2)</script>",{row["ra"]},{row["dec"]}\n')
+    with inspecting(output, "--port", 0, "--known", known) as server:
+        watched = enter(new_page, server.url, "looker")
+        watched.page.uncheck("#blind")
+        watched.page.wait_for_selector(".tile .tag")
+        press(watched, "Home", "v")
+        ready(watched)
+        text = watched.page.inner_text("#facts")
+        assert nasty in text
+        assert "<script>alert(2)</script>" in text
+        assert watched.page.locator("#facts img, #facts script").count() == 0
+        assert watched.axe() == []
+        assert watched.errors == []
+
+
+def test_a_phone_on_its_side_has_stamp_and_grades_beside_each_other(served: Inspect, new_page: NewPage) -> None:
+    watched = enter(new_page, served.url, "sideways", (PHONE[1], PHONE[0]), **TOUCH)
+    watched.page.tap(".tile >> nth=0")
+    ready(watched)
+    assert watched.overflow() == 0
+    assert watched.axe() == []
+    stage = watched.page.locator("#stage").bounding_box()
+    button = watched.page.locator("#grades .A").bounding_box()
+    assert stage is not None
+    assert button is not None
+    assert stage["height"] > 200
+    assert button["y"] + button["height"] < PHONE[0]
+    picture(watched, "inspect-phone-sideways", whole=False)

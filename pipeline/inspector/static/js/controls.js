@@ -52,7 +52,16 @@ function blindness() {
   emit("blind");
 }
 
+// A choice made by mouse gives the keyboard back to grading; one made by keys keeps the focus where it is.
+function letGo() {
+  let byPointer = false;
+  document.addEventListener("pointerdown", () => { byPointer = true; }, true);
+  document.addEventListener("keydown", () => { byPointer = false; }, true);
+  document.addEventListener("change", (event) => { if (byPointer && event.target.matches("select")) event.target.blur(); });
+}
+
 export function startControls() {
+  letGo();
   const { start } = state;
   $("scan").textContent = start.scan_id;
   $("scan").title = `${start.survey} ${start.release}, scan ${start.scan_id}`;
@@ -70,8 +79,9 @@ export function startControls() {
   document.body.classList.toggle("smooth", state.smooth);
   $("size").value = String(state.size);
   if (start.notes.length) {
-    $("notes").replaceChildren(...start.notes.map((note) => el("p", {}, note)));
+    $("notes-text").replaceChildren(...start.notes.map((note) => el("p", {}, note)));
     $("notes").hidden = false;
+    $("notes-close").addEventListener("click", () => { $("notes").hidden = true; });
   }
   $("to-mosaic").addEventListener("click", () => setView("mosaic"));
   $("to-single").addEventListener("click", () => setView("single"));
