@@ -14,7 +14,7 @@ from pipeline.catalogue.stamps import Stamp, StampSource
 from pipeline.errors import LensscanError
 from pipeline.inspector.cache import Cache
 from pipeline.inspector.history import Key
-from pipeline.inspector.looks import Look, combinations
+from pipeline.inspector.looks import Look, choices
 from pipeline.inspector.objects import Objects
 from pipeline.inspector.pictures import flags_png, map_png, sheet_jpeg, stamp_png, strip_jpeg
 
@@ -63,7 +63,7 @@ class Gallery:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="stamps")
         first = next((stamp for stamp in map(self.stamp, range(min(len(objects), 50))) if stamp is not None), None)
         self.side = int(first.image.shape[-1]) if first is not None else 64
-        self.combinations = list(combinations(first.bands)) if first is not None else []
+        self.combinations = choices(first.bands) if first is not None else []
         self.maps = maps is not None
 
     def stamp(self, number: int) -> Stamp | None:

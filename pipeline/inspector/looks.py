@@ -34,9 +34,29 @@ class Look:
     bands: str
     stretch: str = "normal"
 
+    def subtracted(self, there: Sequence[str]) -> tuple[str, str] | None:
+        """The bands that a difference is made of, the one that is taken away last; None where it is none."""
+        return differences(there).get(self.bands)
+
     def chosen(self, there: Sequence[str]) -> tuple[str, str, str] | None:
         """The bands for red, green and blue of a stamp that has the bands `there`; None where it lacks one."""
         return combinations(there).get(self.bands)
+
+
+def differences(bands: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Differences of a stamp's bands by name: the bluest less the reddest of those that make its colours.
+
+    What is redder than the arcs around it, as most lens galaxies are, goes away.
+    """
+    red, _, blue = choose_bands(bands)
+    return {f"{blue} less {red}": (blue, red)} if red != blue else {}
+
+
+def choices(bands: Sequence[str]) -> list[str]:
+    """Names of all that a stamp's bands can be looked at by: colours, differences, single bands."""
+    colours = combinations(bands)
+    several = [name for name, used in colours.items() if len(set(used)) > 1]
+    return [*several, *differences(bands), *(name for name in colours if name not in several)]
 
 
 def combinations(bands: Sequence[str]) -> dict[str, tuple[str, str, str]]:

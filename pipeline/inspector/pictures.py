@@ -14,7 +14,7 @@ from pipeline.catalogue.colour import colour
 from pipeline.catalogue.explain_panels import FLAG_COLOURS, heat
 from pipeline.catalogue.stamps import Stamp
 from pipeline.flags import FATAL, PixelFlag, either, fatal
-from pipeline.inspector.looks import STRETCHES, Look, combinations
+from pipeline.inspector.looks import STRETCHES, Look, choices
 
 Picture = npt.NDArray[np.uint8]
 
@@ -22,6 +22,8 @@ EMPTY = (24, 27, 31)
 """Colour where there is no stamp."""
 OUTLINE = (255, 90, 79)
 """Colour of the edge of what is fatally flagged."""
+CORE = 0.6
+"""Arcsec about the centre whose light a difference takes away."""
 QUALITY = 93
 """Of JPEG, without subsampling of colours, for sheets; a single stamp is a PNG."""
 
@@ -32,7 +34,30 @@ def stamp_picture(stamp: Stamp, look: Look) -> Picture:
     A band that the stamp lacks is no error: its usual colours stand in.
     """
     stretch, softening = STRETCHES[look.stretch]
-    return np.flipud(colour(stamp, look.chosen(stamp.bands), stretch=stretch, softening=softening))
+    names, of = look.chosen(stamp.bands), look.subtracted(stamp.bands)
+    if of is not None:
+        stamp = difference(stamp, *of)
+        names = (stamp.bands[0],) * 3
+    return np.flipud(colour(stamp, names, stretch=stretch, softening=softening))
+
+
+def difference(stamp: Stamp, band: str, less: str) -> Stamp:
+    """A stamp of one band, from which another was taken away so that nothing is left of the light in the centre.
+
+    The other band is scaled by the ratio of the two in a circle of `CORE` arcsec, each above its own sky (the median);
+    their seeing is taken as it is, so that a sharp centre may leave a ring.
+    """
+    index = [stamp.bands.index(name) for name in (band, less)]
+    image = stamp.image[index].astype(np.float64)
+    known = [plane[np.isfinite(plane)] for plane in image]
+    image -= np.array([np.median(values) if len(values) else 0.0 for values in known])[:, None, None]
+    y, x = np.indices(image.shape[1:]) - (image.shape[-1] - 1) / 2
+    core = (np.hypot(x, y) * stamp.pixel_scale <= CORE) & np.isfinite(image).all(axis=0)
+    ours, theirs = image[:, core].sum(axis=1) if core.any() else (0.0, 0.0)
+    ratio = max(ours / theirs, 0.0) if theirs > 0 else 0.0
+    left = (image[0] - ratio * image[1]).astype(np.float32)
+    mask = np.bitwise_or(*stamp.mask[index])
+    return Stamp(left[None], mask[None], (f"{band} less {less}",), stamp.pixel_scale)
 
 
 def stamp_png(stamp: Stamp, look: Look) -> bytes:
@@ -67,8 +92,8 @@ def sheet_jpeg(stamps: Sequence[Stamp | None], look: Look, side: int, *, outline
 
 
 def strip_jpeg(stamp: Stamp, stretch: str, side: int) -> bytes:
-    """One stamp in each of `combinations`, in their order, as a sheet of one row."""
-    names = list(combinations(stamp.bands))
+    """One stamp in each of its `choices`, in their order, as a sheet of one row."""
+    names = choices(stamp.bands)
     whole = Image.new("RGB", (len(names) * side, side), EMPTY)
     for number, name in enumerate(names):
         whole.paste(_cell(stamp, Look(name, stretch), side, outlines=False), (number * side, 0))

@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from pipeline.catalogue.colour import colour
+from pipeline.catalogue.stamps import Stamp
 from pipeline.inspector.cache import Cache
-from pipeline.inspector.looks import combinations
+from pipeline.inspector.looks import Look, choices, combinations
+from pipeline.inspector.pictures import difference, stamp_picture
 from tests.inspector.made_scan import made_scan
 
 Client = Callable[..., Any]
@@ -52,13 +54,13 @@ def test_a_sheet_has_the_stamps_in_the_order_asked_for(scan_output: Path, client
 def test_looks_differ_and_one_band_is_grey(scan_output: Path, client_of: Client) -> None:
     client = client_of(scan_output)
     start = client.get("/api/start").json()
-    assert start["combinations"] == ["i-r-g", "g", "r", "i"]
+    assert start["combinations"] == ["i-r-g", "g less i", "g", "r", "i"]
     pictures = [opened(stamp(client, 2, bands=bands)) for bands in start["combinations"]]
     pictures += [opened(stamp(client, 2, stretch=stretch)) for stretch in start["stretches"][1:]]
     for one in range(len(pictures)):
         for other in range(one):
             assert (pictures[one] != pictures[other]).any()
-    assert all((picture == picture[..., :1]).all() for picture in pictures[1:4])
+    assert all((picture == picture[..., :1]).all() for picture in pictures[1:5])
 
 
 def test_outlines_are_drawn_where_asked(scan_output: Path, client_of: Client) -> None:
@@ -83,7 +85,7 @@ def test_flags_lie_where_the_mask_is_and_are_see_through_elsewhere(scan_output: 
 def test_the_strip_has_every_combination(scan_output: Path, client_of: Client) -> None:
     client = client_of(scan_output)
     answer = client.get("/picture/strip", params={"v": client.session.version, "n": 0})
-    assert opened(answer).shape == (32, 4 * 32, 3)
+    assert opened(answer).shape == (32, 5 * 32, 3)
 
 
 def test_a_cutout_that_was_not_kept_is_told(tmp_path: Path, client_of: Client) -> None:
@@ -122,11 +124,41 @@ def test_a_map_of_no_kind_or_without_an_ensemble_says_so(scan_output: Path, clie
     assert "--ensemble" in answer.json()["detail"]
 
 
+def test_a_difference_takes_the_galaxy_away_and_leaves_its_arc(scan_output: Path, client_of: Client) -> None:
+    client = client_of(scan_output)
+    keys = client.session.objects.keys
+    arcs = [n for n in range(60) if (keys[n][1] - 2**53 - 1) % 10_000_000 % 15 in (3, 6, 9, 12)]
+    left = difference(client.session.gallery.stamp(arcs[0]), "g", "i").image[0]
+    y, x = np.indices(left.shape) - 15.5
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    assert abs(left[radius < 2.4].mean()) < 0.05, "where the galaxy was 1 in g"
+    on_arc = (np.abs(radius - 8) < 0.7) & (np.cos(angle - 0.6) > 0.5)
+    assert left[on_arc].mean() > 0.5
+    assert abs(left[radius > 13].mean()) < 0.05
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_difference_of_bands_without_data_or_light_is_no_error() -> None:
+    image = np.full((2, 8, 8), np.nan, np.float32)
+    empty = Stamp(image, np.zeros(image.shape, np.uint32), ("g", "i"), 0.3)
+    assert np.isnan(difference(empty, "g", "i").image).all()
+    image = np.zeros((2, 8, 8), np.float32)
+    image[0, 4, 4] = 1
+    dark = Stamp(image, np.zeros(image.shape, np.uint32), ("g", "i"), 0.3)
+    np.testing.assert_array_equal(difference(dark, "g", "i").image[0], image[0])
+    assert stamp_picture(dark, Look("g less i")).shape == (8, 8, 3)
+    half = image.copy()
+    half[1] = np.nan
+    assert stamp_picture(Stamp(half, dark.mask, ("g", "i"), 0.3), Look("g less i")).shape == (8, 8, 3)
+
+
 def test_combinations_go_by_wavelength() -> None:
     assert list(combinations(("g", "r", "i"))) == ["i-r-g", "g", "r", "i"]
     assert list(combinations(("z", "g", "i", "r"))) == ["i-r-g", "z-i-r", "g", "r", "i", "z"]
     assert list(combinations(("VIS",))) == ["VIS"]
     assert list(combinations(("r", "g"))) == ["r-r-g", "g", "r"]
+    assert choices(("VIS",)) == ["VIS"]
+    assert choices(("r", "g")) == ["r-r-g", "g less r", "g", "r"]
 
 
 def test_a_picture_that_two_ask_for_is_made_once() -> None:

@@ -38,9 +38,9 @@ function saved() {
   const count = unsaved();
   const trouble = lastTrouble();
   box.className = trouble ? "saved broken" : count > 1 ? "saved waiting" : "saved";
-  const text = !count ? "saved" : trouble ? `${number(count)} unsaved: ${trouble}; trying again` : count > 1 ? `saving ${number(count)}` : "saved";
-  // The last one is on its way for some milliseconds: no word that flickers.
-  if (box.textContent !== text) box.textContent = text;
+  // Read aloud only where something is wrong: it changes with every grade.
+  box.setAttribute("aria-live", trouble ? "polite" : "off");
+  box.textContent = !count ? "saved" : trouble ? `${number(count)} unsaved: ${trouble}; trying again` : `saving ${number(count)}`;
   box.dataset.unsaved = String(count);
 }
 
