@@ -28,12 +28,21 @@ _HATCH = (
 )
 
 STATES = ("done", "no coverage", "begun", "not begun", "failed")
-"""What became of a field; of a cell, the last of these that stands for one of its fields."""
+"""What became of a field."""
+
+SHARES = ("none done", "under a third done", "under two thirds", "more", "all done", "over a tenth failed")
+"""What became of the fields of a cell: one field in a hundred that fails must not hide that the others are done."""
+
+_SHARE_CLASSES = ("s3", "d1", "d2", "d3", "s0", "s4")
+_FAILING = 0.1
 
 
 @dataclass(frozen=True)
 class _Shapes:
-    """What is drawn: corners (n, 4) in degrees, class of state, candidates a square degree, and what each is called."""
+    """What is drawn: corners (n, 4) in degrees, what became of it, candidates a square degree, what each is called.
+
+    `state` is a place in `STATES`, or in `SHARES` of a cell of many fields.
+    """
 
     ra: Floats
     dec: Floats
@@ -42,6 +51,7 @@ class _Shapes:
     titles: Sequence[str]
     names: Sequence[str]
     note: str
+    cells: bool = False
 
 
 def coverage(fields: FieldTable) -> str:
@@ -53,10 +63,8 @@ def coverage(fields: FieldTable) -> str:
     chart = chart_of(shapes.ra.ravel(), shapes.dec.ravel())
     # A field in an overlap counts twice in this, so that it is the fields' area, not the sky's.
     area = float(np.nansum((fields.width * fields.height)[known & fields.begun]))
-    where = (
-        f"{known.sum():,} of {len(fields):,} fields, {amount(area) if area >= 1 else f'{area:.3g}'} deg² of fields "
-        f"begun, overlaps counted in each. {shapes.note}East is left."
-    )
+    size = amount(area) if area >= 1 else f"{area:.3g}"
+    where = f"{known.sum():,} of {len(fields):,} fields are placed, {size} deg² of fields begun, overlaps counted in each. {shapes.note}East is left."
     maps = _state_map(chart, shapes, fields) + _density_map(chart, shapes)
     return section("Coverage", f'<div class="maps">{maps}</div>', intro=where)
 
@@ -106,31 +114,47 @@ def _cells(ra: Floats, dec: Floats, area: Floats, state: npt.NDArray[np.int64], 
         size = 41252.96 / (12 * 4**order)
         if len(cells) <= MOST_DRAWN and size >= 2 * typical:
             break
-    worst = np.zeros(len(cells), np.int64)
-    np.maximum.at(worst, at, state)
     told = np.isfinite(count)
     number = np.bincount(at, np.where(told, count, 0), len(cells))
     covered = np.bincount(at, np.where(told, area, 0), len(cells))
     with np.errstate(divide="ignore", invalid="ignore"):
         density = np.where(covered > 0, number / covered, np.nan)
     lon, lat = cdshealpix.nested.vertices(cells.astype(np.uint64), order)
-    note = f"Drawn by HEALPix cells of order {order} ({fixed(size, 2)} deg²), in the colour of the worst field. "
-    return _Shapes(lon.to_value("deg"), lat.to_value("deg"), worst, density, (), (), note)
+    note = f"Drawn by HEALPix cells of order {order}, {fixed(size, 2)} deg² each. "
+    became = _shares(state, at, len(cells))
+    return _Shapes(lon.to_value("deg"), lat.to_value("deg"), became, density, (), (), note, cells=True)
+
+
+def _shares(state: npt.NDArray[np.int64], at: npt.NDArray[np.int64], number: int) -> npt.NDArray[np.int64]:
+    """What became of the fields of each cell, as a place in `SHARES`; a field without coverage is done."""
+    fields = np.bincount(at, minlength=number)
+    done = np.bincount(at, np.isin(state, [STATES.index("done"), STATES.index("no coverage")]), number) / fields
+    failed = np.bincount(at, state == STATES.index("failed"), number) / fields
+    step = np.select([done == 0, done < 1 / 3, done < 2 / 3, done < 1], [0, 1, 2, 3], 4)
+    return np.where(failed > _FAILING, SHARES.index("over a tenth failed"), step)
 
 
 def _state_map(chart: Chart, shapes: _Shapes, fields: FieldTable) -> str:
     totals = np.bincount(field_states(fields), minlength=len(STATES))
-    present = [kind for kind in range(len(STATES)) if totals[kind]]
-    drawn = _drawn(chart, shapes, shapes.state, [f"s{kind}" for kind in range(len(STATES))])
-    names = _names(chart, shapes)
-    keys = "".join(f'<span class="s{kind}">{STATES[kind]} {totals[kind]:,}</span>' for kind in present)
-    label = "Fields by state: " + ", ".join(f"{totals[kind]:,} {STATES[kind]}" for kind in present)
-    return _figure(chart, _HATCH + drawn + names, label, keys, "Fields by state", not shapes.titles)
+    told = ", ".join(f"{totals[kind]:,} {STATES[kind]}" for kind in range(len(STATES)) if totals[kind])
+    classes: Sequence[str] = _SHARE_CLASSES
+    words: Sequence[str] = SHARES
+    if not shapes.cells:
+        classes = [f"s{kind}" for kind in range(len(STATES))]
+        words = [f"{state} {total:,}" for state, total in zip(STATES, totals, strict=True)]
+    title = "Share of fields done" if shapes.cells else "Fields by state"
+    drawn = _drawn(chart, shapes, shapes.state, classes)
+    present = [kind for kind in range(len(words)) if (shapes.state == kind).any()]
+    keys = "".join(f'<span class="{classes[kind]}">{words[kind]}</span>' for kind in present)
+    label = f"Map of fields: {told}"
+    return _figure(chart, _HATCH + drawn + _names(chart, shapes), label, keys, title, not shapes.titles)
 
 
 def _density_map(chart: Chart, shapes: _Shapes) -> str:
     """Candidates a square degree in steps that hold equal numbers of shapes; nothing where there are none."""
-    positive = shapes.density[np.isfinite(shapes.density) & (shapes.density > 0)]
+    # Three digits: what differs by rounding alone is one number.
+    density = np.array([float(f"{value:.3g}") for value in shapes.density.tolist()])
+    positive = density[density > 0]
     if not len(positive):
         return ""
     values = np.unique(positive)
@@ -141,9 +165,9 @@ def _density_map(chart: Chart, shapes: _Shapes) -> str:
         lows, highs = edges[:-1], edges[1:]
     # Fewer steps than there are colours take the strongest ones.
     first = _DENSITIES - len(lows) + 1
-    level = np.clip(np.searchsorted(lows, shapes.density, side="right"), 1, len(lows)) - 1 + first
-    level = np.where(shapes.density > 0, level, 0)
-    level = np.where(np.isfinite(shapes.density), level, _DENSITIES + 1)
+    level = np.clip(np.searchsorted(lows, density, side="right"), 1, len(lows)) - 1 + first
+    level = np.where(density > 0, level, 0)
+    level = np.where(np.isfinite(density), level, _DENSITIES + 1)
     drawn = _drawn(chart, shapes, level, [f"d{step}" for step in range(_DENSITIES + 2)])
     keys = ['<span class="d0">none</span>'] if (level == 0).any() else []
     keys += [

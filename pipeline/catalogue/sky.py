@@ -101,9 +101,9 @@ class Chart:
         polar = abs(self.dec) + span > 88 or reach > 180
         ra_step = 30.0 if polar else _nice(reach / 5)
         ras = _ticks(0, 359.9, 30.0) if polar else _ticks(self.ra - reach, self.ra + reach, ra_step)
-        around = np.linspace(-180, 180, 181) if polar else np.linspace(-1, 1, 121) * reach
+        around = np.linspace(-180, 180, 181) if polar else np.linspace(-1, 1, 361) * reach
         lines = [self._line(None, dec, self.ra + around, step) for dec in decs]
-        lines += [self._line(ra, None, np.linspace(lowest, highest, 121), ra_step) for ra in ras]
+        lines += [self._line(ra, None, np.linspace(lowest, highest, 361), ra_step) for ra in ras]
         return _apart([line for line in lines if line is not None])
 
     def _line(self, ra: float | None, dec: float | None, along: Floats, step: float = 1.0) -> Line | None:

@@ -16,7 +16,7 @@ from pipeline.catalogue.report import gather, write_report
 from pipeline.catalogue.report_facts import CalibrationFacts, CalibrationFit, FieldTable, ObservedRow, ReportFacts
 from pipeline.catalogue.report_page import page
 from pipeline.catalogue.report_plots import reliability
-from pipeline.catalogue.report_sky import MOST_DRAWN
+from pipeline.catalogue.report_sky import MOST_DRAWN, SHARES, STATES, _shares, coverage
 from pipeline.geometry import Footprint, Footprints
 from pipeline.io import ownership, products
 from pipeline.io.footprints import write_footprints
@@ -197,6 +197,38 @@ def test_a_page_of_many_fields_is_bounded(n: int) -> None:
     assert len(text) < 700_000
     assert f"all {n:,}" in text
     assert text.count("<bdi>field-") == 200
+
+
+def test_fields_have_the_colour_of_their_density_in_the_key() -> None:
+    n = 3
+    counts = np.zeros((n, 6), np.int64)
+    counts[:, -1] = [10, 19, 31]
+    side = np.full(n, 0.123)
+    ra = np.arange(n) * 0.2
+    states = np.ones((n, 5), np.uint8)
+    fields = FieldTable(("a", "b", "c"), states, np.zeros(n, bool), counts, ra, ra, side, side, 0 * ra)
+    text = coverage(fields)
+    density = text[text.index("Candidates a square degree</figcaption>") :]
+    drawn = re.findall(r'<path class="(d\d)" d="[^"]*"><title>(\w)', density)
+    assert sorted(drawn) == [("d3", "a"), ("d4", "b"), ("d5", "c")]
+    assert re.findall(r'<span class="(d\d)">([^<]+)', density) == [("d3", "661"), ("d4", "1,260"), ("d5", "2,050")]
+
+
+def test_a_cell_of_many_fields_tells_how_many_are_done_and_hides_not_that_some_fail() -> None:
+    done, waiting, failed, empty = (STATES.index(name) for name in ("done", "not begun", "failed", "no coverage"))
+    cells = [
+        [waiting] * 3,
+        [done] + [waiting] * 3,
+        [done, waiting],
+        [done] * 3 + [waiting],
+        [done] * 9 + [empty],
+        [done] * 19 + [failed],
+        [done] * 8 + [failed],
+    ]
+    state = np.array([kind for cell in cells for kind in cell])
+    at = np.repeat(np.arange(len(cells)), [len(cell) for cell in cells])
+    names = [SHARES[place] for place in _shares(state, at, len(cells))]
+    assert names == [*SHARES[:5], "more", "over a tenth failed"]
 
 
 def test_what_people_found_stands_beside_what_the_scores_promise(tmp_path: Path, make_table, publish_field) -> None:
