@@ -64,7 +64,10 @@ def coverage(fields: FieldTable) -> str:
     # A field in an overlap counts twice in this, so that it is the fields' area, not the sky's.
     area = float(np.nansum((fields.width * fields.height)[known & fields.begun]))
     size = amount(area) if area >= 1 else f"{area:.3g}"
-    where = f"{known.sum():,} of {len(fields):,} fields are placed, {size} deg² of fields begun, overlaps counted in each. {shapes.note}East is left."
+    where = (
+        f"{known.sum():,} of {len(fields):,} fields are placed, {size} deg² of fields begun, overlaps counted in each. "
+        f"{shapes.note}East is left."
+    )
     maps = _state_map(chart, shapes, fields) + _density_map(chart, shapes)
     return section("Coverage", f'<div class="maps">{maps}</div>', intro=where)
 

@@ -122,7 +122,9 @@ class Chart:
             at = inside[len(inside) // 2] if ra is not None else inside[x[inside].argmin()]
         else:
             at = inside[x[inside].argmin()] if ra is None else inside[y[inside].argmax()]
-        return Line(_path(x[shown], y[shown]), text, float(x[at]), float(y[at]), ra is None)
+        # A line that leaves below is cut between two of its points: its label stands on the edge as the others do.
+        low = self.height if ra is not None and y[at] > 0.93 * self.height else float(y[at])
+        return Line(_path(x[shown], y[shown]), text, float(x[at]), low, ra is None)
 
 
 def chart_of(ra: Floats, dec: Floats) -> Chart:
