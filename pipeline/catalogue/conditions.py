@@ -156,8 +156,8 @@ def conditions(
         region=region,
         fields=tuple(fields) if fields is not None and source.fields is None else None,
         min_score=float(min_score) if min_score is not None else None,
-        absent=_bits(without),
-        present=_bits(with_flags),
+        absent=flag_bits(without),
+        present=flag_bits(with_flags),
         primary=primary,
     )
 
@@ -167,6 +167,17 @@ def known(names: Sequence[str], source: Source) -> None:
     unknown = [name for name in names if name not in source.columns]
     if unknown:
         raise QueryError(f"no column {', '.join(unknown)}; columns: {', '.join(source.columns)}.")
+
+
+def flag_bits(names: Sequence[str]) -> int:
+    """Bits of vet flags by name, in upper or lower case; raises QueryError for one that there is not."""
+    bits = 0
+    for name in names:
+        try:
+            bits |= VetFlag[name.strip().upper()].value
+        except KeyError:
+            raise QueryError(f"no vet flag {name!r}; flags: {', '.join(str(flag.name) for flag in VetFlag)}.") from None
+    return bits
 
 
 def locked_connection() -> duckdb.DuckDBPyConnection:
@@ -238,13 +249,3 @@ def _named(column: pa.ChunkedArray, names: Sequence[str]) -> npt.NDArray[np.bool
 
 def _true(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     return column.fill_null(False).to_numpy()  # type: ignore[no-any-return]
-
-
-def _bits(names: Sequence[str]) -> int:
-    bits = 0
-    for name in names:
-        try:
-            bits |= VetFlag[name.strip().upper()].value
-        except KeyError:
-            raise QueryError(f"no vet flag {name!r}; flags: {', '.join(str(flag.name) for flag in VetFlag)}.") from None
-    return bits

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.catalogue.conditions import flag_bits
 from pipeline.catalogue.query import query
 from pipeline.catalogue.similar_rows import Best, Conditions, FieldRows, Hits, joined
 from pipeline.errors import ProductMismatch, QueryError
-from pipeline.flags import VetFlag
 from pipeline.io import products
 from pipeline.io.embeddings import EMBEDDINGS_FILE, EmbeddingFile
 from pipeline.io.live_listing import LiveProduct, live_listing
@@ -138,7 +138,7 @@ def neighbours(
         raise QueryError(f"top: {top} is negative; give the number of rows wanted.")
     if not -_LARGEST <= objid < _LARGEST:
         raise QueryError(f"objid {objid} is no 64-bit number; `lensscan query {output}` lists the candidates'.")
-    search = _Search(output, field_id, top, Conditions(objid, _bits(without), primary, all), partial)
+    search = _Search(output, field_id, top, Conditions(objid, flag_bits(without), primary, all), partial)
     try:
         return search.run()
     except (OSError, ProductMismatch):
@@ -294,16 +294,6 @@ def cosines(vectors: npt.NDArray[np.float16], unit: Float32) -> Float32:
     with np.errstate(invalid="ignore", divide="ignore"):
         answer: Float32 = np.clip(np.einsum("nd,d->n", wide, unit) / length, -1.0, 1.0)
     return answer
-
-
-def _bits(names: Sequence[str]) -> int:
-    bits = 0
-    for name in names:
-        try:
-            bits |= VetFlag[name.strip().upper()].value
-        except KeyError:
-            raise QueryError(f"no vet flag {name!r}; flags: {', '.join(str(flag.name) for flag in VetFlag)}.") from None
-    return bits
 
 
 def _how_to_get_them(output: Place, fields: Sequence[str]) -> str:
