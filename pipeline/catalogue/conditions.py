@@ -196,6 +196,7 @@ def _locked() -> duckdb.DuckDBPyConnection:
     bits = " ".join(f"WHEN '{flag.name}' THEN {flag.value}" for flag in VetFlag)
     connection.execute(f"CREATE MACRO flag(bits, name) AS (bits & CASE name {bits} END) <> 0")
     for setting in (
+        "enable_progress_bar = false",
         "autoinstall_known_extensions = false",
         "autoload_known_extensions = false",
         "temp_directory = ''",
