@@ -31,6 +31,7 @@ export async function loadStream({ stay = false, after = null } = {}) {
   state.numbers = answer.numbers;
   state.scores = answer.scores;
   state.likeness = null;
+  state.loaded = true;
   keep();
   settle(here);
   emit("filter-accepted");

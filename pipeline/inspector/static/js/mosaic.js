@@ -22,6 +22,7 @@ const numbersOf = (start) => placesOf(start).map(numberOf);
 // How many tiles fill the window; a narrow one scrolls.
 function measure() {
   const grid = $("grid");
+  $("empty").hidden = true;
   const style = getComputedStyle(grid);
   const gap = parseFloat(style.rowGap);
   const width = grid.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
@@ -78,7 +79,7 @@ function mark({ focus }) {
 const focused = () => $("grid").contains(document.activeElement) || document.activeElement === document.body;
 
 async function draw() {
-  if (state.view !== "mosaic" || !state.start) return;
+  if (state.view !== "mosaic" || !state.loaded) return;
   const hadFocus = focused();
   const start = first();
   const places = placesOf(start);
@@ -86,7 +87,7 @@ async function draw() {
   tiles = places.map(tile);
   tiles.forEach((button, k) => decorate(button, places[k]));
   $("grid").replaceChildren(...tiles);
-  $("empty").hidden = places.length > 0 || !state.grader;
+  $("empty").hidden = places.length > 0 || !state.loaded;
   $("page").textContent = state.shown.length ? `page ${number(start / per + 1)} of ${number(pages())}` : "";
   $("previous-page").disabled = start === 0;
   $("next-page").disabled = start + per >= state.shown.length;
@@ -171,7 +172,7 @@ export function startMosaic() {
     clearTimeout(resizing);
     resizing = setTimeout(() => {
       const [before, wide] = [per, columns];
-      if (state.view !== "mosaic" || !state.start) return;
+      if (state.view !== "mosaic" || !state.loaded) return;
       measure();
       if (before !== per || wide !== columns) draw();
     }, 80);

@@ -3,6 +3,7 @@
 export const state = {
   start: null,        // what /api/start answered
   grader: "",
+  loaded: false,      // whether the stream is there
   numbers: [],        // objects of the stream, by number, in order
   scores: null,       // of `numbers`; null while blind
   likeness: null,     // of `numbers`, where they are those that look like one object
