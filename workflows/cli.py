@@ -23,7 +23,7 @@ from workflows.evaluate import evaluate
 from workflows.explain import explain
 from workflows.grades import grades
 from workflows.import_ou import import_ou
-from workflows.inspect import inspect
+from workflows.inspector import inspect
 from workflows.interrupts import STOPPED, exit_code, listen
 from workflows.publish import publish
 from workflows.similar import similar

@@ -28,7 +28,7 @@ def client_of() -> Iterator[Callable[..., Any]]:
 
     from pipeline.inspector.app import make_app
     from pipeline.inspector.guard import Access
-    from workflows.inspect import Wanted, open_session
+    from workflows.inspector import Wanted, open_session
 
     with ExitStack() as closing:
 

@@ -99,7 +99,7 @@ def test_without_the_servers_packages_it_says_what_to_install(scan_output: Path)
 
 def test_nothing_heavy_is_loaded_to_serve(scan_output: Path) -> None:
     code = (
-        "import sys, contextlib; from workflows.inspect import Wanted, open_session\n"
+        "import sys, contextlib; from workflows.inspector import Wanted, open_session\n"
         "from pipeline.inspector.app import make_app; from pipeline.inspector.guard import Access\n"
         "from pipeline.inspector.looks import Look\n"
         "with contextlib.ExitStack() as closing:\n"

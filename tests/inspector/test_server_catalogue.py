@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError, GradeError, QueryError
 from pipeline.io import products
 from pipeline.io.places import place
 from tests.inspector.made_scan import made_scan
-from workflows.inspect import Wanted
+from workflows.inspector import Wanted
 
 Client = Callable[..., Any]
 

@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from workflows.cli import app
-from workflows.inspect import Wanted, open_session
+from workflows.inspector import Wanted, open_session
 
 
 def test_a_saliency_map_is_drawn_on_demand_by_the_scans_ensemble(project: Path) -> None:
