@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy import stats
 
@@ -13,15 +16,22 @@ from pipeline.catalogue.report_facts import FieldConditions
 EDGES = np.linspace(-8, 0, 161)
 
 
-def survey(rng, sizes, *, shift=None, extra=None, spread=0.0):
+def survey(
+    rng: np.random.Generator,
+    sizes: Sequence[int],
+    *,
+    shift: Mapping[int, float] | None = None,
+    extra: Mapping[int, float] | None = None,
+    spread: float = 0.0,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Counts and candidates of fields whose log10 scores are normal, with shifts or extra high scores in some."""
-    counts, candidates = np.zeros((len(sizes), 160), int), np.zeros(len(sizes), int)
+    counts, candidates = np.zeros((len(sizes), 160), np.int64), np.zeros(len(sizes), np.int64)
     for field, size in enumerate(sizes):
         level = rng.normal(-5.5 + (shift or {}).get(field, 0.0) + spread * rng.normal(), 0.7, size)
         tail = rng.random(size) < 0.01 * (extra or {}).get(field, 1.0)
         level[tail] = rng.uniform(-3.2, -0.1, tail.sum())
         counts[field] = np.histogram(np.clip(level, -7.99, -0.01), EDGES)[0]
-        candidates[field] = (level > -3).sum()
+        candidates[field] = int((level > -3).sum())
     return counts, candidates
 
 
@@ -30,8 +40,8 @@ def test_fields_of_one_distribution_alarm_hardly_ever() -> None:
     alarms = significant = 0
     for _ in range(60):
         found = find_drift(*survey(rng, [300] * 50))
-        alarms += found.alarm.sum()
-        significant += (found.q_value <= 0.01).any()
+        alarms += int(found.alarm.sum())
+        significant += int((found.q_value <= 0.01).any())
     # One survey in a hundred may have a false discovery; 5 of 60 has a chance of 0.0003.
     assert significant <= 4
     assert alarms <= 1
