@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from pipeline.inspector.consensus import RULES, Consensus, consensus, dawid_skene
-from pipeline.inspector.history import GRADES, Grade, Key
+from pipeline.inspector.history import Grade, Key
 from pipeline.inspector.ratings import Ratings, ratings
+from tests.inspector.simulated_graders import CARELESS, GENEROUS, GOOD, share_right, simulated
 
 
 def table(*rows: str) -> Ratings:
@@ -60,26 +61,6 @@ def test_no_grades_have_no_consensus(rule: str):
     found = consensus(ratings([]), rule)  # type: ignore[arg-type]
     assert found.objects == ()
     assert found.grades == ()
-
-
-def simulated(rng: np.random.Generator, confusions: np.ndarray, n: int) -> tuple[Ratings, np.ndarray]:
-    truth = rng.choice(4, n, p=[0.1, 0.2, 0.2, 0.5])
-    given = [
-        Grade("F", row, f"grader {who}", GRADES[rng.choice(4, p=confusions[who, level])], "", "", 1)
-        for who in range(len(confusions))
-        for row, level in enumerate(truth.tolist())
-        if rng.random() < 0.9
-    ]
-    return ratings(given), truth
-
-
-GOOD = np.array([[0.85, 0.15, 0, 0], [0.1, 0.8, 0.1, 0], [0, 0.1, 0.8, 0.1], [0, 0, 0.05, 0.95]])
-CARELESS = np.array([[0.4, 0.3, 0.2, 0.1], [0.3, 0.3, 0.2, 0.2], [0.2, 0.3, 0.3, 0.2], [0.1, 0.2, 0.3, 0.4]])
-GENEROUS = np.array([[1, 0, 0, 0], [0.9, 0.1, 0, 0], [0.1, 0.8, 0.1, 0], [0, 0.05, 0.75, 0.2]])
-
-
-def share_right(found: Consensus, truth: np.ndarray) -> float:
-    return float(np.mean(found.level == truth[[key[1] for key in found.objects]]))
 
 
 def test_graders_are_weighed_by_how_they_grade():
