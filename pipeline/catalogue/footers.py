@@ -190,6 +190,6 @@ def _best(group: Any, column: int | None) -> float:
     if found is None:
         return np.inf
     if found.has_min_max:
-        # A writer that lets NaN into its statistics says nothing by them.
-        return float(found.max) if np.isfinite(found.max) else np.inf
+        # A writer that lets NaN into its statistics says nothing by them, nor does a column that holds no numbers.
+        return float(found.max) if isinstance(found.max, (int, float)) and np.isfinite(found.max) else np.inf
     return -np.inf if found.has_null_count and found.null_count == group.num_rows else np.inf

@@ -25,6 +25,9 @@ from pipeline.io.places import place
 
 Answer = TypeVar("Answer")
 
+MOST = 2**62
+"""Rows wanted beyond which a number says no more than all of them."""
+
 _FAILED = (OSError, duckdb.Error, pa.ArrowException)
 
 
@@ -99,6 +102,7 @@ def query(
     for name, number in (("top", top), ("top_per_field", top_per_field)):
         if number is not None and number < 0:
             raise QueryError(f"{name}: {number} is negative; give the number of rows wanted.")
+    top, top_per_field = (None if number is None else min(number, MOST) for number in (top, top_per_field))
     fields = [field] if isinstance(field, str) else field
     region = region_of(cone, box, polygon, moc)
 
@@ -174,6 +178,9 @@ def _asked(
     if not chosen:
         raise QueryError(f"columns: none is named; choose from {', '.join(source.columns)}, or leave them out for all.")
     known(chosen, source)
+    twice = sorted({name for name in chosen if chosen.count(name) > 1})
+    if twice:
+        raise QueryError(f"columns: {', '.join(twice)} more than once; name each column once.")
     return source, conditions(source, where, region, fields, min_score, without, with_flags, primary), chosen
 
 

@@ -45,7 +45,9 @@ def read_group(source: Source, group: int, columns: Sequence[str]) -> pa.Table:
     try:
         parquet = pq.ParquetFile(opened(source.files[file]))
         found = parquet.read_row_group(int(source.groups.number[group]), columns=wanted, use_threads=False)
-    except pa.ArrowInvalid as error:
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowInvalid, OSError) as error:
         raise pa.ArrowInvalid(f"{source.files[file]} is not a readable Parquet file ({error})") from error
     return _shaped(source, found, columns, int(source.groups.rows[group]))
 

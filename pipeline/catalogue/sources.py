@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -24,7 +26,20 @@ from pipeline.io.places import Place, each
 NEEDED = ("objid", "ra", "dec", "score")
 """Columns without which a Parquet file is no catalogue of ours."""
 
+_KINDS: Mapping[str, tuple[str, Callable[[pa.DataType], bool]]] = MappingProxyType(
+    {
+        "objid": ("a whole number", pa.types.is_integer),
+        "vet_flags": ("a whole number", pa.types.is_integer),
+        "is_primary": ("true or false", pa.types.is_boolean),
+        **dict.fromkeys(("ra", "dec", "score"), ("a floating-point number", pa.types.is_floating)),
+    }
+)
+"""What must be of one kind, or it is no catalogue of ours: an id that went through a float is another object's."""
+
 STAGE = "candidates"
+
+_CATALOGUES = ("scan.json", "collection.properties", "hats.properties")
+"""Files that make a folder a whole catalogue: a scan's output, or HATS."""
 
 _FEW = 64
 """Fields up to which each one's manifest is looked up by itself."""
@@ -113,13 +128,15 @@ def union_schema(schemas: Sequence[pa.Schema], names: Sequence[str]) -> pa.Schem
     Raises
     ------
     QueryError
-        If two tables hold a column of one name and different types.
+        If two tables hold a column of one name and different types, or one table holds two of one name.
     """
+    _each_once(schemas[0], names[0])
     fields = {field.name: field for field in schemas[0]}
     order, seen = list(fields), [schemas[0]]
     for schema, name in zip(schemas[1:], names[1:], strict=True):
         if any(schema.equals(other) for other in seen):
             continue
+        _each_once(schema, name)
         seen.append(schema)
         place = 0
         for field in schema:
@@ -138,6 +155,12 @@ def union_schema(schemas: Sequence[pa.Schema], names: Sequence[str]) -> pa.Schem
             for name in order
         ]
     )
+
+
+def _each_once(schema: pa.Schema, name: str) -> None:
+    twice = sorted({column for column in schema.names if schema.names.count(column) > 1})
+    if twice:
+        raise QueryError(f"{name}: more than one column {', '.join(twice)}; give each a name of its own.")
 
 
 def text_type(kind: pa.DataType) -> pa.DataType:
@@ -203,12 +226,29 @@ def _exported(path: Place) -> list[tuple[Place, Any]]:
         below = objects.below(path.bucket, path.key)
         found: list[tuple[Place, Any]] = [(ObjectPath(path.bucket, key), info.etag) for key, info in below]
         files = [(file, token) for file, token in found if _is_table(file)]
+        is_file: Callable[[Any], bool] = {file for file, _ in found}.__contains__
     else:
         every: list[Place] = sorted(path.rglob("*.parquet"), key=lambda file: Path(str(file)).parts)
-        files = _with_tokens([file for file in every if _is_table(file)])
+        files, is_file = _with_tokens([file for file in every if _is_table(file)]), Path.is_file
     if not files:
         raise QueryError(f"{path} is neither a scan's output (no scan.json) nor a folder of Parquet files.")
+    whole = next(_catalogues_above(path, [file for file, _ in files], is_file), None)
+    if whole is not None:
+        raise QueryError(
+            f"{path} is no catalogue, but {whole} in it is one: its files may hold copies of rows, and what is no "
+            "longer live; name a catalogue itself."
+        )
     return files
+
+
+def _catalogues_above(path: Place, files: Sequence[Place], is_file: Callable[[Any], bool]) -> Iterator[Place]:
+    """Folders between a folder and the Parquet files in it that are catalogues of their own."""
+    above: list[Place] = []
+    for file in files:
+        above += takewhile(lambda parent: parent != path, file.parents)
+    for folder in dict.fromkeys(above):
+        if any(is_file(folder / name) for name in _CATALOGUES):
+            yield folder
 
 
 def _is_table(file: Place) -> bool:
@@ -233,4 +273,8 @@ def _source(
     absent = [name for name in NEEDED if name not in schema.names]
     if absent:
         raise QueryError(f"{files[0]} is no catalogue: it has no column {', '.join(absent)}.")
+    for name, (words, fits) in _KINDS.items():
+        if name in schema.names and not fits(schema.field(name).type):
+            kind = schema.field(name).type
+            raise QueryError(f"{files[0]} is no catalogue: column {name} is {kind}, and must be {words}.")
     return Source(tuple(files), tuple(fields) if fields is not None else None, tuple(footers), schema, output)

@@ -80,6 +80,18 @@ def test_top_min_score_primary_and_columns(scan: Path) -> None:
         query(scan, min_score=float("nan"))
 
 
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 10**30])
+def test_more_rows_than_can_be_counted_are_all_rows(scan: Path, number: int) -> None:
+    assert ids(query(scan, top=number)) == ids(query(scan))
+    assert sorted(ids(query(scan, top_per_field=number))) == sorted(ids(query(scan)))
+
+
+def test_a_column_named_twice_is_refused(scan: Path) -> None:
+    for ask in (query, stream):
+        with pytest.raises(QueryError, match="columns: objid more than once"):
+            ask(scan, columns=["objid", "ra", "objid"])
+
+
 def test_one_field_is_read_from_its_own_file(scan: Path) -> None:
     assert ids(query(scan, field="A/1")) == [BIG, 14, 12]
     for file in scan.rglob("candidates.parquet"):
@@ -140,6 +152,54 @@ def test_what_is_no_catalogue_is_told_apart(scan: Path, tmp_path: Path) -> None:
         query(tmp_path / "other.parquet")
     shutil.rmtree(scan / "manifests")
     with pytest.raises(QueryError, match="holds no candidates: run or finish its scan"):
+        query(scan)
+
+
+def test_a_folder_that_holds_catalogues_is_none_itself(scan: Path, tmp_path: Path) -> None:
+    with pytest.raises(QueryError, match=f"is no catalogue, but {scan} in it is one"):
+        query(scan.parent)
+    write_table(tmp_path / "exports" / "one.parquet", query(scan))
+    write_table(tmp_path / "exports" / "sub" / "published" / "dataset" / "two.parquet", query(scan))
+    (tmp_path / "exports" / "sub" / "published" / "hats.properties").write_text("obs_collection=main\n")
+    with pytest.raises(QueryError, match=r"but .*published.* in it is one"):
+        query(tmp_path / "exports")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("objid", pa.float64(), "objid is double, and must be a whole number"),
+        ("objid", pa.string(), "objid is string"),
+        ("score", pa.string(), "score is string, and must be a floating-point number"),
+        ("vet_flags", pa.string(), "vet_flags is string"),
+        ("is_primary", pa.int32(), "is_primary is int32, and must be true or false"),
+    ],
+)
+def test_a_column_of_the_wrong_kind_is_named(
+    scan: Path, tmp_path: Path, name: str, kind: pa.DataType, words: str
+) -> None:
+    table = query(scan)
+    write_table(
+        tmp_path / "t.parquet",
+        table.set_column(table.column_names.index(name), name, table[name].cast(kind, safe=False)),
+    )
+    with pytest.raises(QueryError, match=f"t.parquet is no catalogue: column {words}"):
+        query(tmp_path / "t.parquet")
+
+
+def test_two_columns_of_one_name_are_refused(scan: Path, tmp_path: Path) -> None:
+    table = query(scan)
+    write_table(tmp_path / "t.parquet", table.append_column("score", table["score"]))
+    with pytest.raises(QueryError, match=r"t\.parquet: more than one column score"):
+        query(tmp_path / "t.parquet")
+
+
+def test_a_file_with_broken_pages_is_named(scan: Path) -> None:
+    file = next(scan.glob("candidates/B/*/candidates.parquet"))
+    data = bytearray(file.read_bytes())
+    data[4:400] = b"\xff" * 396
+    file.write_bytes(data)
+    with pytest.raises(QueryError, match=f"{file} is not a readable Parquet file"):
         query(scan)
 
 
