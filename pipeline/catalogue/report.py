@@ -111,7 +111,7 @@ def gather(
     owner = ownership.identity(output)
     read = read_fields(output)
     tally = tally_scores(output, read.table, read.score_files, seconds=seconds, told=told)
-    best = _best(output, tally, top)
+    best, unread = _best(output, tally, top)
     runs = run_records(output)
     last: Mapping[str, Any] = next((record for record in reversed(runs) if record.get("actual")), {})
     scored = tally.reading.read > 0
@@ -123,6 +123,7 @@ def gather(
         failures=read.failures,
         notes=read.notes,
         candidates=_candidates(best, stamp, maps) if best is not None else (),
+        unread_candidates=unread,
         maps=maps_told,
         scores=tally.histogram if scored else None,
         purity=tally.purity.rows(),
@@ -144,15 +145,28 @@ def gather(
     )
 
 
-def _best(output: Place, tally: ScoreTally, top: int) -> pa.Table | None:
-    """The best primary candidates of what was read; no field is opened that has none of them."""
+def _best(output: Place, tally: ScoreTally, top: int) -> tuple[pa.Table | None, tuple[tuple[str, str], ...]]:
+    """The best primary candidates of what was read, and fields whose candidates can't be, each with the reason.
+
+    No field is opened that has none of them.
+    """
     fields = sorted({tally.fields.ids[row] for row in tally.best.field[:top].tolist()})
     if not fields:
-        return None
+        return None, ()
     try:
-        return query(output, field=fields, primary=True, top=top)
+        return query(output, field=fields, primary=True, top=top), ()
     except QueryError:
-        return None  # a field's files went while the page was made
+        pass  # a file is broken, or went while the page was made: the others are shown, and it is named
+    best: pa.Table | None = None
+    readable: list[str] = []
+    unread: list[tuple[str, str]] = []
+    for field in fields:
+        try:
+            best = query(output, field=[*readable, field], primary=True, top=top)
+            readable.append(field)
+        except QueryError as error:
+            unread.append((field, str(error)))
+    return best, tuple(unread)
 
 
 def _prior(read: ReadFields) -> float | None:

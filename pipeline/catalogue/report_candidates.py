@@ -8,6 +8,7 @@ import math
 from pipeline.catalogue.report_facts import CandidateFacts, ReportFacts
 from pipeline.catalogue.report_html import fixed, name, power, score, section, text
 
+_MOST_UNREAD = 20
 _DECADES = 5
 """Powers of ten that a member's bar is long."""
 
@@ -16,8 +17,9 @@ def candidates(facts: ReportFacts) -> str:
     """The section of the best candidates."""
     if not facts.reading.fields:
         return section("Best candidates", "<p>No scores: the scan has no ensemble, or is not done.</p>")
+    unread = _unread(facts.unread_candidates)
     if not facts.candidates:
-        return section("Best candidates", "<p>No detection has a score that passes the floor.</p>")
+        return section("Best candidates", unread or "<p>No detection has a score that passes the floor.</p>")
     number = facts.fields.totals["candidates"]
     pictures = any(row.picture for row in facts.candidates)
     bare = "" if pictures else " bare"
@@ -37,9 +39,17 @@ def candidates(facts: ReportFacts) -> str:
     cards = "".join(_card(place, row) for place, row in enumerate(facts.candidates, start=1))
     return section(
         "Best candidates",
-        f'<p class="key lines">{legend}</p><ol class="cards{bare}">{cards}</ol>',
+        f'{unread}<p class="key lines">{legend}</p><ol class="cards{bare}">{cards}</ol>',
         intro=intro.strip(),
     )
+
+
+def _unread(fields: tuple[tuple[str, str], ...]) -> str:
+    """Whose candidates are not among those shown because their file can't be read."""
+    if not fields:
+        return ""
+    which = "; ".join(f"{name(field_id)}: {text(reason)}" for field_id, reason in fields[:_MOST_UNREAD])
+    return f'<p class="bad">The candidates of {len(fields):,} fields could not be read: {which}.</p>'
 
 
 def _card(place: int, row: CandidateFacts) -> str:

@@ -270,6 +270,7 @@ class ReportFacts:
     failures: tuple[Failure, ...] = ()
     notes: FieldNotes = FieldNotes((), 0)
     candidates: tuple[CandidateFacts, ...] = ()
+    unread_candidates: tuple[tuple[str, str], ...] = ()
     maps: str = ""
     scores: ScoreHistogram | None = None
     purity: tuple[PurityRow, ...] = ()

@@ -13,6 +13,7 @@ from pipeline.catalogue.query import query
 from pipeline.catalogue.report import gather
 from pipeline.catalogue.report_facts import Share
 from pipeline.catalogue.report_fields import read_fields
+from pipeline.catalogue.report_page import page
 from pipeline.catalogue.report_scores import ARTEFACTS, Best, tally_scores
 from pipeline.flags import VetFlag
 
@@ -106,6 +107,25 @@ def test_a_table_that_is_broken_or_gone_is_told_and_the_others_are_read(many: Pa
     assert [field for field, _ in facts.reading.broken] == ["f00", "f01"]
     assert facts.scores is not None
     assert facts.scores.scored.sum() > 400
+
+
+def test_fields_whose_candidates_can_not_be_read_are_named_and_the_others_shown(many: Path) -> None:
+    whole = [(row.field_id, row.objid) for row in gather(many, top=500).candidates]
+    first, second, *_ = sorted(many.glob("candidates/*/*/candidates.parquet"))
+    first.write_bytes(b"PAR1 not a table")
+    second.unlink()
+    facts = gather(many, top=500)
+    assert [field for field, _ in facts.unread_candidates] == ["f00", "f01"]
+    assert [(row.field_id, row.objid) for row in facts.candidates] == [
+        key for key in whole if key[0] not in ("f00", "f01")
+    ]
+    text = page(facts)
+    assert "The candidates of 2 fields could not be read" in text
+    for file in many.glob("candidates/*/*/candidates.parquet"):
+        file.unlink()
+    text = page(gather(many))
+    assert "The candidates of 12 fields could not be read" in text
+    assert "No detection has a score" not in text
 
 
 def test_the_share_of_artefacts_has_wilsons_interval(many: Path) -> None:
