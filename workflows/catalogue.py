@@ -77,10 +77,13 @@ def query(
     """Query the candidates of a scan, best score first; needs neither torch nor Dask."""
     from pipeline.io.places import place
     from pipeline.io.storage_check import check
+    from workflows.row_sinks import refuse_within
 
     with reporting(as_json):
         wanted = _format(form, output, as_json)
         scanned = place(path)
+        if output is not None:
+            refuse_within(place(output), scanned, *([moc] if moc is not None else []))
         check(scanned)
         asked: dict[str, Any] = {
             "cone": cone,
@@ -182,8 +185,10 @@ def report(
         import time
 
         from pipeline.io.places import place
+        from workflows.row_sinks import refuse_within
 
         began = time.monotonic()
+        refuse_within(place(output), place(path), *([place(known)] if known is not None else []))
         written = scan_report(
             place(path),
             place(output),

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SHOWN = 10
 """New candidates on the screen, and in the JSON object."""
 
+FILES = ("candidates.parquet", "known.csv", "recovered.csv", "recovered.svg", "new.csv")
+"""What a folder of results holds."""
+
 _ON_SCREEN = (0.01, 0.1, 0.5, 0.9)
 """Thresholds on the screen; the files have more."""
 
@@ -83,7 +86,9 @@ def crossmatch(
         }
         target = place(output) if output is not None else None
         if target is not None:
-            refuse_within(target, scanned, place(known))
+            files = [] if _is_table(target) else [target / name for name in FILES]
+            for written in (target, *files):
+                refuse_within(written, scanned, place(known))
         outcome = run_crossmatch(scanned, chosen, target, options)
         counts = {"listed": len(listed) + listed.unplaced, "unplaced": listed.unplaced, "chosen": len(chosen)}
         show(
@@ -133,10 +138,10 @@ def run_crossmatch(scanned: Place, known: Any, target: Place | None, options: Ma
     """Cross-match, and write what was asked for: a folder of tables and a plot, or the marked rows alone."""
     from pipeline.catalogue.crossmatch import crossmatch as run
     from pipeline.catalogue.crossmatch_tables import known_table, recovered_plot, recovered_table
-    from pipeline.io.exports import SUFFIXES, csv_bytes
+    from pipeline.io.exports import csv_bytes
     from pipeline.io.writing import atomic_write
 
-    single = target is not None and PurePosixPath(str(target)).suffix.lower() in SUFFIXES
+    single = target is not None and _is_table(target)
     rows = target if single else None if target is None else target / "candidates.parquet"
     new = _New(None if target is not None and not single else SHOWN)
     with _marked_rows(scanned, rows, options["every"]) as keep:
@@ -157,6 +162,13 @@ def run_crossmatch(scanned: Place, known: Any, target: Place | None, options: Ma
         (target / "new.csv").unlink(missing_ok=True)  # of an earlier run
     files = {"candidates": str(rows), **{name.replace(".", "_"): str(target / name) for name in parts}}
     return Outcome(result, best, files)
+
+
+def _is_table(target: Place) -> bool:
+    """Whether an output is one file, by its suffix."""
+    from pipeline.io.exports import SUFFIXES
+
+    return PurePosixPath(str(target)).suffix.lower() in SUFFIXES
 
 
 def _marked_rows(

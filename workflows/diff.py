@@ -45,9 +45,14 @@ def diff(
             check(scanned)
         target = place(output) if output is not None else None
         if target is not None:
-            refuse_within(target, *scans)
+            for written in (target, *(target / name for name in FILES)):
+                refuse_within(written, *scans)
         outcome = run_diff(scans, target, {"radius": radius, "tolerance": tolerance, "every": every})
         show(as_json, {"a": first, "b": second, **outcome.as_dict()}, lambda: diff_text(outcome, first, second))
+
+
+FILES = ("diff.parquet", "fields.csv", "diff.svg")
+"""What a folder of results holds."""
 
 
 class Outcome:
@@ -200,12 +205,18 @@ def _moves(table: pa.Table) -> Any:
     from rich.table import Table
 
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in ("objid", "field", "ra", "dec", "A", "B", "kind", "why"):
-        text = name in ("field", "kind", "why")
-        folds = name in ("field", "why")
-        grid.add_column(name, justify="left" if text else "right", no_wrap=not folds, overflow="fold")
+    rows = []
     for row in table.to_pylist():
         objid = row["objid_b"] if row["objid_b"] is not None else row["objid_a"]
         place = (f"{row['ra']:.6f}", f"{row['dec']:.6f}", f"{row['score_a']:.3g}", f"{row['score_b']:.3g}")
-        grid.add_row(str(objid), row["field_id"], *place, row["kind"], row["reason"])
+        rows.append((str(objid), row["field_id"], *place, row["kind"], row["reason"]))
+    for index, name in enumerate(("objid", "field", "ra", "dec", "A", "B", "kind", "why")):
+        if name in ("field", "why"):
+            grid.add_column(name, overflow="fold")
+        else:
+            # Half an id is none: numbers are never cut, names and reasons give way to them.
+            width = max([len(name), *(len(row[index]) for row in rows)])
+            grid.add_column(name, justify="left" if name == "kind" else "right", no_wrap=True, min_width=width)
+    for row in rows:
+        grid.add_row(*row)
     return grid

@@ -51,10 +51,13 @@ def grades(
     from pipeline.io.exports import FORMATS as WRITERS
     from pipeline.io.places import place
     from pipeline.io.writing import atomic_write
+    from workflows.row_sinks import refuse_within
 
     with reporting(as_json):
         rule, form = _rule(consensus), _format(output)
         where, of = _found(path, folder, catalogue)
+        if output is not None:
+            refuse_within(place(output), where, *([of] if of is not None else []))
         history, planted = read_grades(where), load_planted(where)
         summary = summarise(history, planted, rule, agree=agreement)
         told = {"grades": str(where), **summary.as_dict()}

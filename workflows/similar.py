@@ -43,10 +43,13 @@ def similar(
     from pipeline.io.places import place
     from pipeline.io.storage_check import check
     from pipeline.io.writing import atomic_write
+    from workflows.row_sinks import refuse_within
 
     with reporting(as_json):
         wanted = _format(form, output, as_json)
         scanned = place(path)
+        if output is not None:
+            refuse_within(place(output), scanned)
         check(scanned)
         found = neighbours(
             scanned,

@@ -138,12 +138,15 @@ def crossmatch(
     Raises
     ------
     QueryError
-        If the radius is no angle, or `path` is no catalogue, or `every` is asked of exported Parquet.
+        If the radius is no angle, `min_score` is not finite, `path` is no catalogue, or `every` is asked of exported
+        Parquet.
     ProductMismatch
         If a file of the scan can't be read.
     """
     if not 0 < radius <= 3600:
         raise QueryError(f"radius {radius:g}: give arc seconds, more than 0 and at most 3600.")
+    if not np.isfinite(min_score):
+        raise QueryError(f"min_score: {min_score} is not a number between 0 and 1.")
     catalogue = open_catalogue(place(path))
     if every and not catalogue.is_scan:
         raise QueryError(f"{path} is not a scan's output: only that has scores besides its candidates.")

@@ -18,10 +18,12 @@ from typer.testing import CliRunner
 
 from pipeline.io.tables import write_table
 from workflows import catalogue
+from workflows.similar import similar
 
 app = typer.Typer()
 app.command()(catalogue.query)
 app.command()(catalogue.report)
+app.command()(similar)
 
 
 def run(*arguments: object) -> Any:
@@ -131,6 +133,22 @@ def test_formats_that_do_not_go_together_are_refused(scan: Path, tmp_path: Path)
         answer = run("query", scan, *arguments)
         assert answer.exit_code == 2
         assert word in (answer.stderr + answer.stdout).replace("\n", " ")
+
+
+def test_neither_a_query_nor_a_report_is_written_over_what_it_reads(scan: Path, tmp_path: Path) -> None:
+    live = next(scan.glob("candidates/*/*/candidates.parquet"))
+    before = {path: path.read_bytes() for path in scan.rglob("*") if path.is_file()}
+    for target in (live, scan / "top.csv", tmp_path / "link" / "top.csv"):
+        (tmp_path / "link").is_symlink() or (tmp_path / "link").symlink_to(scan)
+        assert "which is read" in refused("query", scan, "--top", 1, "--output", target)
+        assert "which is read" in refused("query", scan, "--unsorted", "--output", target)
+    assert "which is read" in refused("similar", scan, 12, "--output", live)
+    assert "which is read" in refused("report", scan, "--output", scan / "scan.json")
+    assert {path: path.read_bytes() for path in scan.rglob("*") if path.is_file()} == before
+    export = tmp_path / "export.parquet"
+    assert run("query", scan, "--output", export).exit_code == 0
+    assert "which is read" in refused("query", export, "--top", 1, "--output", export)
+    assert pq.read_metadata(export).num_rows == 5
 
 
 def test_the_report_is_written_where_it_is_asked_for(scan: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from astropy.io import fits
 from typer.testing import CliRunner
 
 from pipeline.catalogue.query import query
+from pipeline.io.tables import write_table
 from tests.object_store import upload
 from workflows.crossmatch import crossmatch
 
@@ -86,6 +87,24 @@ def test_the_scan_and_the_list_are_never_written_into(scan: Path, known: Path) -
         assert "which is read" in json.loads(answer.stdout)["error"]
     assert sorted(path.relative_to(scan) for path in scan.rglob("*")) == before
     assert known.read_text().startswith("name,ra,dec")
+
+
+def test_no_file_of_a_folder_of_results_takes_the_place_of_what_is_read(
+    scan: Path, known: Path, tmp_path: Path
+) -> None:
+    write_table(tmp_path / "candidates.parquet", query(scan))
+    before = {path.name: path.read_bytes() for path in (known, tmp_path / "candidates.parquet")}
+    for read in (scan, tmp_path / "candidates.parquet"):
+        answer = run("--known", known, "--output", tmp_path, "--json", read)
+        assert answer.exit_code == 2
+        assert "which is read" in json.loads(answer.stdout)["error"]
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+def test_the_lowest_score_of_what_is_new_must_be_a_number(scan: Path, known: Path) -> None:
+    answer = run("--known", known, "--min-score", "nan", "--json", scan)
+    assert answer.exit_code == 2
+    assert "min_score: nan is not a number" in json.loads(answer.stdout)["error"]
 
 
 def test_a_list_without_positions_is_refused_and_leaves_nothing(scan: Path, tmp_path: Path) -> None:

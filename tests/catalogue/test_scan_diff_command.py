@@ -14,6 +14,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from pipeline.catalogue.query import query
+from pipeline.io.tables import write_table
 from tests.catalogue.scans import MadeScan
 from tests.object_store import upload
 from workflows.diff import diff
@@ -78,6 +80,23 @@ def test_neither_scan_is_written_into(scans: tuple[Path, Path]) -> None:
         answer = run(*scans, "--output", place / "diff", "--json")
         assert answer.exit_code == 2
         assert "which is read" in json.loads(answer.stdout)["error"]
+
+
+def test_the_rows_never_take_the_place_of_a_table_that_is_read(scans: tuple[Path, Path], tmp_path: Path) -> None:
+    table = tmp_path / "tables" / "diff.parquet"
+    write_table(table, query(scans[0]))
+    before = table.read_bytes()
+    answer = run(table, scans[1], "--output", table.parent, "--json")
+    assert answer.exit_code == 2
+    assert "which is read" in json.loads(answer.stdout)["error"]
+    assert table.read_bytes() == before
+
+
+def test_a_narrow_screen_cuts_no_number(scans: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    moves = run(*scans).stdout.partition("largest moves:")[2].split()
+    for word in (str(2**53 + 1), "10.000000", "0.000000", "0.9", "0.8", "moved"):
+        assert word in moves
 
 
 def test_a_half_written_scan_leaves_no_output(scans: tuple[Path, Path], tmp_path: Path) -> None:

@@ -244,6 +244,8 @@ def test_what_the_command_can_not_do_is_told(scan: Path, folder: Path, tmp_path:
         ((scan, "--grades", folder, "--consensus", "mean"), "choose from median, majority, dawid-skene"),
         ((scan, "--grades", folder, "--output", "graded.xlsx"), "give it a suffix of .csv, .json, .parquet, .pq"),
         ((folder, "--output", tmp_path / "graded.csv"), "name it with --catalogue"),
+        ((scan, "--grades", folder, "--output", folder / "grades.json"), "which is read"),
+        ((scan, "--grades", folder, "--output", scan / "scan.json"), "which is read"),
         ((folder, "--grades", folder), "is a folder of grades itself"),
         ((scan, "--catalogue", scan), "--catalogue goes with one"),
     ]:
