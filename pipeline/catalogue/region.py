@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,9 @@ ORDER = 29
 
 MOST_RANGES = 48
 """Ranges that row groups are skipped by; more would take longer to compare than they save."""
+
+_STRIP = 15.0
+"""Degrees of right ascension of a zone that is asked for at once."""
 
 Ranges = npt.NDArray[np.int64]
 
@@ -141,16 +145,24 @@ class Box:
         if self.width > 180:
             return None
         margin = 1e-6
-        side = max(min(self.width, self.dec_max - self.dec_min), margin)
+        # A strip that is no wider than a cell would take as many cells as it is long: its length bounds their number.
+        short, long = sorted((self.width, self.dec_max - self.dec_min))
+        side = max(short, long / 1024, margin)
         low, high = max(self.dec_min - margin, -90.0), min(self.dec_max + margin, 90.0)
-        start = (self.ra_min - margin) % 360.0
-        cells, depths, _ = cdshealpix.nested.zone_search(
-            Longitude(start * units.deg),
-            Latitude(low * units.deg),
-            Longitude((start + self.width + 2 * margin) % 360.0 * units.deg),
-            Latitude(high * units.deg),
-            _depth(side),
-        )
+        # In strips, since `zone_search` passes over cells near the north pole where a zone is wide.
+        strips = int(np.ceil((self.width + margin) / _STRIP))
+        edges = self.ra_min + np.linspace(-margin, self.width + margin, 1 + strips)
+        found = [
+            cdshealpix.nested.zone_search(
+                Longitude(west % 360.0 * units.deg),
+                Latitude(low * units.deg),
+                Longitude(east % 360.0 * units.deg),
+                Latitude(high * units.deg),
+                _depth(side),
+            )
+            for west, east in pairwise(edges)
+        ]
+        cells, depths = (np.concatenate([part[at] for part in found]) for at in (0, 1))
         return _covering(cells, depths)
 
     def boxes(self) -> tuple[Box, ...]:

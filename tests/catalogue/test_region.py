@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -211,6 +212,30 @@ def test_a_box_holds_what_lies_between_its_edges(box: tuple[float, float, float,
     else:
         assert len(ranges) <= MOST_RANGES
         assert in_ranges(ranges, ra[expected], dec[expected]).all()
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(0, 60, 70.9, 90), (90, 150, -4.3, 90), (20, 183.7, 3.6, 80.65), (334, 456, 62.6, 90), (225, 352.6, 59.3, 81.1)],
+)
+def test_the_ranges_of_a_wide_box_beside_the_pole_cover_it(box: tuple[float, float, float, float]) -> None:
+    random = np.random.default_rng(5)
+    ra, dec = random.uniform(*box[:2], 20_000) % 360, random.uniform(*box[2:], 20_000)
+    region = Box(*box)
+    assert region.inside(ra, dec).all()
+    ranges = region.ranges()
+    assert ranges is not None
+    assert in_ranges(ranges, ra, dec).all()
+
+
+@pytest.mark.parametrize("box", [(10, 10, -90, 90), (0, 180, 0, 0), (0, 170, 80, 80.000001), (-1e-7, 1e-7, -90, 90)])
+def test_a_strip_without_width_takes_few_cells(box: tuple[float, float, float, float]) -> None:
+    """At the order that its width would ask for there would be some fifty million."""
+    began = time.perf_counter()
+    ranges = Box(*box).ranges()
+    assert time.perf_counter() - began < 2
+    assert ranges is not None
+    assert len(ranges) <= MOST_RANGES
 
 
 def test_a_boxs_edges_are_inside() -> None:
