@@ -87,7 +87,7 @@ def check_condition(connection: duckdb.DuckDBPyConnection, text: str, columns: S
     tree = _only_expression(_parse(connection, f"SELECT\n{text}\n", text, columns), text, columns)
     named = _checked(tree, text, columns)
     bracketed = _only_expression(_parse(connection, f"SELECT (\n{text}\n)", text, columns), text, columns)
-    if _bare(bracketed) != _bare(tree):
+    if bracketed != tree:
         raise _refusal(text, "it is not one expression", columns)
     return named
 
@@ -126,7 +126,7 @@ def check_statement(
     if condition is not None:
         tree = _parse(connection, f"SELECT\n{condition}\n", shown, columns)
         alone = _flat(_only_expression(tree, shown, columns))
-        if where is None or [_bare(part) for part in _flat(where)[: len(alone)]] != [_bare(part) for part in alone]:
+        if where is None or _flat(where)[: len(alone)] != alone:
             raise _refusal(shown, "the condition is not one expression", columns)
     for part in [*node["select_list"], *([where] if where is not None else []), *node["modifiers"]]:
         _checked(part, shown, columns)
@@ -148,10 +148,10 @@ def _check_text(text: str, columns: Sequence[str]) -> None:
 def _parse(
     connection: duckdb.DuckDBPyConnection, statement: str, shown: str, columns: Sequence[str]
 ) -> Mapping[str, Any]:
-    """The tree of the one SELECT that a statement is."""
+    """The bare tree of the one SELECT that a statement is."""
     try:
         ((answer,),) = connection.execute("SELECT json_serialize_sql(?)", [statement]).fetchall()
-        tree = json.loads(answer)
+        tree = _bare(json.loads(answer))
     except (duckdb.Error, RecursionError) as error:
         raise _refusal(shown, _said(error), columns) from None
     if tree.get("error", True):

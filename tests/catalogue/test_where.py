@@ -216,7 +216,16 @@ def test_the_assembled_statement_refuses_it_too(connection: duckdb.DuckDBPyConne
         check_statement(connection, f"SELECT objid FROM catalogue WHERE (\n{text}\n) AND (score > 1)", text, COLUMNS)
 
 
-@pytest.mark.parametrize("text", ["(" * 5000 + "true" + ")" * 5000, "- " * 5000 + "1 > 0"], ids=["brackets", "signs"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 5000 + "true" + ")" * 5000,
+        "- " * 5000 + "1 > 0",
+        "abs(" * 300 + "1" + ")" * 300 + " > 0",
+        "CASE WHEN true THEN " * 300 + "true" + " END" * 300,
+    ],
+    ids=["brackets", "signs", "functions", "cases"],
+)
 def test_deep_nesting_is_taken_or_refused_as_the_parser_likes_but_breaks_nothing(
     connection: duckdb.DuckDBPyConnection, text: str
 ) -> None:
