@@ -3,6 +3,7 @@
 The best rows lie scattered over all fields. `index/best.parquet` of a scan's output holds copies of the best hundredth,
 sorted, with the generation of every field that they were taken from: rows of a field that has been rerun since are
 passed over and looked for in its own file. The file may be removed; a query without it gives the same and takes longer.
+Where it is written anew while a query reads it, the query is answered without it.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def best_of(source: Source, asked: Conditions, columns: Sequence[str], top: int)
     wanted = [name for name in source.columns if name in {*columns, "score", "field_id", "objid"}]
     inside = replace(asked, barred=index.stale, min_score=asked.min_score if asked.min_score is not None else 0.0)
     found = best_rows(index.source, inside, wanted, top)
-    if len(found) < top:
+    if len(found) < top or _open(source, asked) is not index:
         return best_rows(source, asked, columns, top)
     # A row that takes one's place is no worse than the last.
     bound = replace(asked, min_score=float(found["score"][-1].as_py())) if top else asked
@@ -115,6 +116,8 @@ def every_one(source: Source, asked: Conditions, columns: Sequence[str]) -> pa.T
         return sorted_best_first(every_row(source, asked, columns), columns)
     wanted = [name for name in source.columns if name in {*columns, "score", "field_id", "objid"}]
     found = every_row(index.source, replace(asked, barred=index.stale), wanted)
+    if _open(source, asked) is not index:
+        return sorted_best_first(every_row(source, asked, columns), columns)
     return _with_stale(source, asked, index, found, columns)
 
 

@@ -97,7 +97,9 @@ def read_footers(files: Sequence[Place], tokens: Sequence[Any]) -> list[Footer]:
         If it is not there.
     """
     keys = [(str(file), token) for file, token in zip(files, tokens, strict=True)]
-    absent = [(key, file) for key, file in zip(keys, files, strict=True) if key not in _remembered]
+    with _lock:
+        there = {key: _remembered[key] for key in keys if key in _remembered}
+    absent = [(key, file) for key, file in zip(keys, files, strict=True) if key not in there]
     if len(absent) > 1:
         if isinstance(absent[0][1], ObjectPath):
             found = objects.in_parallel(lambda item: _footer(item[1]), absent)
@@ -107,12 +109,12 @@ def read_footers(files: Sequence[Place], tokens: Sequence[Any]) -> list[Footer]:
     else:
         found = [_footer(file) for _, file in absent]
     fresh = {key: footer for (key, _), footer in zip(absent, found, strict=True)}
-    answer = [fresh[key] if key in fresh else _remembered[key] for key in keys]
     with _lock:
-        if len(_remembered) + len(fresh) > _MOST:
+        if fresh and len(_remembered) + len(fresh) > _MOST:
             _remembered.clear()
         _remembered.update(fresh)
-    return answer
+    there.update(fresh)
+    return [there[key] for key in keys]
 
 
 def all_groups(footers: Sequence[Footer]) -> Groups:

@@ -41,11 +41,14 @@ def hats_files(path: Place) -> list[tuple[Place, Any]] | None:
         if not main or ".." in main.split("/"):
             raise QueryError(f"{path / 'collection.properties'} names no catalogue inside its folder.")
         return hats_files(path / main)
-    if _properties(path / "hats.properties") is None and _properties(path / "properties") is None:
+    told = _properties(path / "hats.properties")
+    told = told if told is not None else _properties(path / "properties")
+    if told is None:
         return None
     listed = path / "partition_info.csv"
     try:
-        token = _token(listed)
+        # Another version may have as many rows in each partition: its properties tell when it was made.
+        token = (_token(listed), tuple(sorted(told.items())))
         known = _known.get(str(listed))
         if known is None or known[0] != token:
             known = _known[str(listed)] = (token, _partitions(path, listed.read_text(), token))

@@ -20,6 +20,7 @@ from pipeline.catalogue.region import Region, region_of
 from pipeline.catalogue.rows import best_rows_of_fields, rows_as_they_lie
 from pipeline.catalogue.sources import Source, open_source
 from pipeline.errors import QueryError
+from pipeline.io.live_listing import forget_listings
 from pipeline.io.object_path import ObjectPath
 from pipeline.io.places import place
 
@@ -189,4 +190,5 @@ def _twice(answer: Callable[[], Answer]) -> Answer:
     try:
         return answer()
     except _FAILED:
+        forget_listings()
         return answer()

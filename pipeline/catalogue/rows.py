@@ -68,7 +68,9 @@ def best_rows(source: Source, asked: Conditions, columns: Sequence[str], top: in
     start, size = 0, _AHEAD * top
     while start < len(groups) and top > 0:
         full = len(kept) == top
-        worst = kept["score"][-1].as_py() if full else None
+        last = kept["score"][-1].as_py() if full else None
+        # NaN, which others' Parquet may hold, stands behind every number as null does.
+        worst = last if last is not None and not np.isnan(last) else None
         if full and worst is not None and limit[start] < worst:
             break
         wave = first_wave(groups[start:], source.groups.rows, min(size, WAVE))

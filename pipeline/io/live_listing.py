@@ -104,6 +104,12 @@ def live_product(output: Place, field_id: str, stage: str) -> LiveProduct | None
     return LiveProduct(field_id, output / manifest.place, dict(manifest.files), manifest.rows)
 
 
+def forget_listings() -> None:
+    """Look at every field again next time: a run killed between publishing and touching the folder tells nobody."""
+    with _lock:
+        _known.clear()
+
+
 def _tokens(output: Place, stage: str) -> dict[str, _Token | None]:
     """What changes when a field publishes, by field; None where it may not be relied on yet."""
     root = output / "manifests"

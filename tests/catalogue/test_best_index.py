@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from pipeline.catalogue import best_index
 from pipeline.catalogue.best_index import write_best_index
 from pipeline.catalogue.query import query
+from pipeline.catalogue.sources import Source
 from pipeline.io import products
 from pipeline.io.tables import plain
 
@@ -139,3 +140,25 @@ def test_the_same_catalogue_gives_the_same_bytes(indexed: Path) -> None:
     (indexed / INDEX).unlink()
     assert write_best_index(indexed) == rows
     assert (indexed / INDEX).read_bytes() == before
+
+
+@pytest.mark.parametrize("asked", [{"top": 100}, {"min_score": 0.95}], ids=str)
+def test_an_index_written_anew_while_it_is_read_is_passed_over(
+    indexed: Path, make_table: Make, publish_field: Publish, monkeypatch: pytest.MonkeyPatch, asked: dict[str, object]
+) -> None:
+    """The rows of the new index are of files that the query does not know of."""
+    expected = query(indexed, **asked)  # type: ignore[arg-type]
+    real = best_index.best_rows.__globals__["read_group"]
+    calls: list[int] = []
+
+    def late(source: Source, group: int, columns: Sequence[str]) -> pa.Table:
+        calls.append(group)
+        if len(calls) == 1:
+            again = random_table(make_table, np.random.default_rng(9), "f07")
+            publish_field(indexed, "f07", again, again, name="f2")
+            write_best_index(indexed)
+        return real(source, group, columns)
+
+    monkeypatch.setattr("pipeline.catalogue.rows.read_group", late)
+    found = query(indexed, **asked)  # type: ignore[arg-type]
+    assert plain(found).equals(plain(expected))

@@ -68,3 +68,11 @@ def test_a_broken_catalogue_is_told(collection: Path, file: str, text: str | Non
         (collection / file).write_text(text)
     with pytest.raises(QueryError, match=message):
         query(collection)
+
+
+def test_another_version_with_as_many_rows_is_seen(collection: Path, make_table: Make) -> None:
+    """A store's list of partitions has the same ETag then, as here the same size and time."""
+    assert query(collection, min_score=0.8)["objid"].to_pylist() == [2]
+    write_table(collection / "main/dataset/Norder=5/Dir=10000/Npix=10001.parquet", make_table("B", [3], [20], [0], [1]))
+    (collection / "main/hats.properties").write_text("#HATS catalog\nobs_collection=main\nhats_creation_date=2026\n")
+    assert query(collection, min_score=0.8)["objid"].to_pylist() == [3, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.catalogue.query import query, stream
@@ -403,3 +405,29 @@ def test_a_manifest_swept_between_listing_and_reading_is_looked_for_again(
 
     monkeypatch.setattr(products, "field_listing", slow)
     assert ids(query(scan, field="B")) == [77]
+
+
+def test_a_run_killed_before_it_told_of_a_new_manifest_is_seen_when_files_are_gone(
+    scan: Path, make_table: Make, publish_field: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of manifests keeps its time, as if the process had ended before it touched the folder."""
+    monkeypatch.setattr("pipeline.io.live_listing.SETTLES", 0)
+    assert ids(query(scan, top=1)) == [-5]
+    touched = (scan / "manifests").stat().st_mtime_ns
+    again = make_table("B", [77], [1.0], [1.0], [0.99])
+    publish_field(scan, "B", again, again, name="f2")
+    products.sweep(scan, "B", ("candidates",))
+    os.utime(scan / "manifests", ns=(touched, touched))
+    assert ids(query(scan, "score < 1", top=1)) == [77]
+
+
+def test_nan_in_a_table_from_elsewhere_stands_behind_every_score(tmp_path: Path, make_table: Make) -> None:
+    for name, scores in {"a": [np.nan] * 5, "b": [0.7, 0.3, np.nan, 0.9, 0.1]}.items():
+        table = make_table(name, [1, 2, 3, 4, 5], [1.0, 2.0, 3.0, 4.0, 5.0], [0.0] * 5, [0.5] * 5)
+        at = table.schema.get_field_index("score")
+        table = table.set_column(at, pa.field("score", pa.float32()), pa.array(np.array(scores, np.float32)))
+        (tmp_path / "foreign").mkdir(exist_ok=True)
+        pq.write_table(table, tmp_path / "foreign" / f"{name}.parquet", row_group_size=1)
+    for top in range(10):
+        found = query(tmp_path / "foreign", top=top)["score"].to_numpy()
+        np.testing.assert_array_equal(found, np.array([0.9, 0.7, 0.3, 0.1, *[np.nan] * 6], np.float32)[:top])
