@@ -163,21 +163,20 @@ def valid_pixels(
 def decode(value: Any, kind: type[PixelFlag] | type[VetFlag]) -> list[str]:
     """Names of the bits set in one integer, lowest first.
 
+    A vet flag that a later version wrote and this one does not know is `bit 27`, by its number from 0.
+
     Raises
     ------
     ValueError
-        If a bit is set that `kind` does not know. Fold a pixel mask with `either` first.
+        If a bit of a pixel mask is not known: fold it with `either` first. Or if the number is negative.
     """
     number = int(value)
-    known = 0
-    names = []
-    for flag in kind:
-        known |= flag.value
-        if number & flag.value:
-            names.append(str(flag.name))
-    if number & ~known:
-        raise ValueError(f"{number:#x} has bits that {kind.__name__} does not define: {number & ~known:#x}")
-    return names
+    names = {flag.value.bit_length() - 1: str(flag.name) for flag in kind if number & flag.value}
+    unknown = number & ~sum(flag.value for flag in kind)
+    if number < 0 or (unknown and kind is PixelFlag):
+        raise ValueError(f"{number:#x} has bits that {kind.__name__} does not define: {unknown:#x}")
+    names |= {bit: f"bit {bit}" for bit in range(unknown.bit_length()) if unknown >> bit & 1}
+    return [names[bit] for bit in sorted(names)]
 
 
 def encode(names: Iterable[str], kind: type[PixelFlag] | type[VetFlag]) -> int:

@@ -105,11 +105,17 @@ def test_names_go_in_and_come_out_lowest_bit_first(kind: type[PixelFlag] | type[
         assert decode(np.uint32(encode([name, name], kind)), kind) == [name]
 
 
-def test_an_unknown_name_or_bit_is_refused() -> None:
+def test_an_unknown_name_or_bit_of_a_mask_is_refused() -> None:
     with pytest.raises(KeyError, match="SEEM"):
         encode(["SEEM"], VetFlag)
-    with pytest.raises(ValueError, match=r"0x80000001 has bits that VetFlag does not define: 0x80000000"):
-        decode(0x80000001, VetFlag)
+    with pytest.raises(ValueError, match=r"0x80000001 has bits that PixelFlag does not define: 0x80000000"):
+        decode(0x80000001, PixelFlag)
+    with pytest.raises(ValueError, match="VetFlag"):
+        decode(-1, VetFlag)
+
+
+def test_a_vet_flag_of_a_later_version_is_told_by_its_bit() -> None:
+    assert decode((1 << 27) | (1 << 31) | int(VetFlag.SEAM), VetFlag) == ["SEAM", "bit 27", "bit 31"]
 
 
 def test_a_mask_folds_to_whoever_set_a_bit() -> None:

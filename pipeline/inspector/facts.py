@@ -78,7 +78,7 @@ def place_facts(row: Mapping[str, Any]) -> dict[str, Any]:
         "links": links(ra, dec),
         "magnitudes": bands,
         "seeing": seeing,
-        "vet": [{"name": name, "meaning": _MEANING[name]} for name in flags if name not in TELLING_FLAGS],
+        "vet": [{"name": name, "meaning": _meaning(name)} for name in flags if not _tells(name)],
     }
 
 
@@ -95,9 +95,18 @@ def opinion_facts(row: Mapping[str, Any], known: KnownLenses | None) -> dict[str
         "primary": row.get("is_primary"),
         "members": members,
         "numbers": {name: row[name] for name in numbers if row.get(name) is not None},
-        "opinions": [{"name": name, "meaning": _MEANING[name]} for name in flags if name in TELLING_FLAGS],
+        "opinions": [{"name": name, "meaning": _meaning(name)} for name in flags if _tells(name)],
         "known": asdict(near) if near is not None else None,
     }
+
+
+def _tells(flag: str) -> bool:
+    """Whether a vet flag is an opinion; one that this version does not know may be."""
+    return flag in TELLING_FLAGS or flag not in VetFlag.__members__
+
+
+def _meaning(flag: str) -> str:
+    return _MEANING.get(flag, "not known to this version of lensscan")
 
 
 def table_row(table: pa.Table, row: int) -> dict[str, Any]:

@@ -27,14 +27,18 @@ def made_scan(
     size: int = 32,
     kept: int | None = None,
     embedded: bool = False,
+    later_flags: bool = False,
 ) -> Path:
-    """`each` candidates a field, of falling scores: red galaxies, every third with a blue arc, every fifth masked."""
+    """`each` candidates a field, of falling scores: red galaxies, every third with a blue arc, every fifth masked.
+
+    With `later_flags` all have a vet flag that this version does not know.
+    """
     rng = np.random.default_rng(4)
     for number, field_id in enumerate(fields):
         objid = 2**53 + 1 + np.arange(each) + 10_000_000 * number
         ra, dec = 150 + 0.002 * np.arange(each) + number, 2 + 0.001 * (np.arange(each) % 17)
         score = np.linspace(0.99, 0.01, each) - 0.003 * number
-        flags = np.where(np.arange(each) % 5 == 0, 2, 0)
+        flags = np.where(np.arange(each) % 5 == 0, 2, 0) | (1 << 27 if later_flags else 0)
         table = make_table(field_id, objid.tolist(), ra.tolist(), dec.tolist(), score.tolist(), flags.tolist())
         if kept is not None:
             row = table.schema.get_field_index("row")

@@ -280,3 +280,11 @@ def test_a_scan_in_an_object_store_is_looked_at_like_another(bucket: str, client
     token = client.session.objects.tokens[0]
     body = {"grader": "ann", "object": token, "grade": "A", "once": "1"}
     assert client.post("/api/grade", json=body).status_code == 200
+
+
+def test_a_vet_flag_of_a_later_version_is_told_by_its_bit_and_not_to_the_blind(tmp_path: Path, client_of: Client) -> None:
+    client = client_of(made_scan(tmp_path / "products", later_flags=True))
+    token = client.session.objects.tokens[0]
+    told = client.get(f"/api/object/{token}", params={"blind": 0}).json()
+    assert [flag["name"] for flag in told["opinions"]] == ["bit 27"]
+    assert "bit 27" not in client.get(f"/api/object/{token}", params={"blind": 1}).text
