@@ -7,7 +7,9 @@ nor order tell a planted object from a candidate, or a high score from a low one
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect
 from collections.abc import Sequence
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +17,7 @@ import pyarrow.compute as pc
 from pipeline.catalogue.query import query
 from pipeline.errors import QueryError
 from pipeline.inspector.history import Key
-from pipeline.inspector.planted import PLANTED_FIELD, Planted, mix, token
+from pipeline.inspector.planted import Planted, mix, token
 from pipeline.io.places import Place
 
 MOST = 100_000
@@ -88,7 +90,7 @@ class Objects:
         return [self._numbers[key] for key in keys if key in self._numbers]
 
     def stream(self, *, where: str | None = None, sort: str | None = None, descending: bool = True) -> list[int]:
-        """Numbers of the candidates that fulfil a condition, sorted by a column; nothing planted is among them.
+        """Numbers of the candidates that fulfil a condition, sorted by a column; nothing of a pool is among them.
 
         Parameters
         ----------
@@ -102,22 +104,41 @@ class Objects:
         QueryError
             If the condition is refused, or there is no such column.
         """
-        chosen = self._order(sort, descending)
-        if where is not None and where.strip():
-            found = query(self.output, where, columns=["field_id", "objid"])
-            inside = set(_keys(found))
-            chosen = [key for key in chosen if key in inside]
-        return self.numbers([key for key in chosen if key[0] != PLANTED_FIELD])
+        chosen, inside = self._order(sort, descending), self._inside(where)
+        return self.numbers(chosen if inside is None else [key for key in chosen if key in inside])
 
     def blind_stream(self, grader: str, *, where: str | None = None, share: float = 0.0) -> list[int]:
         """Numbers in an order that is the grader's own and tells nothing, with a share of planted objects.
 
-        It is the same each time, and an object keeps its place among the others when some come or go.
+        It is the same each time, and an object keeps its place among the others when some come or go. A condition lets
+        a planted object without a row through where it lets a candidate through that stands for it, always the same:
+        whatever is asked, planted objects come and go as the others do.
+
+        Raises
+        ------
+        QueryError
+            If the condition is refused.
         """
+        inside = self._inside(where)
         seed = hashlib.blake2b(grader.encode(), key=self._secret, digest_size=32).digest()
-        keys = [self.keys[number] for number in self.stream(where=where)]
-        keys.sort(key=lambda key: hashlib.blake2b(f"{key[1]} {key[0]}".encode(), key=seed, digest_size=8).digest())
-        return self.numbers(mix(keys, self.planted.by_key, share=share, seed=seed))
+        keys = sorted(self.rows, key=lambda key: _place(seed, key))
+        stream = mix(keys, self.planted.by_key, share=share, seed=seed)
+        return self.numbers(stream if inside is None else [key for key in stream if self._like.get(key, key) in inside])
+
+    @cached_property
+    def _like(self) -> dict[Key, Key]:
+        """The candidate that stands for each planted object that is none; it stays when others come or go."""
+        # Not the order of the tokens: who stands for whom is not to be read off them.
+        seed = hashlib.blake2b(b"stands for", key=self._secret, digest_size=32).digest()
+        ring = sorted((_place(seed, key), key) for key in self.rows)
+        without = [key for key in self.planted.by_key if key not in self.rows]
+        return {key: ring[bisect(ring, (_place(seed, key), key)) % len(ring)][1] for key in without}
+
+    def _inside(self, where: str | None) -> set[Key] | None:
+        """Keys that fulfil a condition; None for no condition."""
+        if where is None or not where.strip():
+            return None
+        return set(_keys(query(self.output, where, columns=["field_id", "objid"])))
 
     def _order(self, sort: str | None, descending: bool) -> list[Key]:
         keys = list(self.rows)
@@ -135,6 +156,11 @@ class Objects:
         by = [("value", "descending" if descending else "ascending"), ("row", "ascending")]
         order = pc.sort_indices(rank, sort_keys=by)  # what is missing at the end
         return [keys[row] for row in order.to_pylist()]
+
+
+def _place(seed: bytes, key: Key) -> bytes:
+    """A place in an order that tells nothing of the keys."""
+    return hashlib.blake2b(f"{key[1]} {key[0]}".encode(), key=seed, digest_size=8).digest()
 
 
 def _keys(table: pa.Table) -> list[Key]:

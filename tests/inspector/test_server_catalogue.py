@@ -282,7 +282,7 @@ def test_a_scan_in_an_object_store_is_looked_at_like_another(bucket: str, client
     assert client.post("/api/grade", json=body).status_code == 200
 
 
-def test_a_vet_flag_of_a_later_version_is_told_by_its_bit_and_not_to_the_blind(tmp_path: Path, client_of: Client) -> None:
+def test_a_vet_flag_of_a_later_version_is_told_but_not_to_the_blind(tmp_path: Path, client_of: Client) -> None:
     client = client_of(made_scan(tmp_path / "products", later_flags=True))
     token = client.session.objects.tokens[0]
     told = client.get(f"/api/object/{token}", params={"blind": 0}).json()

@@ -51,6 +51,23 @@ def test_a_share_of_what_a_blind_grader_sees_is_planted(planting: Any) -> None:
     assert max(places) - min(places) > 20, "anywhere in the stream, not in a lump"
 
 
+def test_a_filter_does_not_give_planted_objects_away(planting: Any) -> None:
+    there, whole = planted(planting), stream(planting, blind=1)
+    for where in ("score > 0.9", "ra < 150.5", "flag(vet_flags, 'CHIP_GAP_CROSSES')", "score > 2"):
+        some, others = stream(planting, blind=1, where=where), stream(planting, blind=1, where=f"NOT ({where})")
+        # Whoever stays under every condition would be planted: all are on one side of each, in the same order.
+        assert sorted(some + others) == sorted(whole)
+        assert some == [number for number in whole if number in set(some)]
+    assert stream(planting, blind=1, where="score > 2") == []
+    by_one = [
+        number
+        for _, objid in planting.session.objects.rows
+        for number in stream(planting, blind=1, where=f"objid = {objid}")
+    ]
+    assert sorted(by_one) == sorted(whole), "each comes and goes with one candidate"
+    assert {number for number in by_one if number in there} == there
+
+
 def test_nothing_planted_is_shown_to_who_sees_scores(planting: Any) -> None:
     assert not planted(planting) & set(stream(planting, blind=0))
     for number in planted(planting):
