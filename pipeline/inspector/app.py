@@ -204,8 +204,8 @@ def _grades(app: FastAPI, session: Session) -> None:
 
 def _results(app: FastAPI, session: Session) -> None:
     @app.get("/api/statistics")
-    def said() -> Response:
-        return _json(statistics(session))
+    def said(blind: bool = True) -> Response:
+        return _json(statistics(session, blind=blind))
 
     @app.get("/export/grades.{form}")
     def exported(form: Literal["csv", "parquet"]) -> Response:

@@ -92,10 +92,13 @@ class Session:
     def stream(self, grader: str, *, blind: bool, where: str | None, sort: str | None, descending: bool) -> Any:
         """Numbers in the order in which they are seen, and their scores unless blind."""
         if blind:
-            numbers = self.objects.blind_stream(grader, where=where, share=self.share if self.planting else 0.0)
-            return {"version": self.version, "numbers": numbers, "scores": None}
+            return {"version": self.version, "numbers": self.blind_numbers(grader, where), "scores": None}
         numbers = self.objects.stream(where=where, sort=sort, descending=descending)
         return {"version": self.version, "numbers": numbers, "scores": self._scores(numbers)}
+
+    def blind_numbers(self, grader: str, where: str | None = None) -> list[int]:
+        """What a blind grader sees, in order."""
+        return self.objects.blind_stream(grader, where=where, share=self.share if self.planting else 0.0)
 
     def like(self, number: int) -> dict[str, Any] | None:
         """Objects that look like one, the most alike first, with their likeness; None where that is not to be had."""

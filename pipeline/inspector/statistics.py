@@ -11,21 +11,27 @@ from pipeline.inspector.consensus import consensus
 from pipeline.inspector.export import catalogue_rows, graded_table, spreadsheet_safe
 from pipeline.inspector.graders import Rate, measure
 from pipeline.inspector.history import GRADES
+from pipeline.inspector.planted import Planted
 from pipeline.inspector.ratings import NONE, ratings
 from pipeline.inspector.session import Session
 from pipeline.io.exports import csv_bytes
 from pipeline.io.tables import parquet_bytes
 
 
-def statistics(session: Session) -> dict[str, Any]:
-    """Who graded how much, how well planted objects were told, how far graders agree; no grade of any one object."""
-    grades, planted = session.grades.all_current(), session.objects.planted
+def statistics(session: Session, *, blind: bool) -> dict[str, Any]:
+    """Who graded how much, how well planted objects were told, how far graders agree; no grade of any one object.
+
+    To who grades blind planted objects count as all others do: numbers that leave them out, or count them, would say
+    after every grade whether its object was planted.
+    """
+    grades, hidden = session.grades.all_current(), blind and session.planting
+    planted = Planted() if hidden else session.objects.planted
     matrix = ratings(grades, without=planted)
     found = agreement(matrix)
     chosen = consensus(matrix)
     measures = measure(grades, planted)
     return {
-        "candidates": len(session.objects.rows),
+        "candidates": len(session.blind_numbers("")) if hidden else len(session.objects.rows),
         "graded": len(matrix.objects),
         "shared": int(((matrix.level != NONE).sum(axis=1) >= 2).sum()),
         "graders": [{"grader": one.grader, "counts": one.given, "graded": sum(one.given.values())} for one in measures],

@@ -282,14 +282,18 @@ def test_planted_objects_are_graded_like_the_others_and_measure_the_grader(tmp_p
         assert watched.page.locator("#similar").is_hidden()
         press(watched, "t")
         watched.page.wait_for_selector("#statistics table")
+        assert "told with Blind off" in watched.page.inner_text("#statistics")
+        assert "50 of 50" in watched.page.inner_text("#statistics")
+        watched.page.keyboard.press("Escape")
+        watched.page.uncheck("#blind")
+        watched.page.wait_for_selector("#total:text-is('40')")
+        press(watched, "t")
+        watched.page.wait_for_selector("#statistics table >> nth=1")
         assert "Planted objects" in watched.page.inner_text("#statistics")
         row = watched.page.locator("#statistics tr", has_text="measured").nth(1).inner_text().split("\t")
         assert (row[1].strip(), row[3].strip()) in {("5", "5"), ("6", "4"), ("4", "6")}
         assert row[2].strip().startswith("0 %")
         picture(watched, "inspect-planted-statistics", whole=False)
-        watched.page.keyboard.press("Escape")
-        watched.page.uncheck("#blind")
-        watched.page.wait_for_selector("#total:text-is('40')")
         assert watched.errors == []
 
 

@@ -106,7 +106,7 @@ def test_statistics_measure_graders_by_what_was_planted(planting: Any) -> None:
     for number in ours[:10]:
         grade(planting, number, "C")
         grade(planting, number, "C" if number != ours[0] else "A", grader="bo")
-    said = planting.get("/api/statistics").json()
+    said = planting.get("/api/statistics", params={"blind": 0}).json()
     assert (said["candidates"], said["graded"], said["shared"]) == (60, 10, 10)
     ann = said["planted"][0]
     assert (ann["grader"], ann["lenses"], ann["duds"]) == ("ann", 5, 4)
@@ -116,6 +116,18 @@ def test_statistics_measure_graders_by_what_was_planted(planting: Any) -> None:
     assert said["pairs"][0]["same"] == pytest.approx(0.9)
     assert {one["grader"]: one["counts"]["C"] for one in said["graders"]} == {"ann": 10, "bo": 9}
     assert sum(said["consensus"].values()) == 10
+
+
+def test_statistics_do_not_tell_a_blind_grader_what_was_planted(planting: Any) -> None:
+    def counted() -> Any:
+        said = planting.get("/api/statistics").json()
+        assert (said["candidates"], said["planted"]) == (72, [])
+        return said["graded"], said["consensus"]["A"], said["graders"][0]["graded"]
+
+    there = planted(planting)
+    for done, number in enumerate([next(iter(there)), next(number for number in range(72) if number not in there)]):
+        grade(planting, number, "A")
+        assert counted() == (done + 1, done + 1, done + 1)
 
 
 def test_exports_join_the_catalogue_and_leave_out_what_was_planted(planting: Any) -> None:

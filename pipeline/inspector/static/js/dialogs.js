@@ -41,7 +41,7 @@ export async function openStatistics() {
   box.replaceChildren(el("p", {}, "Counting …"));
   if (!$("statistics-dialog").open) $("statistics-dialog").showModal();
   let said;
-  try { said = await get("/api/statistics"); } catch (error) { box.replaceChildren(el("p", { class: "error" }, error.message)); return; }
+  try { said = await get("/api/statistics", { blind: state.blind ? 1 : 0 }); } catch (error) { box.replaceChildren(el("p", { class: "error" }, error.message)); return; }
   const graders = said.graders.map((one) => [one.grader, ...state.start.grades.map((letter) => number(one.counts[letter] ?? 0)), number(one.graded)]);
   const parts = [
     el("p", {}, `${number(said.graded)} of ${number(said.candidates)} candidates have a grade; ${number(said.shared)} have grades of several people.`),
@@ -53,6 +53,7 @@ export async function openStatistics() {
       table(["grader", "lenses seen", "found", "duds seen", "taken for lenses"],
         said.planted.map((one) => [one.grader, number(one.lenses), within(one.found), number(one.duds), within(one.taken)])));
   }
+  if (state.blind && state.start.planted) parts.push(el("p", {}, "How planted objects fared is told with Blind off: while you grade it would say which they are."));
   if (said.pairs.length) {
     const [alpha, low, high] = said.alpha;
     const interval = low === null ? "" : ` (95 %: ${significant(low, 2)} to ${significant(high, 2)})`;
