@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.errors import ProductMismatch
 from pipeline.io import cutout_store, products
 from pipeline.io.places import Place
 from pipeline.io.tables import read_table
@@ -37,6 +37,39 @@ class Stamp:
 
 Reader = Callable[[int], cutout_store.Stamps]
 
+FIELDS = 64
+"""Fields whose cutouts stay open."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A field's cutouts, opened.
+
+    Attributes
+    ----------
+    store : CutoutStore
+    objid : int64 (row,)
+    read : callable
+        Row -> its cutout.
+    """
+
+    store: cutout_store.CutoutStore
+    objid: npt.NDArray[np.int64]
+    read: Reader
+
+    def stamp(self, objid: int, row: int) -> Stamp | None:
+        """The stamp of an object, which stood at `row` when its row of the catalogue was written; None without one."""
+        if row >= len(self.objid) or self.objid[row] != objid:
+            places = np.flatnonzero(self.objid == objid)
+            if not places.size:
+                return None
+            row = int(places[0])
+        if self.store.kept is not None and row not in self.store.kept:
+            return None
+        cutout = self.read(row)
+        return Stamp(cutout.image[0], cutout.mask[0], self.store.bands, self.store.pixel_scale, cutout.ivar[0])
+
+
 StampSource = Callable[[str, int, int | None], Stamp | None]
 """(field_id, objid, row) -> the stamp, or None where there is none to show."""
 
@@ -44,32 +77,38 @@ StampSource = Callable[[str, int, int | None], Stamp | None]
 def scan_stamps(output: Place) -> StampSource:
     """Stamps of a scan's live cutouts.
 
-    A row whose place holds another object by now, because its field was cut again and not yet scored, has no stamp,
-    nor has one whose cutout was not kept.
+    Where a field was cut again since its first stamp was read, those that are live now are taken, by their ids. A row
+    whose cutout was not kept has no stamp, nor has one whose object is not among the live cutouts.
 
     Raises
     ------
     ProductMismatch, FileNotFoundError
-        When called, if a field's cutouts can't be read, or were removed since the first were.
+        When called, if a field's cutouts can't be read.
     """
+    held: dict[str, Cut] = {}
 
-    @lru_cache(maxsize=64)
-    def opened(field_id: str) -> tuple[cutout_store.CutoutStore, npt.NDArray[np.int64], Reader] | None:
+    def opened(field_id: str) -> Cut | None:
         manifest = products.live_manifest(output, field_id, "cutouts")
         if manifest is None:
             return None
         folder = output / manifest.place
         store = cutout_store.open_store(folder)
-        return store, read_table(folder / "stamps.parquet")["objid"].to_numpy(), cutout_store.reader(store)
+        found = Cut(store, read_table(folder / "stamps.parquet")["objid"].to_numpy(), cutout_store.reader(store))
+        held[field_id] = found
+        while len(held) > FIELDS:
+            held.pop(next(iter(held), field_id), None)
+        return found
 
     def stamp(field_id: str, objid: int, row: int | None) -> Stamp | None:
+        if row is None:
+            return None
+        before = held.get(field_id)
+        if before is not None:
+            try:
+                return before.stamp(objid, row)
+            except (ProductMismatch, OSError):
+                held.pop(field_id, None)  # removed since, it may be for newer ones
         found = opened(field_id)
-        if found is None or row is None or row >= len(found[1]) or found[1][row] != objid:
-            return None
-        store, _, read = found
-        if store.kept is not None and row not in store.kept:
-            return None
-        cutout = read(row)
-        return Stamp(cutout.image[0], cutout.mask[0], store.bands, store.pixel_scale, cutout.ivar[0])
+        return None if found is None else found.stamp(objid, row)
 
     return stamp

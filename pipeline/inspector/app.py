@@ -155,7 +155,8 @@ def _pictures(app: FastAPI, session: Session) -> None:
     @app.get("/picture/sheet")
     def sheet(v: str, n: str, bands: Bands = "", stretch: str = "normal", outlines: bool = False) -> Response:
         look = _look(session, v, bands, stretch)
-        return _picture(gallery.sheet(_numbers(session, n), look, outlines=outlines), "image/jpeg")
+        made, stays = gallery.sheet(_numbers(session, n), look, outlines=outlines)
+        return _picture(made, "image/jpeg", stays=stays)
 
     @app.get("/picture/stamp")
     def stamp(v: str, n: str, bands: Bands = "", stretch: str = "normal") -> Response:
@@ -220,10 +221,10 @@ def _json(values: Mapping[str, Any] | None) -> Response:
     return Response(text, media_type="application/json", headers=_FRESH)
 
 
-def _picture(data: bytes | None, kind: str) -> Response:
+def _picture(data: bytes | None, kind: str, *, stays: bool = True) -> Response:
     if data is None:
         raise HTTPException(404, "there is no such picture: the cutout was not kept, or has no such map.")
-    return Response(data, media_type=kind, headers=_KEPT)
+    return Response(data, media_type=kind, headers=_KEPT if stays else _FRESH)
 
 
 def _look(session: Session, version: str, bands: str, stretch: str) -> Look:

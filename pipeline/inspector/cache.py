@@ -46,6 +46,13 @@ class Cache:
         self._make_room(len(made))
         return made
 
+    def drop(self, key: Hashable) -> None:
+        """Forget a picture, if it is done."""
+        with self._lock:
+            future = self._kept.get(key)
+            if future is not None and future.done() and future.exception() is None:
+                self._held -= len(self._kept.pop(key).result())
+
     def _make_room(self, added: int) -> None:
         with self._lock:
             self._held += added

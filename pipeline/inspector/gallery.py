@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -58,6 +58,7 @@ class Gallery:
         self._objects, self._source, self._maps = objects, stamps, maps
         self._pictures = Cache(CACHE)
         self._stamps: dict[int, Stamp | None] = {}
+        self._partial: set[Hashable] = set()
         self._drawn: dict[Key, Maps] = {}
         self._lock, self._drawing = threading.Lock(), threading.Lock()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="stamps")
@@ -72,28 +73,43 @@ class Gallery:
             if number in self._stamps:
                 return self._stamps[number]
         key = self._objects.keys[number]
-        place = self._objects.rows.get(key)
-        row = self._objects.table["row"][place].as_py() if place is not None else None
+        row = self._row(number)
         try:
             stamp = self._source(*key, row)
         except (LensscanError, OSError):
-            # Its field was computed again meanwhile, or its cutouts are gone: told in its place, the rest goes on.
+            # Its cutouts are gone: told in its place, the rest goes on.
             stamp = None
+        if stamp is None and row is not None:
+            return None  # its field is being computed again, and may have it later
         with self._lock:
             self._stamps[number] = stamp
             while len(self._stamps) > STAMPS:
                 del self._stamps[next(iter(self._stamps))]
         return stamp
 
-    def sheet(self, numbers: Sequence[int], look: Look, *, outlines: bool = False) -> bytes:
-        """Many stamps in one JPEG."""
+    def _row(self, number: int) -> int | None:
+        """Place of an object among its field's cutouts; None where it was not kept, or is of no field."""
+        place = self._objects.rows.get(self._objects.keys[number])
+        row: int | None = self._objects.table["row"][place].as_py() if place is not None else None
+        return row
+
+    def sheet(self, numbers: Sequence[int], look: Look, *, outlines: bool = False) -> tuple[bytes, bool]:
+        """Many stamps in one JPEG, and whether it is to stay: not where one is missing that may be there later."""
         key = ("sheet", tuple(numbers), look, outlines)
 
         def make() -> bytes:
             stamps = list(self._readers.map(self.stamp, numbers))
+            lost = any(
+                stamp is None and self._row(number) is not None for number, stamp in zip(numbers, stamps, strict=True)
+            )
+            (self._partial.add if lost else self._partial.discard)(key)
             return sheet_jpeg(stamps, look, self.side, outlines=outlines)
 
-        return self._pictures.get(key, make)
+        made = self._pictures.get(key, make)
+        if key not in self._partial:
+            return made, True
+        self._pictures.drop(key)
+        return made, False
 
     def single(self, number: int, look: Look) -> bytes | None:
         """One stamp as PNG."""

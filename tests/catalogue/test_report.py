@@ -127,8 +127,11 @@ def test_stamps_come_from_the_live_cutouts_of_the_very_object(tmp_path: Path) ->
     assert found is not None
     assert (found.bands, found.pixel_scale) == (("g", "r"), 0.3)
     np.testing.assert_array_equal(found.image, image[1])
-    assert source("A/1", 7, 1) is None
-    assert source("A/1", 8, 5) is None
+    moved = source("A/1", 7, 1)
+    assert moved is not None
+    np.testing.assert_array_equal(moved.image, image[0], "its row is another one since the field was cut again")
+    assert source("A/1", 9, 1) is None
+    assert source("A/1", 8, None) is None
     assert source("B", 8, 1) is None
 
 

@@ -58,6 +58,15 @@ def _embeddings(rng: np.random.Generator, objid: npt.NDArray[np.int64], table: p
     return Embeddings(EmbeddingKind("cnn", "identity", "candidates"), rows, ordered.astype(np.float16))
 
 
+def cut_again(output: Path, field_id: str, objid: npt.NDArray[np.int64], *, size: int = 32) -> None:
+    """New cutouts of a field's objects, in the order given; the ones before are removed."""
+    before = products.live_manifest(output, field_id, "cutouts")
+    if before is not None:
+        (output / before.place).mkdir(parents=True, exist_ok=True)  # its name is taken, removed or not
+    _publish_cutouts(output, field_id, objid, _images(np.random.default_rng(9), len(objid), size), None)
+    products.sweep(output, field_id, ("cutouts",))
+
+
 def _publish_candidates(output: Path, field_id: str, table: pa.Table, embeddings: Embeddings | None) -> None:
     if not (output / "scan.json").is_file():
         ownership.claim(output, "test", "sky", "dr1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ import pytest
 
 from pipeline.catalogue.query import query
 from pipeline.errors import ConfigError, GradeError, QueryError
-from pipeline.io import products
+from pipeline.io import cutout_store, products
 from pipeline.io.places import place
-from tests.inspector.made_scan import made_scan
+from tests.inspector.made_scan import cut_again, made_scan
 from workflows.inspector import Wanted
 
 Client = Callable[..., Any]
@@ -222,13 +223,32 @@ def test_a_field_that_is_cut_again_meanwhile_loses_its_pictures_and_nothing_else
     )
     manifest = products.live_manifest(scan_output, "A/1", "cutouts")
     assert manifest is not None
-    import shutil
-
     shutil.rmtree(scan_output / manifest.place)
     assert client.get("/picture/stamp", params={"v": version, "n": gone}).status_code == 404
     assert client.get("/picture/stamp", params={"v": version, "n": other}).status_code == 200
     assert client.get("/picture/sheet", params={"v": version, "n": f"{gone},{other}"}).status_code == 200
     assert client.get(f"/api/object/{client.session.objects.tokens[gone]}").json()["picture"] is None
+
+
+def test_pictures_of_a_field_that_was_cut_again_come_back(scan_output: Path, client_of: Client) -> None:
+    client = client_of(scan_output)
+    version, gallery = client.session.version, client.session.gallery
+    first, second = [n for n, key in enumerate(client.session.objects.keys) if key[0] == "A/1"][-2:]
+    sheet = {"v": version, "n": f"{first},{second}"}
+    old = gallery.stamp(first).image
+    manifest = products.live_manifest(scan_output, "A/1", "cutouts")
+    assert manifest is not None
+    shutil.rmtree(scan_output / manifest.place)
+    assert client.get("/picture/stamp", params={"v": version, "n": second}).status_code == 404
+    assert client.get("/picture/sheet", params=sheet).headers["cache-control"] == "no-store"
+    objid = np.array([key[1] for key in client.session.objects.keys if key[0] == "A/1"])[::-1]
+    cut_again(scan_output, "A/1", objid)
+    assert client.get("/picture/stamp", params={"v": version, "n": second}).status_code == 200
+    store = cutout_store.open_store(scan_output / products.live_manifest(scan_output, "A/1", "cutouts").place)  # type: ignore[union-attr]
+    row = objid.tolist().index(client.session.objects.keys[second][1])
+    np.testing.assert_array_equal(gallery.stamp(second).image, cutout_store.read(store, row, row + 1).image[0])
+    np.testing.assert_array_equal(gallery.stamp(first).image, old, "what was seen stays what it was")
+    assert "immutable" in client.get("/picture/sheet", params=sheet).headers["cache-control"]
 
 
 def test_what_is_no_scans_output_is_refused(scan_output: Path, client_of: Client, tmp_path: Path) -> None:

@@ -26,6 +26,12 @@ export async function get(path, values) { return (await ask(query(path, values))
 
 export async function blob(url) { return (await ask(url)).blob(); }
 
+// The same, and whether it may be kept.
+export async function kept(url) {
+  const answer = await ask(url);
+  return [await answer.blob(), answer.headers.get("cache-control") !== "no-store"];
+}
+
 export async function post(path, values) {
   const headers = { "content-type": "application/json" };
   return (await ask(path, { method: "POST", headers, body: JSON.stringify(values) })).json();

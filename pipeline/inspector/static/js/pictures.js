@@ -1,6 +1,6 @@
 // Pictures from the server, kept as blobs; one that was fetched ahead is there at once.
 
-import { blob, query } from "./api.js";
+import { kept, query } from "./api.js";
 import { state } from "./state.js";
 
 const MOST = 80;
@@ -25,7 +25,10 @@ export function picture(url) {
 }
 
 async function fetched(url) {
-  const address = URL.createObjectURL(await blob(url));
+  const [data, stays] = await kept(url);
+  const address = URL.createObjectURL(data);
+  // One that lacks a stamp, as while a field is computed again, is asked for anew next time.
+  if (!stays) { held.delete(url); setTimeout(() => URL.revokeObjectURL(address), 60000); }
   const probe = new Image();
   probe.src = address;
   await probe.decode();
