@@ -110,6 +110,28 @@ def test_buttons_of_a_phone_are_large_enough_for_a_finger(served: Inspect, new_p
     assert watched.page.evaluate(small) == []
 
 
+def test_a_phones_bars_take_a_line_each_and_no_word_of_theirs_is_broken(
+    browser: object, tmp_path: Path, new_page: NewPage
+) -> None:
+    output = made_scan(tmp_path / "products", ("A",), 30, kept=20)
+    with inspecting(output, "--port", 0) as server:
+        watched = enter(new_page, server.url, "narrow", PHONE, **TOUCH)
+        for line in ("#to-mosaic, #to-single, #undo, #menu", "#previous-page, #next-page, #rest"):
+            tops = watched.page.eval_on_selector_all(line, "all => all.map(one => one.getBoundingClientRect().top)")
+            assert max(tops) - min(tops) < 1, line
+        assert watched.page.evaluate("document.getElementById('notes-close').getBoundingClientRect().height") < 50
+        assert watched.overflow() == 0
+        watched.page.tap(".tile >> nth=0")
+        ready(watched)
+        watched.page.tap("#grades .B")
+        ready(watched)
+        borders = watched.page.eval_on_selector_all(
+            "#grades button", "all => all.map(one => getComputedStyle(one).borderColor)"
+        )
+        assert len(set(borders)) == 1, "a finger that has gone marks no grade of the next candidate"
+        picture(watched, "inspect-phone-notes", whole=False)
+
+
 def test_motion_is_not_for_those_who_do_without(served: Inspect, new_page: NewPage) -> None:
     watched = enter(new_page, served.url, "still", reduced_motion="reduce")
     moving = watched.page.evaluate(

@@ -54,6 +54,54 @@ def test_undo_takes_back_and_goes_there_and_redo_gives_again(served: Inspect, ne
     assert "no grade to take back" in watched.page.inner_text("#toast")
 
 
+def test_the_rest_of_a_page_is_taken_back_by_one_step_and_quick_steps_are_all_seen(
+    served: Inspect, new_page: NewPage
+) -> None:
+    watched = enter(new_page, served.url, "hasty")
+    press(watched, "a", "b")
+    settled(watched)
+    whole = len(grades(watched))
+    watched.page.click("#rest")
+    settled(watched)
+    assert watched.page.inner_text("#page") == "page 1 of 1"
+    assert grades(watched) == ["A", "B"] + ["X"] * (whole - 2)
+    watched.page.click("#undo")
+    settled(watched)
+    assert grades(watched) == ["A", "B"] + [""] * (whole - 2)
+    press(watched, "Shift+U")
+    settled(watched)
+    assert grades(watched) == ["A", "B"] + ["X"] * (whole - 2)
+    watched.page.evaluate("for (let k = 0; k < 3; k += 1) document.getElementById('undo').click()")
+    settled(watched)
+    assert grades(watched) == [""] * whole
+    assert api(watched, "/api/grades?grader=hasty")["grades"] == {}
+
+
+def test_grades_that_waited_go_in_the_order_given_though_the_clock_went_back(
+    browser: object, tmp_path: Path, new_page: NewPage
+) -> None:
+    output = made_scan(tmp_path / "products", each=6)
+    with inspecting(output, "--port", 0) as server:
+        watched = enter(new_page, server.url, "late")
+        press(watched, "v")
+        ready(watched)
+        server.kill()
+        watched.page.evaluate("Date.now = (now => () => now -= 3600000)(Date.now())")
+        for letter in "ABX":
+            watched.page.evaluate(
+                "letter => import('/static/js/queue.js').then(async (queue) => {"
+                " const { current } = await import('/static/js/state.js');"
+                " queue.push('/api/grade', { object: current(), grade: letter, comment: '' }); })",
+                letter,
+            )
+        with inspecting(output, "--port", server.port):
+            watched.page.reload()
+            ready(watched)
+            settled(watched)
+            held = api(watched, "/api/grades?grader=late")["grades"]
+            assert [letter for letter, _ in held.values()] == ["X"]
+
+
 def test_a_reload_resumes_at_the_first_without_a_grade(served: Inspect, new_page: NewPage) -> None:
     watched = enter(new_page, served.url, "resumer")
     press(watched, *"xxa")
@@ -169,7 +217,7 @@ def test_shown_are_those_of_a_grade(served: Inspect, new_page: NewPage) -> None:
     assert set(grades(watched)) == {""}
 
 
-def test_the_rest_of_a_page_is_graded_x_and_each_can_be_taken_back(served: Inspect, new_page: NewPage) -> None:
+def test_the_rest_of_a_page_is_graded_x_and_can_be_taken_back(served: Inspect, new_page: NewPage) -> None:
     watched = enter(new_page, served.url, "quick")
     press(watched, "a")
     page = len(grades(watched))
@@ -180,7 +228,7 @@ def test_the_rest_of_a_page_is_graded_x_and_each_can_be_taken_back(served: Inspe
     assert sorted(grade for grade, _ in held.values()) == ["A", *["X"] * (page - 1)]
     press(watched, "u")
     settled(watched)
-    assert len(api(watched, "/api/grades?grader=quick")["grades"]) == page - 1
+    assert len(api(watched, "/api/grades?grader=quick")["grades"]) == 1, "the rest is taken back together"
 
 
 def test_everything_goes_by_keyboard_alone(served: Inspect, new_page: NewPage) -> None:

@@ -6,6 +6,8 @@ import * as queue from "./queue.js";
 import { choose, current, emit, gradeOf, keep, nextUngraded, on, state, tokenOf } from "./state.js";
 
 let asked = 0;
+// How many grades the last step gave at once: they are taken back together, and given again.
+let together = null;
 
 // Load the stream: the order, and what the condition lets through. Where to begin is known when `after` is done, too.
 export async function loadStream({ stay = false, after = null } = {}) {
@@ -111,6 +113,7 @@ export function grade(letter) {
   if (!state.ready) { say("The picture is still on its way; not graded."); emit("unready"); return; }
   emit("leaving");
   const { comment } = gradeOf(token);
+  together = null;
   put(token, letter, comment);
   queue.push("/api/grade", { object: token, grade: letter, comment });
   say(`Graded ${letter}.`);
@@ -121,6 +124,7 @@ export function grade(letter) {
 export function comment(token, text) {
   const held = gradeOf(token);
   if (held.comment === text) return;
+  together = null;
   put(token, held.grade, text);
   queue.push("/api/grade", { object: token, grade: held.grade, comment: text });
 }
@@ -133,12 +137,20 @@ export function gradeRest(places) {
     put(token, "X", held.comment);
     queue.push("/api/grade", { object: token, grade: "X", comment: held.comment });
   }
+  if (left.length) together = { grader: state.grader, count: left.length, given: true };
   say(`Graded X: ${left.length}.`);
   return left.length;
 }
 
-export const undo = () => { if (state.grader) queue.push("/api/undo", {}); };
-export const redo = () => { if (state.grader) queue.push("/api/redo", {}); };
+function repeat(path, given) {
+  if (!state.grader) return;
+  if (together?.grader !== state.grader || together.given !== given) together = null;
+  else together.given = !given;
+  for (let left = together?.count ?? 1; left > 0; left -= 1) queue.push(path, {});
+}
+
+export const undo = () => repeat("/api/undo", true);
+export const redo = () => repeat("/api/redo", false);
 
 on("saved", ({ entry, answer }) => {
   if (entry.body.grader !== state.grader) return;
@@ -149,6 +161,7 @@ on("saved", ({ entry, answer }) => {
   if (answer.object === null || queue.pendingFor(answer.object)) return;
   put(answer.object, answer.grade, answer.comment);
   if (entry.path === "/api/grade") return;
+  if (queue.stepping()) return;
   const place = state.shown.findIndex((_, index) => tokenOf(index) === answer.object);
   say(`${entry.path === "/api/undo" ? "Taken back" : "Given again"}; the grade is ${answer.grade ?? "none"}.`);
   if (place >= 0) go(place);

@@ -11,6 +11,7 @@ let sending = false;
 let trouble = null;
 let counter = 0;
 let turns = 0;
+let latest = 0;
 
 const prefix = () => `lensscan:${state.start.survey}:${state.start.scan_id}:unsaved:`;
 
@@ -23,7 +24,8 @@ export const pending = (grader) =>
   waiting.filter((entry) => entry.path === "/api/grade" && entry.body.grader === grader).map((entry) => entry.body);
 
 export const lastTrouble = () => trouble;
-export const pendingFor = (token) => waiting.some((entry) => entry.body.object === token || entry.path !== "/api/grade");
+export const pendingFor = (token) => waiting.some((entry) => entry.body.object === token);
+export const stepping = () => waiting.some((entry) => entry.path !== "/api/grade");
 
 function named() {
   const random = crypto.getRandomValues(new Uint32Array(3));
@@ -34,7 +36,9 @@ export function push(path, values) {
   counter += 1;
   turns += 1;
   const body = { grader: state.grader, ...values, once: named() };
-  const key = `${prefix()}${String(Date.now()).padStart(15, "0")}-${String(counter).padStart(6, "0")}`;
+  // They go in the order of their keys, whatever becomes of the clock.
+  latest = Math.max(latest, Date.now());
+  const key = `${prefix()}${String(latest).padStart(15, "0")}-${String(counter).padStart(6, "0")}`;
   const entry = { key, path, body };
   waiting.push(entry);
   try { localStorage.setItem(key, JSON.stringify({ path, body })); } catch { /* then it is only in the page */ }
@@ -47,6 +51,7 @@ export function resume() {
   try {
     const keys = Object.keys(localStorage).filter((key) => key.startsWith(prefix())).sort();
     for (const key of keys) waiting.push({ key, ...JSON.parse(localStorage.getItem(key)) });
+    if (keys.length) latest = Number(keys.at(-1).slice(prefix().length).split("-")[0]) + 1;
   } catch { /* forbidden, or not ours */ }
   if (waiting.length) { emit("queue"); send(); }
 }
