@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,8 @@ from pipeline.flags import VetFlag
 
 _ROW = "__row__"
 _connections = threading.local()
+_THREADS = {"threads": 2, "async_threads": 0}
+"""Of a connection, of which a server that answers in forty threads has forty. DuckDB 1 has no `async_threads`."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,9 @@ def _locked() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:")
     bits = " ".join(f"WHEN '{flag.name}' THEN {flag.value}" for flag in VetFlag)
     connection.execute(f"CREATE MACRO flag(bits, name) AS (bits & CASE name {bits} END) <> 0")
+    for name, number in _THREADS.items():
+        with suppress(duckdb.CatalogException):
+            connection.execute(f"SET {name} = {number}")
     for setting in (
         "enable_progress_bar = false",
         "autoinstall_known_extensions = false",

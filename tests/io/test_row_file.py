@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +12,7 @@ import pytest
 
 from pipeline.errors import ProductMismatch
 from pipeline.io.row_file import RowFile
+from pipeline.io.writing import atomic_write
 
 SCHEMA = pa.schema([pa.field("objid", pa.int64(), metadata={"ucd": "meta.id"}), pa.field("name", pa.string())])
 
@@ -43,3 +46,26 @@ def test_rows_that_do_not_fit_leave_the_file_that_was_there(tmp_path: Path, wron
         file.append(pa.table(wrong))
     assert path.read_bytes() == b"older"
     assert [entry.name for entry in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_a_disk_that_is_full_leaves_no_part_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(writer: pq.ParquetWriter) -> None:
+        writer.is_open = False
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "close", full)
+    with pytest.raises(OSError, match="No space left"), RowFile(tmp_path / "t.parquet", SCHEMA) as file:
+        file.append(SCHEMA.empty_table())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_is_told_with_the_file_that_was_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*t\.csv'"):
+        atomic_write(tmp_path / "t.csv", b"a")
+    assert list(tmp_path.iterdir()) == []
