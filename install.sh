@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make .venv with lensscan and the tested versions of what it needs.
-# usage: ./install.sh [EXTRA,...]     extras: test, dev, train, clusters, hats, inspector, bench
+# usage: ./install.sh [EXTRA,...]     extras: test, dev, train, clusters, hats, onnx, inspector, bench
 # A torch that is installed already is kept: the environment then sees it, and its pin is left out.
 set -eu
 cd "$(dirname "$0")"

@@ -146,7 +146,9 @@ class ScoreConfig(StrictModel):
         if self.backend == "onnx" and (self.device, self.dtype) != ("cpu", "float32"):
             raise ValueError('backend "onnx" needs device = "cpu" and dtype = "float32"')
         if self.backend == "onnx" and not all(map(find_spec, ("onnxruntime", "onnxscript"))):
-            raise ValueError('backend "onnx" needs onnxruntime and onnxscript: pip install "lensscan[onnx]"')
+            raise ValueError(
+                'backend "onnx" needs onnxruntime and onnxscript: run `./install.sh onnx` in lensscan\'s folder'
+            )
         return self
 
 

@@ -61,7 +61,7 @@ def missing() -> str | None:
         import axe_playwright_python  # noqa: F401
         import playwright  # noqa: F401
     except ImportError as error:
-        return f"{error} (pip install the extra [test])"
+        return f"{error} (./install.sh test)"
     return None
 
 

@@ -201,7 +201,7 @@ def _require_server() -> None:
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ConfigError(f"the page needs {error.name}: pip install 'lensscan[inspector]'.") from None
+        raise ConfigError(f"the page needs {error.name}: run `./install.sh inspector` in lensscan's folder.") from None
 
 
 def _count(session: Session) -> int:

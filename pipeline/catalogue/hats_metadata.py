@@ -29,7 +29,9 @@ def check_installed() -> None:
     try:
         import hats  # noqa: F401
     except ImportError as error:
-        raise ConfigError(f"publishing needs the package hats ({error}): pip install 'lensscan[hats]'.") from error
+        raise ConfigError(
+            f"publishing needs the package hats ({error}): run `./install.sh hats` in lensscan's folder."
+        ) from error
 
 
 def margin_order(arcsec: float) -> int:

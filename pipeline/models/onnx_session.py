@@ -48,7 +48,7 @@ def _session(network: Network, shape: tuple[int, ...], threads: int) -> Run:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f'score.backend = "onnx": {error}; install the extra, `pip install "lensscan[onnx]"`, or leave the key out.'
+            f'score.backend = "onnx": {error}; run `./install.sh onnx` in lensscan\'s folder, or leave the key out.'
         ) from error
     with warnings.catch_warnings(), torch.no_grad():
         # What the exporter says of itself, and of libraries that no network here needs, is not for whoever scans.

@@ -1,6 +1,6 @@
 """Cutouts a second, side by side in one run: ours, plain slicing, Cutout2D, astrocut and cutana.
 
-    pip install lensscan[bench]
+    ./install.sh bench
     python tests/benchmarks/bench_cutouts.py [--side 10000] [--number 20000] [--rice-side 4000] [--rounds 3]
                                              [--clock wall] [--json FILE]
 

@@ -237,7 +237,7 @@ def test_whoever_takes_the_name_meanwhile_keeps_it(scan: Path, tmp_path: Path, m
 
 def test_without_hats_it_says_what_to_install(scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hats", None)
-    refused(ConfigError, r"pip install 'lensscan\[hats\]'", scan, tmp_path / "out")
+    refused(ConfigError, r"run `\./install\.sh hats`", scan, tmp_path / "out")
 
 
 def test_exported_rows_without_what_hats_sorts_by_are_refused(scan: Path, tmp_path: Path) -> None:

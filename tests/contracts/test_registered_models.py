@@ -180,8 +180,8 @@ def test_a_method_gives_losses_that_train_its_parameters(name: str):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_answers_onnxruntime_as_it_answers_torch(name: str):
-    pytest.importorskip("onnxruntime", reason='onnxruntime is not installed: pip install "lensscan[onnx]"')
-    pytest.importorskip("onnxscript", reason='onnxscript is not installed: pip install "lensscan[onnx]"')
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: ./install.sh onnx")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed: ./install.sh onnx")
     network, channels, size = fresh(name)
     stamps = torch.randn(4, channels, size, size)
     embedding, logits = onnx_run(network, tuple(stamps.shape), 1)(stamps)

@@ -94,7 +94,7 @@ def test_without_the_servers_packages_it_says_what_to_install(scan_output: Path)
     code = "import sys; sys.modules['fastapi'] = None; from workflows.cli import main; main()"
     ended = run(scan_output, code=code)
     assert ended.returncode == 2
-    assert "the page needs fastapi: pip install 'lensscan[inspector]'" in ended.stderr
+    assert "the page needs fastapi: run `./install.sh inspector` in lensscan's folder" in ended.stderr
 
 
 def test_nothing_heavy_is_loaded_to_serve(scan_output: Path) -> None:

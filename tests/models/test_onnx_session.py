@@ -13,8 +13,8 @@ from pipeline.models.ensemble import Ensemble, load_ensemble
 from pipeline.scan.score import MemberAnswers, ask_members
 from pipeline.scan_config import ScoreConfig
 
-pytest.importorskip("onnxruntime", reason='onnxruntime is not installed: pip install "lensscan[onnx]"')
-pytest.importorskip("onnxscript", reason='onnxscript is not installed: pip install "lensscan[onnx]"')
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: ./install.sh onnx")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed: ./install.sh onnx")
 
 BANDS = ("g", "r", "i")
 TOLERANCE = 1e-4
@@ -68,5 +68,5 @@ def test_what_onnxruntime_is_not_asked_for_is_refused_before_anything_runs(keys:
 def test_a_back_end_that_is_not_installed_is_refused_with_the_command_that_installs_it(monkeypatch):
     config = importlib.import_module("pipeline.scan_config")
     monkeypatch.setattr(config, "find_spec", lambda name: None)
-    with pytest.raises(ValidationError, match=r"pip install \"lensscan\[onnx\]\""):
+    with pytest.raises(ValidationError, match=r"run `\./install\.sh onnx`"):
         ScoreConfig(backend="onnx", device="cpu")

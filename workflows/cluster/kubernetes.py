@@ -187,7 +187,7 @@ def _operator() -> tuple[Any, Callable[[str | None], None], tuple[type[BaseExcep
         from dask_kubernetes.operator import KubeCluster
     except ImportError as error:
         raise ConfigError(
-            f'kind = "kubernetes" needs dask-kubernetes ({error}); install it with pip install "lensscan[clusters]".'
+            f'kind = "kubernetes" needs dask-kubernetes ({error}); run `./install.sh clusters` in lensscan\'s folder.'
         ) from error
 
     def look(namespace: str | None) -> None:

@@ -274,7 +274,7 @@ def _job_class() -> type[Any]:
         from dask_jobqueue.slurm import SLURMJob
     except ImportError as error:
         raise ConfigError(
-            f'kind = "slurm" needs dask-jobqueue ({error}); install it with pip install "lensscan[clusters]".'
+            f'kind = "slurm" needs dask-jobqueue ({error}); run `./install.sh clusters` in lensscan\'s folder.'
         ) from error
 
     class Job(SLURMJob):  # type: ignore[misc]

@@ -169,5 +169,5 @@ def test_without_slurm_or_its_extra_the_next_step_is_told(monkeypatch: pytest.Mo
     for name in [name for name in sys.modules if name.split(".")[0] == "dask_jobqueue"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
-    with pytest.raises(ConfigError, match=r'needs dask-jobqueue.*pip install "lensscan\[clusters\]"'):
+    with pytest.raises(ConfigError, match=r"needs dask-jobqueue.*run `\./install\.sh clusters`"):
         executor_for(config).__enter__()

@@ -200,5 +200,5 @@ def test_without_the_extra_the_way_to_install_it_is_told(monkeypatch: pytest.Mon
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "dask_kubernetes", None)
     config = ClusterConfig.model_validate({"kind": "kubernetes", "kubernetes": {"image": "lensscan:1", "cpu": CPU}})
-    with pytest.raises(ConfigError, match=r'pip install "lensscan\[clusters\]"'), executor_for(config):
+    with pytest.raises(ConfigError, match=r"run `\./install\.sh clusters`"), executor_for(config):
         pass
