@@ -71,9 +71,9 @@ class RowFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
         temporary = Path(self._temporary)
         try:
+            self._writer.close()
             if kind is None:
                 self._publish(temporary)
         finally:

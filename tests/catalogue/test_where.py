@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pytest
 
-from pipeline.catalogue.conditions import locked_connection
+from pipeline.catalogue.conditions import _fulfils, locked_connection
 from pipeline.catalogue.query import query
 from pipeline.catalogue.where import check_condition, check_statement
 from pipeline.errors import QueryError
@@ -328,3 +330,23 @@ def test_the_connection_itself_reaches_nothing(tmp_path: Path, statement: str) -
         connection.execute(statement.format(file=file, folder=tmp_path)).fetchall()
     assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
     assert file.read_text() == "a\n1\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list a process's threads")
+def test_a_connection_brings_few_threads_and_each_thread_asks_its_own() -> None:
+    """A server answers in some forty threads; the ten that DuckDB would start for each would be hundreds."""
+    together, tasks, wrong = threading.Barrier(20), Path("/proc/self/task"), list[int]()
+    before = len(list(tasks.iterdir()))
+
+    def ask(number: int) -> int:
+        together.wait()
+        for _ in range(20):
+            keep = _fulfils("objid >= 5", {"objid": pa.array(range(number), pa.int64())}, number)
+            wrong.extend([number] if keep.sum() != max(0, number - 5) else [])
+        together.wait()
+        return len(list(tasks.iterdir()))
+
+    with ThreadPoolExecutor(20) as pool:
+        most = max(pool.map(ask, range(20)))
+    assert not wrong
+    assert most - before <= 45
