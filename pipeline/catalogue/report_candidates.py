@@ -48,7 +48,7 @@ def _unread(fields: tuple[tuple[str, str], ...]) -> str:
     """Whose candidates are not among those shown because their file can't be read."""
     if not fields:
         return ""
-    which = "; ".join(f"{name(field_id)}: {text(reason)}" for field_id, reason in fields[:_MOST_UNREAD])
+    which = "; ".join(f"{name(field_id)}: {text(reason.rstrip('.'))}" for field_id, reason in fields[:_MOST_UNREAD])
     return f'<p class="bad">The candidates of {len(fields):,} fields could not be read: {which}.</p>'
 
 
