@@ -6,7 +6,7 @@ with each. The marks go into a table of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -211,8 +211,11 @@ def _match_field(catalogue: Catalogue, rows: FieldRows, footprint: Footprint | N
     shape, detections = _shape(catalogue.path, rows, footprint)
     if shape is None:
         return
-    near = near[shape.inside(lenses.ra[near], lenses.dec[near])]
-    if not len(near):
+    inside = shape.inside(lenses.ra[near], lenses.dec[near])
+    rim = near[~inside]
+    rim = rim[_within_reach(shape, result.vectors[rim], result.radius)] if rows.done else rim[:0]
+    near = near[inside]
+    if not len(near) and not len(rim):
         return
     if not rows.done:
         _settle(result, near, State.NOT_SCANNED)
@@ -222,7 +225,25 @@ def _match_field(catalogue: Catalogue, rows: FieldRows, footprint: Footprint | N
     _settle(result, near[bare], State.NO_COVERAGE)
     _settle(result, near[~bare], State.NOT_DETECTED)
     candidates = rows.read(["objid"], False)["objid"].to_numpy()
-    _match_rows(rows.read(_MATCHED, True), candidates, rows.field_id, near, result)
+    _match_rows(rows.read(_MATCHED, True), candidates, rows.field_id, near, result, rim)
+
+
+def _within_reach(shape: FieldShape, vectors: npt.NDArray[np.float64], radius: float) -> npt.NDArray[np.bool_]:
+    """Which positions outside a field are near enough to it for a detection in it to be within the radius (arcsec)."""
+    found = np.zeros(len(vectors), bool)
+    for moved in _around(vectors, arcsec_chord(radius / np.cos(np.pi / 8))):
+        found |= shape.inside(np.degrees(np.arctan2(moved[:, 1], moved[:, 0])), np.degrees(np.arcsin(moved[:, 2])))
+    return found
+
+
+def _around(vectors: npt.NDArray[np.float64], step: float) -> Iterator[npt.NDArray[np.float64]]:
+    """The positions moved by a step in eight directions, one after another."""
+    east = np.cross(np.where(np.abs(vectors[:, 2:]) < 0.9, [[0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0]]), vectors)
+    east /= np.linalg.norm(east, axis=1, keepdims=True)
+    north = np.cross(vectors, east)
+    for angle in np.arange(8) * np.pi / 4:
+        moved = vectors + step * (np.cos(angle) * east + np.sin(angle) * north)
+        yield moved / np.linalg.norm(moved, axis=1, keepdims=True)
 
 
 def _shape(
@@ -261,8 +282,12 @@ def _match_rows(
     field_id: str,
     lenses: npt.NDArray[np.int64],
     result: Crossmatch,
+    rim: npt.NDArray[np.int64] | None = None,
 ) -> None:
-    """Give each lens its best row of one field: a primary one before others, then by score, then by distance."""
+    """Give each lens its best row of one field: a primary one before others, then by score, then by distance.
+
+    Lenses of the `rim` lie just outside the field; they are no part of the number that chance would give.
+    """
     absent = [name for name in ("objid", "ra", "dec", "score") if name not in table.column_names]
     if absent or not len(table):
         return
@@ -275,7 +300,8 @@ def _match_rows(
     tree = KDTree(np.where(placed[:, None], vectors, 9.0))  # what has no position is near nothing on the sphere
     reach = arcsec_chord(result.radius)
     listed = np.ones(len(table), bool) if candidates is None else np.asarray(np.isin(objid, candidates), bool)
-    for lens, found in zip(lenses.tolist(), tree.query_ball_point(result.vectors[lenses], reach), strict=True):
+    every = lenses if rim is None else np.concatenate([lenses, rim])
+    for lens, found in zip(every.tolist(), tree.query_ball_point(result.vectors[every], reach), strict=True):
         if not found:
             continue
         near = np.array(found)
@@ -297,13 +323,8 @@ def _by_chance(
     """Mean number of lenses that have a primary candidate within the radius after a shift."""
     vectors = result.vectors[lenses]
     step = arcsec_chord(max(CHANCE_ARCSEC, 3 * result.radius))
-    east = np.cross(np.where(np.abs(vectors[:, 2:]) < 0.9, [[0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0]]), vectors)
-    east /= np.linalg.norm(east, axis=1, keepdims=True)
-    north = np.cross(vectors, east)
     hits = 0
-    for angle in np.arange(8) * np.pi / 4:
-        moved = vectors + step * (np.cos(angle) * east + np.sin(angle) * north)
-        moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+    for moved in _around(vectors, step):
         found = tree.query_ball_point(moved, arcsec_chord(result.radius))
         hits += sum(any(counted[row] for row in rows) for rows in found)
     return hits / 8

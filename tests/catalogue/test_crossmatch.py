@@ -171,6 +171,21 @@ def test_a_hole_in_a_field_is_no_coverage(sky: Sky) -> None:
     assert [row.covered for row in recovered(result.state, result.score, ["", ""], [0.1]) if row.grade == ALL] == [1]
 
 
+def test_a_lens_just_outside_a_field_whose_row_is_marked_is_found(sky: Sky) -> None:
+    where = geometry("A", 10.0, 0.0)
+    x, y = grid()
+    sky.add(where, [*x, 599.0, 0.0], [*y, 300.0, 0.0], [*[0.01] * 100, 0.8, 0.7])
+    known = lenses(
+        ("at the side", *map(float, to_sky(where.wcs, 600.9, 300.0)), "A"),  # the field ends at 599.5; 1.9 arcsec away
+        ("at the corner", *map(float, to_sky(where.wcs, -1.3, -1.3)), "A"),  # 1.84 arcsec away
+        ("by nothing", *map(float, to_sky(where.wcs, 600.9, 100.0)), "A"),
+    )
+    result = crossmatch(sky.output, known)
+    assert [State(code) for code in result.state] == [State.CANDIDATE, State.CANDIDATE, State.OUTSIDE]
+    assert result.separation[:2] == pytest.approx([1.9, 1.3 * np.sqrt(2)], abs=0.01)
+    assert (result.marked, result.by_chance) == (2, 0.0)
+
+
 def test_lenses_at_ra_0_and_at_the_pole_are_matched(sky: Sky) -> None:
     x, y = grid()
     for field_id, ra, dec in (("zero", 0.0, 0.0), ("pole", 0.0, 89.99)):
