@@ -104,7 +104,7 @@ def query(
         if number is not None and number < 0:
             raise QueryError(f"{name}: {number} is negative; give the number of rows wanted.")
     top, top_per_field = (None if number is None else min(number, MOST) for number in (top, top_per_field))
-    fields = [field] if isinstance(field, str) else field
+    fields = _fields(field)
     region = region_of(cone, box, polygon, moc)
 
     def answer() -> pa.Table:
@@ -144,7 +144,7 @@ def stream(
     Never more than some hundred thousand rows are in memory. What is live is decided when this is called: should a
     file be replaced before its turn comes, reading on raises `QueryError`. Parameters as `query`.
     """
-    fields = [field] if isinstance(field, str) else field
+    fields = _fields(field)
     region = region_of(cone, box, polygon, moc)
     source, asked, chosen = _twice(
         lambda: _asked(path, where, region, fields, min_score, without, with_flags, primary, all, columns)
@@ -159,6 +159,13 @@ def stream(
             raise QueryError(f"{path}: the query failed: {str(error).splitlines()[0]}") from error
 
     return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _fields(field: str | Sequence[str] | None) -> Sequence[str] | None:
+    fields = [field] if isinstance(field, str) else field
+    if fields is not None and not len(fields):
+        raise QueryError("field: none is named; leave it out for all fields.")
+    return fields
 
 
 def _asked(

@@ -291,6 +291,12 @@ def region_of(
     QueryError
         If one of them is no part of the sky.
     """
+    for name, given, parts in (
+        ("cone", cone, ("ra", "dec", "radius")),
+        ("box", box, ("ra_min", "ra_max", "dec_min", "dec_max")),
+    ):
+        if given is not None and len(given) != len(parts):
+            raise QueryError(f"{name}: {len(given)} numbers; give {', '.join(parts)} in degrees.")
     regions: list[Region] = []
     if cone is not None:
         regions.append(Cone(*map(float, cone)))

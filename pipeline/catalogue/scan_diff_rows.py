@@ -78,7 +78,7 @@ class Pairs:
 
     @property
     def both(self) -> Bools:
-        """Where either has a row."""
+        """Where both have a row."""
         return (self.first >= 0) & (self.second >= 0)
 
 

@@ -431,3 +431,9 @@ def test_nan_in_a_table_from_elsewhere_stands_behind_every_score(tmp_path: Path,
     for top in range(10):
         found = query(tmp_path / "foreign", top=top)["score"].to_numpy()
         np.testing.assert_array_equal(found, np.array([0.9, 0.7, 0.3, 0.1, *[np.nan] * 6], np.float32)[:top])
+
+
+def test_no_field_at_all_is_refused(scan: Path) -> None:
+    for ask in (query, stream):
+        with pytest.raises(QueryError, match="field: none is named; leave it out for all fields"):
+            ask(scan, field=[])  # type: ignore[operator]

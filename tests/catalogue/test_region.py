@@ -278,6 +278,8 @@ def test_a_polygon_holds_what_summed_angles_say(corners: list[tuple[float, float
     [
         ({"box": (0, 1, 5, 4)}, "box: dec 5.0 to 4.0 must rise"),
         ({"box": (float("nan"), 1, 0, 4)}, "box: ra nan"),
+        ({"box": (0, 1, 5)}, "box: 3 numbers; give ra_min, ra_max, dec_min, dec_max in degrees"),
+        ({"cone": (0, 1)}, "cone: 2 numbers; give ra, dec, radius in degrees"),
         ({"polygon": [(0, 0), (1, 1)]}, "polygon: 2 corners"),
         ({"polygon": [(0, 0), (1, 1), (2, 95)]}, "polygon: corners are pairs"),
         ({"polygon": [(0, 0), (1, 1), (2,)]}, "polygon: each corner is a pair"),
