@@ -184,7 +184,8 @@ def _grades(app: FastAPI, session: Session) -> None:
 
     @app.get("/api/grades")
     def own(grader: str) -> Response:
-        return _json({"version": session.version, "grades": session.grades_of(grader)})
+        name = grades.known_as(grader)
+        return _json({"version": session.version, "grader": name, "grades": session.grades_of(name)})
 
     @app.post("/api/grade")
     def grade(asked: GradeRequest) -> Response:

@@ -224,6 +224,12 @@ class GradesFile:
         with self._reading:
             return self._history.graders()
 
+    def known_as(self, grader: str) -> str:
+        """The name under which a grader graded here before: written the same but for capitals, as phones put them."""
+        name = check_grader(grader)
+        before = self.graders()
+        return name if name in before else next((one for one in before if one.casefold() == name.casefold()), name)
+
     def close(self) -> None:
         """Let go of the folder."""
         with self._writing:

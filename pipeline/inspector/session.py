@@ -19,6 +19,7 @@ from pipeline.inspector.grades import GRADES, LONGEST_COMMENT, LONGEST_NAME, Gra
 from pipeline.inspector.history import Key
 from pipeline.inspector.looks import STRETCHES
 from pipeline.inspector.objects import Objects
+from pipeline.inspector.opinions import ORDERS, by_graders
 from pipeline.inspector.ratings import ratings
 
 Similar = Callable[[Key], pa.Table]
@@ -80,7 +81,7 @@ class Session:
             "stretches": list(STRETCHES),
             "side": self.gallery.side,
             "columns": [{"name": name, "meaning": meaning[name]} for name in schema.names],
-            "sortable": [field.name for field in schema if _sortable(field.type)],
+            "sortable": [*(field.name for field in schema if _sortable(field.type)), *ORDERS],
             "flags": [{"name": flag.name, "meaning": flag.description} for flag in describe(VetFlag)],
             "maps": list(KINDS) if self.gallery.maps else [],
             "similar": self.similar is not None,
@@ -93,6 +94,8 @@ class Session:
         """Numbers in the order in which they are seen, and their scores unless blind."""
         if blind:
             return {"version": self.version, "numbers": self.blind_numbers(grader, where), "scores": None}
+        if sort in ORDERS:
+            return self._by_graders(where, sort, descending)
         numbers = self.objects.stream(where=where, sort=sort, descending=descending)
         return {"version": self.version, "numbers": numbers, "scores": self._scores(numbers)}
 
@@ -159,6 +162,14 @@ class Session:
             for key, grade in held.items()
             if self.objects.numbers([key])
         }
+
+    def _by_graders(self, where: str | None, order: str, descending: bool) -> dict[str, Any]:
+        """The candidates that were graded, in an order of `ORDERS`, and what their tiles tell; see `by_graders`."""
+        keys = [self.objects.keys[number] for number in self.objects.stream(where=where)]
+        grades = [grade for grade in self.grades.all_current() if grade.key not in self.objects.planted]
+        found, tags = by_graders(keys, grades, order, descending=descending)
+        numbers = self.objects.numbers(found)
+        return {"version": self.version, "numbers": numbers, "scores": None, "tags": [tags[key] for key in found]}
 
     def _axes(self, key: Key) -> list[list[float]] | None:
         """Unit vectors (x, y) towards north and east in a stamp's pixels."""

@@ -132,6 +132,27 @@ def test_a_phones_bars_take_a_line_each_and_no_word_of_theirs_is_broken(
         picture(watched, "inspect-phone-notes", whole=False)
 
 
+def test_a_name_in_other_capitals_is_the_same_grader_and_one_that_can_not_be_is_told(
+    served: Inspect, new_page: NewPage
+) -> None:
+    laptop = enter(new_page, served.url, "émile")
+    press(laptop, "a")
+    settled(laptop)
+    phone = enter(new_page, served.url, "Émile", PHONE, **TOUCH)
+    phone.page.wait_for_selector("#toast:visible")
+    assert phone.page.evaluate("document.getElementById('who').textContent") == "émile"
+    assert grades(phone)[0] == "A"
+    stranger = new_page(dark=True)
+    stranger.page.goto(served.url)
+    stranger.page.fill("#name", "no\u200bone")
+    stranger.page.click("#who-form button")
+    stranger.page.wait_for_selector("#name:invalid")
+    assert "control characters" in stranger.page.evaluate("document.getElementById('name').validationMessage")
+    stranger.page.fill("#name", "someone")
+    stranger.page.click("#who-form button")
+    ready(stranger)
+
+
 def test_motion_is_not_for_those_who_do_without(served: Inspect, new_page: NewPage) -> None:
     watched = enter(new_page, served.url, "still", reduced_motion="reduce")
     moving = watched.page.evaluate(

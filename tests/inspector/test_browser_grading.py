@@ -345,6 +345,32 @@ def test_planted_objects_are_graded_like_the_others_and_measure_the_grader(tmp_p
         assert watched.errors == []
 
 
+def test_a_mosaic_by_consensus_and_by_disagreement_is_for_who_is_not_blind(tmp_path: Path, new_page: NewPage) -> None:
+    output = made_scan(tmp_path / "products", each=6)
+    with inspecting(output, "--port", 0) as server:
+        for name, keys in (("one", "abx"), ("other", "xxa")):
+            watched = enter(new_page, server.url, name)
+            press(watched, *keys)
+            settled(watched)
+        assert watched.page.locator("#sort").is_disabled()
+        watched.page.uncheck("#blind")
+        watched.page.wait_for_selector(".tile .tag")
+        watched.page.select_option("#sort", "consensus of graders")
+        watched.page.wait_for_selector(".tile .tag:has-text(' of ')")
+        ready(watched)
+        letters = [tag.split()[0] for tag in watched.page.locator(".tile .tag").all_inner_texts()]
+        assert letters == sorted(letters)
+        assert 3 <= len(letters) == len(grades(watched)) <= 6
+        watched.page.select_option("#sort", "disagreement of graders")
+        watched.page.wait_for_selector("#empty:visible, .tile .tag:has-text('±')")
+        assert watched.axe() == []
+        picture(watched, "inspect-consensus")
+        watched.page.reload()
+        ready(watched)
+        assert watched.page.input_value("#sort") == "disagreement of graders"
+        assert watched.errors == []
+
+
 def test_similar_objects_are_a_mosaic_of_their_own(tmp_path: Path, new_page: NewPage) -> None:
     output = made_scan(tmp_path / "products", each=20, embedded=True)
     with inspecting(output, "--port", 0) as server:

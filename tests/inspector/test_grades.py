@@ -54,6 +54,17 @@ def test_grades_are_there_after_closing_and_opening_again(tmp_path: Path):
     assert is_grades_folder(tmp_path / "grades")
 
 
+def test_a_name_is_known_in_other_capitals_unless_it_is_somebodys_own(tmp_path: Path):
+    with opened(tmp_path) as grades:
+        assert grades.known_as(" Émile ") == "Émile"
+        grades.grade("émile", *FIRST, "A")
+        assert grades.known_as("E\u0301MILE") == "émile"
+        grades.grade("Émile", *FIRST, "B")
+        assert (grades.known_as("émile"), grades.known_as("Émile")) == ("émile", "Émile")
+        with pytest.raises(GradeError, match="control characters"):
+            grades.known_as("a\u200bb")
+
+
 def test_undo_goes_back_step_by_step_also_after_opening_again(tmp_path: Path):
     with opened(tmp_path) as grades:
         grades.grade("anna", *FIRST, "A")

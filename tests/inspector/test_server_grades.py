@@ -170,3 +170,34 @@ def test_everybodys_grades_of_one_object_are_told_with_their_median(scan_output:
     ]  # fmt: skip
     assert said["consensus"] == "B"
     assert client.get("/api/others/none").status_code == 404
+
+
+def test_candidates_come_by_what_all_graders_make_of_them_and_never_to_the_blind(
+    scan_output: Path, client_of: Client
+) -> None:
+    client = client_of(scan_output)
+    given = {0: "AAB", 1: "XXX", 2: "AX", 3: "C", 4: "B"}
+    for number, letters in given.items():
+        for grader, letter in zip(("ann", "bo", "cy"), letters, strict=False):
+            body = {
+                "grader": grader,
+                "object": client.session.objects.tokens[number],
+                "grade": letter,
+                "once": f"{number}",
+            }
+            assert client.post("/api/grade", json=body).status_code == 200
+
+    def shown(sort: str, **values: object) -> tuple[list[int], list[str]]:
+        said = client.get("/api/stream", params={"blind": 0, "sort": sort, **values}).json()
+        return said["numbers"], said["tags"]
+
+    numbers, tags = shown("consensus of graders")
+    assert dict(zip(numbers, tags, strict=True)) == {0: "A of 3", 4: "B of 1", 2: "C of 2", 3: "C of 1", 1: "X of 3"}
+    assert numbers == [0, 4, 2, 3, 1], "A and X are C in the median, and B in the mean"
+    assert shown("consensus of graders", descending=0)[0] == [1, 3, 2, 4, 0]
+    # AX: three steps; AAB: two pairs of three are a step apart.
+    assert shown("disagreement of graders") == ([2, 0, 1], ["C ± 3", "A ± 0.67", "X ± 0"])
+    assert shown("disagreement of graders", where="score < 0")[0] == []
+    blind = client.get("/api/stream", params={"grader": "ann", "sort": "consensus of graders"}).json()
+    assert len(blind["numbers"]) == 60
+    assert "tags" not in blind

@@ -32,6 +32,7 @@ export async function loadStream({ stay = false, after = null } = {}) {
   if (answer.version !== state.start.version) { location.reload(); return false; }
   state.numbers = answer.numbers;
   state.scores = answer.scores;
+  state.tags = answer.tags ?? null;
   state.likeness = null;
   state.loaded = true;
   keep();
@@ -70,7 +71,7 @@ export async function loadSimilar() {
   if (token === null || !canCompare()) return;
   try {
     const answer = await get(`/api/similar/${token}`);
-    Object.assign(state, { numbers: answer.numbers, scores: null, likeness: answer.likeness, show: "all", at: 0 });
+    Object.assign(state, { numbers: answer.numbers, scores: null, tags: null, likeness: answer.likeness, show: "all", at: 0 });
     choose();
     emit("list");
     setView("mosaic");

@@ -1,6 +1,6 @@
 // Who grades, help, and statistics.
 
-import { blob, get } from "./api.js";
+import { blob, get, passing } from "./api.js";
 import { loadGrades, loadStream } from "./actions.js";
 import { $, el, number, significant, toast } from "./dom.js";
 import { emit, state } from "./state.js";
@@ -85,7 +85,20 @@ async function enter(grader) {
   await loadStream({ after: loadGrades().catch((error) => emit("trouble", error)) });
 }
 
+// A phone writes the same name with a capital: one person is one grader.
+async function known(typed) {
+  try {
+    const { grader } = await get("/api/grades", { grader: typed });
+    if (grader !== typed) toast(`You go on as ${grader}, who graded here before.`, { calm: true });
+    return grader;
+  } catch (error) {
+    if (passing(error)) return typed;
+    throw error;
+  }
+}
+
 export function openWho() {
+  $("name").setCustomValidity("");
   $("name").value = state.grader;
   $("names").replaceChildren(...state.start.graders.map((each) => el("option", { value: each })));
   $("who-dialog").showModal();
@@ -100,8 +113,14 @@ export async function startDialogs() {
   $("who-form").addEventListener("submit", (event) => {
     const grader = $("name").value.trim().normalize("NFC");
     if (!grader) { event.preventDefault(); $("name").value = ""; $("name").reportValidity(); return; }
-    enter(grader);
+    known(grader).then(enter, (error) => {
+      openWho();
+      $("name").value = grader;
+      $("name").setCustomValidity(error.message);
+      $("name").reportValidity();
+    });
   });
+  $("name").addEventListener("input", () => $("name").setCustomValidity(""));
   $("who-dialog").addEventListener("cancel", (event) => { if (!state.grader) event.preventDefault(); });
   let before = "";
   try { before = localStorage.getItem(name()) ?? ""; } catch { /* asked for */ }

@@ -60,10 +60,13 @@ function decorate(button, place) {
   if (held.grade) button.append(el("span", { class: "grade" }, held.grade));
   if (held.comment) button.append(el("span", { class: "note" }));
   const score = state.scores?.[index] ?? state.likeness?.[index];
+  const graders = state.tags?.[index];
+  if (graders) button.append(el("span", { class: "tag" }, graders));
   if (score !== undefined && score !== null) button.append(el("span", { class: "tag" }, significant(score)));
   const said = [`Candidate ${number(place + 1)}`, held.grade ? `graded ${held.grade}` : "no grade"];
   if (held.comment) said.push("with a comment");
   if (score !== undefined && score !== null) said.push(`${state.likeness ? "likeness" : "score"} ${significant(score)}`);
+  if (graders) said.push(`all graders: ${graders}`);
   button.setAttribute("aria-label", said.join(", "));
 }
 

@@ -6,6 +6,7 @@ export const state = {
   loaded: false,      // whether the stream is there
   numbers: [],        // objects of the stream, by number, in order
   scores: null,       // of `numbers`; null while blind
+  tags: null,         // of `numbers`: what graders say, where they are in order of that
   likeness: null,     // of `numbers`, where they are those that look like one object
   shown: [],          // places in `numbers` that "Show" lets through
   at: 0,              // place in `shown` of the object looked at
