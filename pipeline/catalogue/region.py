@@ -205,6 +205,9 @@ class Polygon:
         ra, dec = np.array(self.corners, np.float64).T
         if not np.isfinite(ra).all() or not (np.abs(dec) <= 90).all():
             raise QueryError("polygon: corners are pairs of a finite ra and a dec in -90 to 90 degrees.")
+        apart = len(np.unique(np.round(_unit(ra, dec), 12), axis=0))
+        if apart < 3:
+            raise QueryError(f"polygon: {apart} different corners; three or more are needed.")
         _, _, depth = self._projected(ra, dec)
         if not (depth > 1e-3).all():
             raise QueryError("polygon: it must lie well within a hemisphere; give a MOC for a larger part of the sky.")

@@ -281,6 +281,8 @@ def test_a_polygon_holds_what_summed_angles_say(corners: list[tuple[float, float
         ({"box": (0, 1, 5)}, "box: 3 numbers; give ra_min, ra_max, dec_min, dec_max in degrees"),
         ({"cone": (0, 1)}, "cone: 2 numbers; give ra, dec, radius in degrees"),
         ({"polygon": [(0, 0), (1, 1)]}, "polygon: 2 corners"),
+        ({"polygon": [(0, 0), (1, 1), (360, 0), (1, 1)]}, "polygon: 2 different corners; three or more"),
+        ({"polygon": [(5, 90), (90, 90), (200, 90)]}, "polygon: 1 different corners"),
         ({"polygon": [(0, 0), (1, 1), (2, 95)]}, "polygon: corners are pairs"),
         ({"polygon": [(0, 0), (1, 1), (2,)]}, "polygon: each corner is a pair"),
         ({"polygon": [(0, 0), (120, 0), (240, 0)]}, "polygon: its corners surround the whole sky"),
