@@ -32,6 +32,8 @@ def every_row(source: Source, asked: Conditions, columns: Sequence[str]) -> pa.T
 def rows_as_they_lie(source: Source, asked: Conditions, columns: Sequence[str]) -> Iterator[pa.Table]:
     """All rows, in the order of files and of rows in them, a wave of row groups at a time."""
     narrow = [name for name in source.columns if name in asked.columns]
+    if not narrow and asked.where is not None:
+        narrow = source.columns[:1]  # a condition such as "false" names no column and counts all the same
     rest = [name for name in columns if name not in narrow]
     for wave in in_waves(asked.groups(source), source.groups.rows, WAVE):
         if not narrow:

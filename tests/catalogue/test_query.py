@@ -56,6 +56,13 @@ def test_blank_conditions_are_no_conditions(scan: Path) -> None:
     assert len(query(scan, "  \n")) == 5
 
 
+@pytest.mark.parametrize(("where", "share"), [("false", 0), ("1 = 2", 0), ("NULL", 0), ("true", 1)])
+def test_a_condition_that_names_no_column_counts_all_the_same(scan: Path, where: str, share: int) -> None:
+    for given in ({}, {"all": True}, {"columns": ["ra"]}):
+        assert len(query(scan, where, **given)) == share * len(query(scan, **given)), given
+        assert sum(map(len, stream(scan, where, **given))) == share * len(query(scan, **given)), given
+
+
 def test_flags_are_asked_for_by_name(scan: Path) -> None:
     assert ids(query(scan, without=["SEAM"])) == [-5, BIG, 14]
     assert query(scan, with_flags=["seam", "CHIP_GAP_CROSSES"])["vet_flags"].to_pylist() == [66]
