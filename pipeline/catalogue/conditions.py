@@ -7,6 +7,7 @@ can be written, in the catalogue or elsewhere.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -27,6 +28,7 @@ from pipeline.flags import VetFlag
 
 _ROW = "__row__"
 _connections = threading.local()
+_of_parent: list[object] = []
 _THREADS = {"threads": 2, "async_threads": 0}
 """Of a connection, of which a server that answers in forty threads has forty. DuckDB 1 has no `async_threads`."""
 
@@ -192,6 +194,14 @@ def locked_connection() -> duckdb.DuckDBPyConnection:
     if connection is None:
         connection = _connections.mine = _locked()
     return connection
+
+
+def _after_fork() -> None:
+    """Leave the parent's connection alone, whose threads are not here; to close it would wait for them."""
+    _of_parent.append(_connections.__dict__.pop("mine", None))
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _locked() -> duckdb.DuckDBPyConnection:

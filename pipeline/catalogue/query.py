@@ -31,6 +31,8 @@ MOST = 2**62
 
 _FAILED = (OSError, duckdb.Error, pa.ArrowException)
 
+_TRIES = 5
+
 
 def query(
     path: str | Path | ObjectPath,
@@ -118,7 +120,7 @@ def query(
         return every_one(source, asked, chosen)
 
     try:
-        return _twice(answer)
+        return _insisting(answer)
     except _FAILED as error:
         raise QueryError(f"{path}: the query failed: {str(error).splitlines()[0]}") from error
 
@@ -146,7 +148,7 @@ def stream(
     """
     fields = _fields(field)
     region = region_of(cone, box, polygon, moc)
-    source, asked, chosen = _twice(
+    source, asked, chosen = _insisting(
         lambda: _asked(path, where, region, fields, min_score, without, with_flags, primary, all, columns)
     )
     schema = pa.schema([source.schema.field(name) for name in chosen])
@@ -192,10 +194,17 @@ def _asked(
     return source, conditions(source, where, region, fields, min_score, without, with_flags, primary), chosen
 
 
-def _twice(answer: Callable[[], Answer]) -> Answer:
-    """Ask again where it fails: a field's rerun removes files, perhaps between our listing and reading."""
-    try:
-        return answer()
-    except _FAILED:
-        forget_listings()
-        return answer()
+def _insisting(answer: Callable[[], Answer]) -> Answer:
+    """Ask again where it fails: reruns of fields remove files, perhaps between our listing and reading.
+
+    Where files go on going, as in a scan that is run again as a whole, it is asked some times more.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return answer()
+        except FileNotFoundError:
+            forget_listings()
+        except _FAILED:
+            break
+    forget_listings()
+    return answer()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ Answer = TypeVar("Answer")
 
 _threads: list[ThreadPoolExecutor] = []
 _lock = threading.Lock()
+# Threads don't go with a fork: a child begins its own.
+os.register_at_fork(after_in_child=_threads.clear)
 
 
 def read_group(source: Source, group: int, columns: Sequence[str]) -> pa.Table:

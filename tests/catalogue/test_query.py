@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.catalogue.query import query, stream
 from pipeline.catalogue.reading import read_group
-from pipeline.catalogue.sources import open_source
+from pipeline.catalogue.sources import Source, open_source
 from pipeline.errors import QueryError
 from pipeline.io import products
 from pipeline.io.tables import write_table
@@ -444,3 +444,38 @@ def test_no_field_at_all_is_refused(scan: Path) -> None:
     for ask in (query, stream):
         with pytest.raises(QueryError, match="field: none is named; leave it out for all fields"):
             ask(scan, field=[])  # type: ignore[operator]
+
+
+def test_a_query_while_one_field_after_another_is_run_again_finds_what_is_live_in_the_end(
+    scan: Path, make_table: Make, publish_field: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, times = read_group, iter(range(3))
+
+    def late(source: Source, group: int, columns: Sequence[str]) -> pa.Table:
+        mine = "B" in source.files[int(source.groups.file[group])].parts
+        number = next(times, None) if mine else None
+        if number is not None:
+            again = make_table("B", [100 + number], [1.0], [1.0], [0.99])
+            publish_field(scan, "B", again, again, name=f"g{number}")
+            products.sweep(scan, "B", ("candidates",))
+        return real(source, group, columns)
+
+    monkeypatch.setattr("pipeline.catalogue.rows.read_group", late)
+    assert 102 in ids(query(scan))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_process_that_is_forked_off_asks_for_itself(scan: Path) -> None:
+    """Threads don't go with a fork: whoever waits for those of the parent waits for ever."""
+    code = f"""
+import multiprocessing
+from pipeline.catalogue.query import query
+def ask(*_):
+    return len(query({str(scan)!r}, "score > 0"))
+if __name__ == "__main__":
+    here = ask()
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        print(here == pool.apply_async(ask).get(timeout=60))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.stdout.split() == ["True"], ended.stderr
