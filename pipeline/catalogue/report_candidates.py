@@ -18,9 +18,10 @@ def candidates(facts: ReportFacts) -> str:
     if not facts.reading.fields:
         return section("Best candidates", "<p>No scores: the scan has no ensemble, or is not done.</p>")
     unread = _unread(facts.unread_candidates)
-    if not facts.candidates:
-        return section("Best candidates", unread or "<p>No detection has a score that passes the floor.</p>")
     number = facts.fields.totals["candidates"]
+    if not facts.candidates:
+        none = f"None of {number:,} is shown." if number else "No detection has a score that passes the floor."
+        return section("Best candidates", unread or f"<p>{none}</p>")
     pictures = any(row.picture for row in facts.candidates)
     bare = "" if pictures else " bare"
     shown = "Grey: no data. White bar: 5 arcsec. " if pictures else "Their cutouts were not kept, or are gone. "

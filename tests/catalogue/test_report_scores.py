@@ -109,6 +109,12 @@ def test_a_table_that_is_broken_or_gone_is_told_and_the_others_are_read(many: Pa
     assert facts.scores.scored.sum() > 400
 
 
+def test_a_page_that_is_to_show_no_candidate_does_not_say_that_there_is_none(many: Path) -> None:
+    text = page(gather(many, top=0))
+    assert f"None of {len(query(many))} is shown." in text
+    assert "No detection has a score" not in text
+
+
 def test_fields_whose_candidates_can_not_be_read_are_named_and_the_others_shown(many: Path) -> None:
     whole = [(row.field_id, row.objid) for row in gather(many, top=500).candidates]
     first, second, *_ = sorted(many.glob("candidates/*/*/candidates.parquet"))
