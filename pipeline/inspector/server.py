@@ -15,9 +15,6 @@ import uvicorn
 from pipeline.errors import ConfigError
 from pipeline.inspector.guard import is_loopback
 
-PORT = 8642
-"""Where the page is if nobody says."""
-
 GRACE = 3
 """Seconds that answers under way have when the server is told to stop."""
 

@@ -142,18 +142,6 @@ def head(bucket: str, key: str) -> ObjectInfo:
     return insist(lambda: _info(obstore.head(store_of(bucket), key)), bucket, key)
 
 
-def read_all(bucket: str, keys: Sequence[str]) -> list[bytes | None]:
-    """All bytes of many small objects, several at a time; None for one that is not there (any more)."""
-
-    def one(key: str) -> bytes | None:
-        try:
-            return read(bucket, key)
-        except FileNotFoundError:
-            return None
-
-    return in_parallel(one, keys)
-
-
 def in_parallel(call: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
     """Call with each of many items, several at a time, since an answer takes a store long and us nothing."""
     if len(items) < 2:
