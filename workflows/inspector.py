@@ -68,7 +68,7 @@ def inspect(
     where: Annotated[
         str | None, typer.Argument(metavar="WHERE", help='Only these candidates, as in "score > 0.01 AND mag_i < 21".')
     ] = None,
-    top: Annotated[int | None, typer.Option("--top", help="At most so many candidates, the best first.")] = None,
+    top: Annotated[int | None, typer.Option("--top", min=1, help="At most so many candidates, the best first.")] = None,
     copies: Annotated[bool, typer.Option("--copies", help="Every copy of an object in overlapping fields.")] = False,
     grades: Annotated[
         str | None, typer.Option("--grades", metavar="DIR", help="Folder of grades; PATH-grades if left out.")

@@ -24,7 +24,8 @@ def publish(
     name: Annotated[str | None, typer.Option("--name", help="Of the catalogue; the scan's id if left out.")] = None,
     margin: Annotated[float, typer.Option("--margin", metavar="ARCSEC", help="Width of the margin cache.")] = 10.0,
     tables: Annotated[
-        int, typer.Option("--tables", metavar="ROWS", help="Up to so many rows are written as VOTable and FITS too.")
+        int,
+        typer.Option("--tables", min=0, metavar="ROWS", help="Up to so many rows are written as VOTable and FITS too."),
     ] = 500_000,
     title: Annotated[str, typer.Option("--title", help="A line for whoever opens it.")] = "",
     creator: Annotated[str, typer.Option("--creator", help="Who publishes it.")] = "",
