@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,6 +92,9 @@ class Conditions:
         for box in self.region.boxes() if self.region is not None else ():
             # A field across a border of HEALPix cells of low order spans a wide range; its box is as small as it is.
             possible &= box.touches(groups.box)
+        if self.fields is not None:
+            wanted = sorted(self.fields)
+            possible &= np.array([_between(wanted, first, last) for first, last in groups.fields], bool)
         return np.flatnonzero(possible)
 
     def chosen(self, table: pa.Table) -> npt.NDArray[np.bool_]:
@@ -257,6 +261,14 @@ def _touches(
     inside = at < len(ranges)
     touches: npt.NDArray[np.bool_] = inside & (ranges[np.minimum(at, len(ranges) - 1), 0] <= last)
     return touches
+
+
+def _between(wanted: Sequence[str], first: str | None, last: str | None) -> bool:
+    """Whether any of some sorted names lies between two others, both included; so where those are not known."""
+    if first is None or last is None:
+        return True
+    at = bisect_left(wanted, first)
+    return at < len(wanted) and wanted[at] <= last
 
 
 def _named(column: pa.ChunkedArray, names: Sequence[str]) -> npt.NDArray[np.bool_]:

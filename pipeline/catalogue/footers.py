@@ -44,6 +44,8 @@ class Footer:
         Smallest and largest ra, smallest and largest dec, in degrees; infinitely wide where the file does not say.
     best : float64, (group,)
         Largest score; -inf where no row has one, inf where the file does not say.
+    fields : object, (group, 2)
+        First and last `field_id` in order of the alphabet; None where the file does not say.
     """
 
     schema: pa.Schema
@@ -52,17 +54,18 @@ class Footer:
     last: npt.NDArray[np.int64]
     box: npt.NDArray[np.float64]
     best: npt.NDArray[np.float64]
+    fields: npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Row groups of many files, one after another; arrays are (group,), and (group, 4).
+    """Row groups of many files, one after another; the arrays of `Footer`, and which file they are of.
 
     Attributes
     ----------
     file, number : int32
         Which file, and which of its row groups.
-    rows, first, last, box, best
+    rows, first, last, box, best, fields
         See `Footer`.
     """
 
@@ -73,6 +76,7 @@ class Groups:
     last: npt.NDArray[np.int64]
     box: npt.NDArray[np.float64]
     best: npt.NDArray[np.float64]
+    fields: npt.NDArray[np.object_]
 
 
 _remembered: dict[tuple[Any, ...], Footer] = {}
@@ -128,6 +132,7 @@ def all_groups(footers: Sequence[Footer]) -> Groups:
         last=_joined([footer.last for footer in footers], np.int64),
         box=_joined([footer.box for footer in footers], np.float64).reshape(-1, 4),
         best=_joined([footer.best for footer in footers], np.float64),
+        fields=_joined([footer.fields for footer in footers], np.object_).reshape(-1, 2),
     )
 
 
@@ -150,7 +155,7 @@ def _footer(file: Place) -> Footer:
         raise QueryError(f"{file} is not a readable Parquet file ({error}).") from error
     names = {metadata.schema.column(index).path: index for index in range(metadata.num_columns)}
     whole = np.iinfo(np.int64)
-    rows, first, last, box, best = [], [], [], [], []
+    rows, first, last, box, best, fields = [], [], [], [], [], []
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         rows.append(group.num_rows)
@@ -160,6 +165,7 @@ def _footer(file: Place) -> Footer:
         sides = [_range(group, names.get(axis)) for axis in ("ra", "dec")]
         box.append([side if side is not None else edge for two in sides for side, edge in zip(two, _WIDE, strict=True)])
         best.append(_best(group, names.get("score")))
+        fields.append([name if isinstance(name, str) else None for name in _range(group, names.get("field_id"))])
     return Footer(
         schema,
         np.array(rows, np.int64),
@@ -167,6 +173,7 @@ def _footer(file: Place) -> Footer:
         np.array(last, np.int64),
         np.array(box, np.float64).reshape(-1, 4),
         np.array(best, np.float64),
+        np.array(fields, np.object_).reshape(-1, 2),
     )
 
 

@@ -30,7 +30,7 @@ Float32 = npt.NDArray[np.float32]
 
 STAGE = "candidates"
 
-BYTES_EACH = 60
+BYTES_EACH = 45
 """Of an embedding of 64 numbers and its id, compressed: many of the numbers are 0."""
 
 _LARGEST = 2**63

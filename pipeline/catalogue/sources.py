@@ -204,7 +204,7 @@ def _scan(output: Place, fields: Sequence[str] | None, name: str) -> Source:
 def _of_products(products: Sequence[LiveProduct], name: str, output: Place | None = None) -> Source:
     return _source(
         [product.place / name for product in products],
-        [product.sizes[name] for product in products],
+        [(product.sizes[name], product.sequence) for product in products],
         [product.field_id for product in products],
         output,
     )

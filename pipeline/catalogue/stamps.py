@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -80,12 +81,15 @@ def scan_stamps(output: Place) -> StampSource:
     Where a field was cut again since its first stamp was read, those that are live now are taken, by their ids. A row
     whose cutout was not kept has no stamp, nor has one whose object is not among the live cutouts.
 
+    Any thread may call.
+
     Raises
     ------
     ProductMismatch, FileNotFoundError
         When called, if a field's cutouts can't be read.
     """
     held: dict[str, Cut] = {}
+    lock = threading.Lock()
 
     def opened(field_id: str) -> Cut | None:
         manifest = products.live_manifest(output, field_id, "cutouts")
@@ -94,9 +98,10 @@ def scan_stamps(output: Place) -> StampSource:
         folder = output / manifest.place
         store = cutout_store.open_store(folder)
         found = Cut(store, read_table(folder / "stamps.parquet")["objid"].to_numpy(), cutout_store.reader(store))
-        held[field_id] = found
-        while len(held) > FIELDS:
-            held.pop(next(iter(held), field_id), None)
+        with lock:
+            held[field_id] = found
+            while len(held) > FIELDS:
+                held.pop(next(iter(held)))
         return found
 
     def stamp(field_id: str, objid: int, row: int | None) -> Stamp | None:
@@ -107,7 +112,8 @@ def scan_stamps(output: Place) -> StampSource:
             try:
                 return before.stamp(objid, row)
             except (ProductMismatch, OSError):
-                held.pop(field_id, None)  # removed since, it may be for newer ones
+                with lock:
+                    held.pop(field_id, None)  # removed since, it may be for newer ones
         found = opened(field_id)
         return None if found is None else found.stamp(objid, row)
 

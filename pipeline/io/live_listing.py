@@ -41,12 +41,15 @@ class LiveProduct:
         Bytes of each file by its name.
     rows : int
         Detections that it holds.
+    sequence : int
+        Counts the field's publications: of two generations of one name it tells which is meant.
     """
 
     field_id: str
     place: Place
     sizes: Mapping[str, int]
     rows: int
+    sequence: int
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def live_product(output: Place, field_id: str, stage: str) -> LiveProduct | None
     manifest = live_manifest(output, field_id, stage)
     if manifest is None:
         return None
-    return LiveProduct(field_id, output / manifest.place, dict(manifest.files), manifest.rows)
+    return LiveProduct(field_id, output / manifest.place, dict(manifest.files), manifest.rows, manifest.sequence)
 
 
 def forget_listings() -> None:

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.catalogue.query import query, stream
 from pipeline.catalogue.reading import read_group
-from pipeline.catalogue.sources import open_source
+from pipeline.catalogue.sources import Source, open_source
 from pipeline.errors import QueryError
 from pipeline.io import products
 from pipeline.io.tables import write_table
@@ -352,6 +352,28 @@ def test_a_stream_has_the_rows_of_a_query_in_the_order_of_the_files(
     assert sorted(keys(got)) == sorted(keys(query(scan, min_score=0.5)))
     whole = pa.Table.from_batches(list(stream(scan)))
     assert keys(whole) == [key for table in tables for key in keys(table)]
+
+
+def test_a_field_of_an_export_is_looked_for_where_its_name_may_be(
+    many: tuple[Path, list[pa.Table]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, tables = many
+    for number, table in enumerate(tables):
+        write_table(tmp_path / f"{number}.parquet", pa.concat_tables([table, tables[min(number + 1, 8)]]))
+    read: set[int] = set()
+    real = read_group
+
+    def counted(source: Source, group: int, columns: Sequence[str]) -> pa.Table:
+        read.add(int(source.groups.file[group]))
+        return real(source, group, columns)
+
+    monkeypatch.setattr("pipeline.catalogue.rows.read_group", counted)
+    found = query(tmp_path, field=["f3", "f0"])
+    assert read == {0, 2, 3}
+    assert len(found) == 700 + 2 * 700
+    read.clear()
+    assert len(query(tmp_path, field="f2b")) == 0  # between two names that there are
+    assert read == {2}
 
 
 def test_only_row_groups_that_can_hold_a_row_are_read(
