@@ -152,8 +152,16 @@ def test_cutouts_that_are_gone_are_told_from_empty_ones(whole: Path) -> None:
             explained(whole, BIG)
 
 
-def test_a_field_that_was_cut_again_since_has_no_picture(scan: Path) -> None:
+def test_a_field_that_was_cut_again_since_shows_an_object_by_its_id(scan: Path) -> None:
     put_cutouts(scan, "A/1", [12, 13, 14, BIG])
+    of_last, of_first = explained(scan, BIG).stamp, explained(scan, 12, "A/1").stamp
+    random = np.random.default_rng(3).normal(0, 2, (4, 3, SIZE, SIZE)).astype(np.float32)
+    assert (of_last.image[:, 0, 0] == random[3, :, 0, 0]).all()
+    assert (of_first.image[:, 0, 0] == random[0, :, 0, 0]).all()
+
+
+def test_an_object_that_was_not_cut_again_has_no_picture(scan: Path) -> None:
+    put_cutouts(scan, "A/1", [12, 13, 14, 15])
     with pytest.raises(ProductMismatch, match="was cut again"):
         explained(scan, BIG)
 
