@@ -57,7 +57,10 @@ def vectors(field: int, rows: int) -> npt.NDArray[np.float16]:
     """The vectors of one field: a common direction and noise, none of it negative."""
     rng = np.random.default_rng([1, field])
     common = np.random.default_rng(0).uniform(0, 2, WIDTH).astype(np.float32)
-    return np.maximum(common + rng.standard_normal((rows, WIDTH), np.float32), 0).astype(np.float16)
+    drawn: npt.NDArray[np.float16] = np.maximum(common + rng.standard_normal((rows, WIDTH), np.float32), 0).astype(
+        np.float16
+    )
+    return drawn
 
 
 def write_catalogue(output: Path, rows: int, fields: int) -> None:
@@ -122,7 +125,7 @@ def measure(output: Path) -> dict[str, Any]:
     expected = by_numpy(len(files), rows, objid)
     assert answer["objid"].to_pylist() == expected, "another answer than numpy's"
     return {
-        "megabytes": round(sum(path.stat().st_size for path in files) / 1e6, 1),
+        "megabytes": round(sum(Path(str(path)).stat().st_size for path in files) / 1e6, 1),
         "seconds": round(statistics.median(seconds), 3),
         "fastest": round(min(seconds), 3),
         "slowest": round(max(seconds), 3),
