@@ -80,7 +80,7 @@ def query(
     from workflows.row_sinks import refuse_within
 
     with reporting(as_json):
-        wanted = _format(form, output, as_json)
+        wanted = format_for(form, output, as_json)
         scanned = place(path)
         if output is not None:
             refuse_within(place(output), scanned, *([moc] if moc is not None else []))
@@ -316,7 +316,7 @@ def _cell(name: str, value: Any) -> str:
     return str(value)
 
 
-def _format(form: str | None, output: str | None, as_json: bool) -> str:
+def format_for(form: str | None, output: str | None, as_json: bool) -> str:
     """Name of the format asked for, by name or by the file's suffix."""
     from pipeline.io.exports import FORMATS, SUFFIXES
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.errors import ConfigError
-from workflows.catalogue import _format, query_text
+from workflows.catalogue import format_for, query_text
 from workflows.console import reporting, show
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def similar(
     from workflows.row_sinks import refuse_within
 
     with reporting(as_json):
-        wanted = _format(form, output, as_json)
+        wanted = format_for(form, output, as_json)
         scanned = place(path)
         if output is not None:
             refuse_within(place(output), scanned)

@@ -29,14 +29,12 @@ _MOST = 200_000
 """Footers remembered in a process, some hundred bytes each."""
 
 
-@dataclass(frozen=True)
-class Footer:
-    """One file's columns and row groups.
+@dataclass(frozen=True, kw_only=True)
+class RowGroups:
+    """What footers say of row groups.
 
     Attributes
     ----------
-    schema : pyarrow.Schema
-        As written, metadata of the columns included.
     rows : int64, (group,)
     first, last : int64, (group,)
         Smallest and largest `_healpix_29`; the whole range of int64 where the file does not say.
@@ -48,7 +46,6 @@ class Footer:
         First and last `field_id` in order of the alphabet; None where the file does not say.
     """
 
-    schema: pa.Schema
     rows: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
     last: npt.NDArray[np.int64]
@@ -57,26 +54,19 @@ class Footer:
     fields: npt.NDArray[np.object_]
 
 
-@dataclass(frozen=True)
-class Groups:
-    """Row groups of many files, one after another; the arrays of `Footer`, and which file they are of.
+@dataclass(frozen=True, kw_only=True)
+class Footer(RowGroups):
+    """One file's columns, as written with their metadata, and its row groups."""
 
-    Attributes
-    ----------
-    file, number : int32
-        Which file, and which of its row groups.
-    rows, first, last, box, best, fields
-        See `Footer`.
-    """
+    schema: pa.Schema
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups(RowGroups):
+    """Row groups of many files, one after another: of which file each is, and which of its groups; int32, (group,)."""
 
     file: npt.NDArray[np.int32]
     number: npt.NDArray[np.int32]
-    rows: npt.NDArray[np.int64]
-    first: npt.NDArray[np.int64]
-    last: npt.NDArray[np.int64]
-    box: npt.NDArray[np.float64]
-    best: npt.NDArray[np.float64]
-    fields: npt.NDArray[np.object_]
 
 
 _remembered: dict[tuple[Any, ...], Footer] = {}
@@ -167,13 +157,13 @@ def _footer(file: Place) -> Footer:
         best.append(_best(group, names.get("score")))
         fields.append([name if isinstance(name, str) else None for name in _range(group, names.get("field_id"))])
     return Footer(
-        schema,
-        np.array(rows, np.int64),
-        np.array(first, np.int64),
-        np.array(last, np.int64),
-        np.array(box, np.float64).reshape(-1, 4),
-        np.array(best, np.float64),
-        np.array(fields, np.object_).reshape(-1, 2),
+        schema=schema,
+        rows=np.array(rows, np.int64),
+        first=np.array(first, np.int64),
+        last=np.array(last, np.int64),
+        box=np.array(box, np.float64).reshape(-1, 4),
+        best=np.array(best, np.float64),
+        fields=np.array(fields, np.object_).reshape(-1, 2),
     )
 
 

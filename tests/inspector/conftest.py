@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from pipeline.inspector.identity import CatalogueIdentity
 from pipeline.io import cutout_store, ownership, products
 from tests.catalogue.conftest import make_table, publish_field
 from tests.inspector.clients import client_of, scan_output  # noqa: F401
+from tests.inspector.made_scan import made_scan
+from tests.inspector.serving import Inspect, inspecting
 
 BANDS = ("g", "r", "i")
 SIDE, SCALE = 16, 0.3
@@ -141,3 +143,11 @@ def _published(output: Path, stage: str, name: str, place: str, rows: int, lette
         rows=rows,
         provenance={},
     )
+
+
+@pytest.fixture(scope="module")
+def served(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inspect]:
+    """A page of a made scan, for the tests of one file."""
+    output = made_scan(tmp_path_factory.mktemp("page") / "products")
+    with inspecting(output, "--port", 0) as server:
+        yield server

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from pipeline.catalogue.query import query
 from tests.browser import PHONE, NewPage, picture
@@ -14,13 +11,6 @@ from tests.inspector.made_scan import made_scan
 from tests.inspector.serving import Inspect, inspecting
 
 TOUCH = {"has_touch": True, "is_mobile": True, "device_scale_factor": 2}
-
-
-@pytest.fixture(scope="module")
-def served(browser: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inspect]:
-    output = made_scan(tmp_path_factory.mktemp("page") / "products")
-    with inspecting(output, "--port", 0) as server:
-        yield server
 
 
 def test_axe_finds_nothing_on_any_view(served: Inspect, new_page: NewPage) -> None:
