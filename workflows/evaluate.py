@@ -146,10 +146,20 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
 ) -> None:
     """Measure an ensemble on simulations, injections and real lenses, side by side, and write a report."""
+    from pipeline.config import find
+    from pipeline.errors import ConfigError
     from pipeline.evaluate.result import plain
+    from workflows.evaluate_kinds import kind_of, run_kind
     from workflows.evaluate_text import evaluation_text
 
     with reporting(as_json):
+        path = find(config, "evaluations")
+        if (kind := kind_of(path)) is not None:
+            if ensemble is not None or cards or logits is not None:
+                raise ConfigError(f"{path} is of kind {kind!r}, which takes neither --ensemble, --cards nor --logits.")
+            told = run_kind(kind, path, out, _report)
+            show(as_json, told.values, lambda: told.text)
+            return
         result = run_evaluation(config, ensemble=ensemble, out=out, cards=cards, logits=logits)
         values: dict[str, Any] = {**plain(result.evaluation), "output": str(result.output)}
         show(as_json, values, lambda: evaluation_text(result.evaluation, result.output))
