@@ -99,6 +99,11 @@ class FlowHead(PosteriorHead):
             plain = mean[:, None] + self.width * torch.einsum("nij,nsj->nsi", lower, residual)
             return self.scale.physical(plain)
 
+    def mean(self, embedding: Tensor) -> Tensor:
+        """Where the widths widen from: the normal distributions' means (n, p), in the plain numbers of `scale`."""
+        with torch.autocast(embedding.device.type, enabled=False):
+            return self._normal(embedding)[0]
+
     def log_prob(self, embedding: Tensor, parameters: Tensor) -> Tensor:
         """Density of the posteriors; see `PosteriorHead.log_prob`."""
         with torch.autocast(embedding.device.type, enabled=False):
