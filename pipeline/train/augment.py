@@ -83,7 +83,7 @@ def augment_with_parameters(
         Of the lenses as they now are: seeing, colours and noise change none.
     """
     image, valid, told = place_told(image, valid, config, generator, size=size, pixel_scale=pixel_scale)
-    parts = parameters.split([number for number, _ in told])
+    parts = torch.split(parameters, [number for number, _ in told])
     moved = [moved_parameters(part, move, pixel_scale) for part, (_, move) in zip(parts, told, strict=True)]
     image, valid = _vary(image, valid, config, generator, pixel_scale=pixel_scale)
     return image, valid, torch.cat(moved)

@@ -29,8 +29,8 @@ def moved_parameters(parameters: Tensor, move: Move, pixel_scale: float) -> Tens
     -------
     float32 (n, p), new
         A zoom multiplies what is in arcsec; a shift moves the deflector, to which the source's place is relative; a
-        quarter turn takes (x, y) to (y, -x), and ellipticity and shear to their opposites; a mirror changes the sign of x
-        and of second components.
+        quarter turn takes (x, y) to (y, -x), and ellipticity and shear to their opposites; a mirror changes the sign
+        of x and of second components.
     """
     moved = torch.where(_ANGLES, parameters * move.zoom, parameters)
     moved[:, _LENS[0]] += move.right * pixel_scale

@@ -124,7 +124,7 @@ def _place(
     aside = (0.0, 0.0)
     if image.shape[-1] != size + 2 * reach or image.shape[-2] != size + 2 * reach:
         # An odd difference is cut or filled unevenly.
-        aside = tuple(-((size + length) % 2) / 2 for length in image.shape[-2:])
+        aside = (-((size + image.shape[-2]) % 2) / 2, -((size + image.shape[-1]) % 2) / 2)
         image, valid = _centre(image, size + 2 * reach), _centre(valid, size + 2 * reach)
     y, x = (min(2 * reach, int(share * (2 * reach + 1))) for share in (y_share, x_share))
     image, valid = image[..., y : y + size, x : x + size], valid[..., y : y + size, x : x + size]

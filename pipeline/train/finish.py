@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from pipeline.errors import ConfigError
 from pipeline.evaluate.calibration.fit import FEWEST, fit_platt
@@ -18,7 +19,7 @@ from pipeline.train.config import TrainConfig
 from pipeline.train.data import Stamps
 from pipeline.train.loop import Trained
 from pipeline.train.maps import map_figures
-from pipeline.train.measured import fit_width, parameter_figures, set_support, width_text
+from pipeline.train.measured import familiar_lenses, fit_width, parameter_figures, set_support, width_text
 
 
 def finish(
@@ -85,7 +86,11 @@ def finish(
         ),
         notes=(*config.package.notes, *widths),
     )
-    save_package(folder, card, trained.network, calibration)
+    familiarity = None
+    if validation.parameters is not None:
+        familiarity = familiar_lenses(trained.network, stamps, validation, config)
+    storage = {"float32": torch.float32, "float16": torch.float16}[config.run.storage]
+    save_package(folder, card, trained.network, calibration, familiarity, storage=storage)
     return card
 
 
@@ -159,7 +164,9 @@ def _of_parameters(
     rows = np.flatnonzero(~fitted)
     figures = parameter_figures(trained.network, validation, config, rows)
     sample = f"the lenses among the other validation stamps ({len(rows):,})"
-    note = f"Widths of the posteriors were set on a half of the validation, times what was learned: {width_text(width)}."
+    note = (
+        f"Widths of the posteriors were set on a half of the validation, times what was learned: {width_text(width)}."
+    )
     return tuple(Metric(name=name, value=round(value, 4), sample=sample) for name, value in figures.items()), (note,)
 
 

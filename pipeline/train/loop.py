@@ -22,8 +22,8 @@ from pipeline.train.config import TrainConfig
 from pipeline.train.data import Stamps
 from pipeline.train.history import History
 from pipeline.train.maps import map_figures
-from pipeline.train.methods import Batch, Context
 from pipeline.train.measured import parameter_figures
+from pipeline.train.methods import Batch, Context
 from pipeline.train.mining import hard_factors
 from pipeline.train.run import Run
 from pipeline.train.stream import Stream

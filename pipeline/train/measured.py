@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.evaluate.parameters.metrics import coverage, residuals
+from pipeline.models.familiarity import Familiarity
+from pipeline.models.familiarity_fit import fit_familiarity
 from pipeline.models.posterior import NAMES, PosteriorHead, base_samples
 from pipeline.models.posterior_flow import FlowHead
 from pipeline.train.config import TrainConfig
@@ -17,6 +19,8 @@ from pipeline.train.held import Stamps
 from pipeline.train.unvaried import unvaried
 
 _SAMPLES = 256
+_FAMILIAR = 8_000
+"""Lenses that a covariance is taken from."""
 _LEVEL = 0.68
 _NARROWEST, _WIDEST, _HALVINGS = 0.2, 5.0, 24
 
@@ -46,8 +50,10 @@ def parameter_figures(
     head = cast("PosteriorHead", network.head)
     base = base_samples(_SAMPLES, config.seed)
     with torch.inference_mode():
-        likely = [head.log_prob(*part) for part in zip(embedding.split(512), truth.split(512), strict=True)]
-        drawn = [head.sample(part, base)[..., 0] for part in embedding.split(512)]
+        likely = [
+            head.log_prob(*part) for part in zip(torch.split(embedding, 512), torch.split(truth, 512), strict=True)
+        ]
+        drawn = [head.sample(part, base)[..., 0] for part in torch.split(embedding, 512)]
     theta, true = torch.cat(drawn).numpy(), truth[:, 0].numpy()
     found = residuals(theta.mean(1), true, relative=True)
     return {
@@ -61,9 +67,9 @@ def parameter_figures(
 def fit_width(network: nn.Module, stamps: Stamps, config: TrainConfig, rows: npt.NDArray[np.int64]) -> Tensor:
     """Set each parameter's width so that its 68 % intervals cover 68 % of the true values of some lenses.
 
-    A network that was trained for long on few lenses is sure of itself, one that was trained shortly is not; one number a
-    parameter, common to all stamps, mends either on average and moves no mean. Widths are found by bisection on the share
-    of truths inside, which rises with the width.
+    A network that was trained for long on few lenses is sure of itself, one that was trained shortly is not; one number
+    a parameter, common to all stamps, mends either on average and moves no mean. Widths are found by bisection on the
+    share of truths inside, which rises with the width.
 
     Parameters
     ----------
@@ -85,8 +91,8 @@ def fit_width(network: nn.Module, stamps: Stamps, config: TrainConfig, rows: npt
     with torch.inference_mode():
         plain = head.scale.plain(truth)[0]
         head.width.fill_(1.0)
-        drawn = torch.cat([head.scale.plain(head.sample(part, base))[0] for part in embedding.split(512)])
-        middle = torch.cat([head.mean(part) for part in embedding.split(512)])
+        drawn = torch.cat([head.scale.plain(head.sample(part, base))[0] for part in torch.split(embedding, 512)])
+        middle = torch.cat([head.mean(part) for part in torch.split(embedding, 512)])
         quantiles = torch.tensor([0.5 - _LEVEL / 2, 0.5 + _LEVEL / 2])
         low, high = torch.quantile(drawn - middle[:, None], quantiles, dim=1)
         for _ in range(_HALVINGS):
@@ -103,6 +109,19 @@ def set_support(network: nn.Module, stamps: Stamps) -> None:
         raise ValueError("these stamps were read without lens parameters")
     ends = np.nanquantile(stamps.parameters, [0.001, 0.999], axis=0).astype(np.float32)
     cast("FlowHead", network.head).support.copy_(torch.from_numpy(ends))
+
+
+def familiar_lenses(network: nn.Module, stamps: Stamps, validation: Stamps, config: TrainConfig) -> Familiarity:
+    """What a network that measures lenses finds familiar: lenses alone, since of anything else it measures nothing.
+
+    Fitted on the lenses of its training, at most `_FAMILIAR` of them, with the distances of those of the validation.
+    """
+    lenses = np.flatnonzero(stamps.lens)[:_FAMILIAR]
+    embedding, held_back = (
+        _embedded(network, some, config, rows)[0].numpy() for some, rows in ((stamps, lenses), (validation, None))
+    )
+    what = f"{len(embedding):,} lenses of the training, and {len(held_back):,} of the validation held back"
+    return fit_familiarity(embedding, np.zeros(len(embedding)), held_back, what)
 
 
 def width_text(width: Tensor) -> str:
