@@ -30,7 +30,8 @@ class DescribedEnsemble:
     members : tuple of DescribedPackage
         In the order of the configuration, which is that of every array of members here.
     weights : tuple of float
-        Of the members in the rules `mean` and `mean_log_odds`; only their ratios count.
+        Of the members in the rules `mean` and `mean_log_odds`; only their ratios count. 0 in any rule: the member
+        stands beside it, with a score of its own and no part in the ensemble's.
     rule : str
         One of `pipeline.models.combination.RULES`.
     combination : Combination
@@ -46,7 +47,7 @@ class DescribedEnsemble:
     cascade : DescribedCascade or None
         Its gates stop stamps before the members see them, in scans that ask for it.
     embeddings : str or None
-        Member whose embeddings put like beside like, for scans that keep some; None: the first member's.
+        Member whose embeddings put like beside like, for scans that keep some; None: the first one's of the rule.
     """
 
     name: str
@@ -65,9 +66,18 @@ class DescribedEnsemble:
         """Names of the members, in order."""
         return tuple(member.name for member in self.members)
 
+    @property
+    def ruling(self) -> tuple[int, ...]:
+        """Numbers of the members that the rule is of; the others stand beside it."""
+        return tuple(number for number, weight in enumerate(self.weights) if weight > 0)
+
     def bands(self) -> tuple[str, ...]:
         """Every band that some member reads, each once."""
         return _bands(tuple(member.card for member in self.members))
+
+    def ruling_bands(self) -> tuple[str, ...]:
+        """Every band that some member of the rule reads, each once."""
+        return _bands(tuple(self.members[number].card for number in self.ruling))
 
     def check(self, bands: tuple[str, ...], *, pixel_scale: float | None = None, size_pix: int | None = None) -> None:
         """Refuse cutouts that the members can't read.
@@ -144,7 +154,7 @@ class DescribedEnsemble:
         """
         if asked is False:
             return None
-        name = asked if isinstance(asked, str) else self.embeddings or self.names[0]
+        name = asked if isinstance(asked, str) else self.embeddings or self.names[self.ruling[0]]
         if name not in self.names:
             raise ModelMismatch(
                 f"ensemble {self.name!r} has no member {name!r} to make embeddings; set score.embeddings to true, or "
@@ -231,8 +241,9 @@ def check_members(path: Path, config: EnsembleConfig, members: tuple[DescribedPa
     _check_bands(path, members)
     if config.embeddings is not None and config.embeddings not in names:
         raise ConfigError(f"{path}: embeddings = {config.embeddings!r} is no member; members: {', '.join(names)}.")
+    ruling = [name for name, member in zip(names, config.members, strict=True) if member.weight > 0]
     try:
-        check_rule(config.rule, config.combination, names, calibrated=config.calibration is not None)
+        check_rule(config.rule, config.combination, ruling, calibrated=config.calibration is not None)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}.") from error
 

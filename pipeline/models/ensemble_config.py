@@ -14,11 +14,13 @@ from pipeline.models.mapper_config import MapperConfig
 class MemberConfig(StrictModel):
     """One member: a shipped package's name or a folder, and its weight in the rule.
 
+    A member of weight 0 stands beside the rule, whichever that is: it is scored and calibrated and has a column of its
+    own, and no part in the ensemble's score, in how far the members agree, or in what is out of their distribution.
     `calibration` and `familiarity` are files that stand in for the package's own, relative to the ensemble's.
     """
 
     package: str
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(1.0, ge=0)
     calibration: str | None = None
     familiarity: str | None = None
 
@@ -48,4 +50,6 @@ class EnsembleConfig(StrictModel):
         names = [member.package for member in self.members]
         if len(set(names)) != len(names):
             raise ValueError("names a member twice")
+        if not any(member.weight for member in self.members):
+            raise ValueError("every member has weight 0; give those of the rule another, or leave it out")
         return self

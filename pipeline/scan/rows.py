@@ -191,7 +191,7 @@ def score_rows(
     ood = ensemble.unfamiliar(answers.distances[row])
     gate_score, stopped = _gated(answers, row, ensemble, candidates.prior)
     stats = _taken(stamps.stats, row)
-    used = sum(1 << bands.index(band) for band in ensemble.bands())
+    used = sum(1 << bands.index(band) for band in ensemble.ruling_bands())
     return ScoredRows(
         origin=origin,
         detections=detections,
