@@ -245,7 +245,11 @@ def scored_table(scored: ScoredRows, bands: tuple[str, ...], members: Sequence[s
     values |= {f"score_{name}": scored.member_scores[:, column] for column, name in enumerate(members)}
     values |= {f"mag_{band}": detections.mags[:, column] for column, band in enumerate(bands)}
     values |= {f"seeing_{band}": np.full(count, scored.seeing.get(band, np.nan), np.float32) for band in bands}
-    return build_table(scores_columns(members, bands), values)
+    columns = scores_columns(members, bands, parameters=scored.parameters is not None)
+    if scored.parameters is not None:
+        there = {column.name for column in columns}
+        values |= {name: column for name, column in scored.parameters.columns().items() if name in there}
+    return build_table(columns, values)
 
 
 def _floats(table: pa.Table, name: str) -> npt.NDArray[np.float32]:

@@ -11,7 +11,13 @@ from pipeline.models.calibration import Calibration
 from pipeline.models.card import ModelCard, find_package, read_card
 from pipeline.models.cascade_config import Views
 from pipeline.models.combination import Combination, Rule, check_rule
-from pipeline.models.described import DescribedCascade, DescribedMapper, DescribedPackage, describe_package
+from pipeline.models.described import (
+    DescribedCascade,
+    DescribedFitter,
+    DescribedMapper,
+    DescribedPackage,
+    describe_package,
+)
 from pipeline.models.ensemble_config import EnsembleConfig, MemberConfig
 from pipeline.models.familiarity_file import describe_familiarity
 from pipeline.provenance import fingerprint
@@ -44,6 +50,8 @@ class DescribedEnsemble:
         as many passes (test-time augmentation; Dieleman et al. 2015, MNRAS 450, 1441).
     mapper : DescribedMapper or None
         Draws maps of candidates; it has no part in the score.
+    fitter : DescribedFitter or None
+        Gives lens parameters of candidates; it has no part in the score.
     cascade : DescribedCascade or None
         Its gates stop stamps before the members see them, in scans that ask for it.
     embeddings : str or None
@@ -58,6 +66,7 @@ class DescribedEnsemble:
     calibration: Calibration | None = None
     views: Views = 1
     mapper: DescribedMapper | None = None
+    fitter: DescribedFitter | None = None
     cascade: DescribedCascade | None = None
     embeddings: str | None = None
 
@@ -96,9 +105,8 @@ class DescribedEnsemble:
             For a missing band (naming the shipped ensembles that do fit the bands), pixels far coarser
             than a member's, or cutouts that cover less than half of a member's stamp.
         """
-        drawers = () if self.mapper is None else (self.mapper.package,)
         gates = () if self.cascade is None else self.cascade.packages
-        for member in (*self.members, *drawers, *gates):
+        for member in (*self.members, *self.measurers(), *gates):
             missing = [band for band in member.card.bands if band not in bands]
             if missing:
                 raise ModelMismatch(
@@ -118,6 +126,10 @@ class DescribedEnsemble:
                     f"ensemble {self.name!r}: member {member.name!r} reads {side:g} arcsec, the cutouts are "
                     f"{size_pix * pixel_scale:g} arcsec wide; set cutouts.size to {side:g} arcsec or more."
                 )
+
+    def measurers(self) -> tuple[DescribedPackage, ...]:
+        """The networks that look at candidates once more: who draws maps, and who gives lens parameters."""
+        return tuple(one.package for one in (self.mapper, self.fitter) if one is not None)
 
     def fingerprint(self, cascade: bool = False) -> str:
         """Hash of what the logits depend on; calibration and rule don't count, the gates of a cascade that is on do.
@@ -205,9 +217,13 @@ def describe_ensemble(reference: str | Path, relative_to: Path | None = None) ->
     config = load(EnsembleConfig, path)
     members = tuple(_describe_member(member, path.parent) for member in config.members)
     check_members(path, config, members)
-    mapper = cascade = None
+    mapper = fitter = cascade = None
     if config.maps is not None:
         mapper = DescribedMapper(describe_package(find_package(config.maps.package, path.parent)), config.maps.joint)
+    if config.parameters is not None:
+        fitter = DescribedFitter(
+            describe_package(find_package(config.parameters.package, path.parent)), config.parameters
+        )
     if config.cascade is not None:
         gates = tuple(describe_package(find_package(gate.package, path.parent)) for gate in config.cascade.gates)
         cascade = DescribedCascade(gates, config.cascade)
@@ -220,6 +236,7 @@ def describe_ensemble(reference: str | Path, relative_to: Path | None = None) ->
         calibration=config.calibration,
         views=config.views,
         mapper=mapper,
+        fitter=fitter,
         cascade=cascade,
         embeddings=config.embeddings,
     )

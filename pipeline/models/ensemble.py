@@ -19,6 +19,8 @@ from pipeline.models.combination import combine
 from pipeline.models.described_ensemble import DescribedEnsemble, check_members
 from pipeline.models.ensemble_config import EnsembleConfig, MemberConfig
 from pipeline.models.familiarity import read_familiarity
+from pipeline.models.fitter import Fitter
+from pipeline.models.fitter_config import FitterConfig
 from pipeline.models.mapper import Mapper
 from pipeline.models.mapper_config import MapperConfig
 from pipeline.models.package import ModelPackage, load_package
@@ -59,6 +61,7 @@ class Ensemble(DescribedEnsemble):
 
     members: tuple[ModelPackage, ...]
     mapper: Mapper | None = None
+    fitter: Fitter | None = None
     cascade: Cascade | None = None
 
     def gates(self) -> Cascade:
@@ -217,6 +220,7 @@ def load_ensemble(reference: str | Path, relative_to: Path | None = None) -> Ens
     check_members(path, config, members)
     weights = tuple(member.weight for member in config.members)
     mapper = None if config.maps is None else _load_mapper(config.maps, path.parent)
+    fitter = None if config.parameters is None else _load_fitter(config.parameters, path.parent)
     cascade = None if config.cascade is None else _load_cascade(config.cascade, path.parent)
     return Ensemble(
         name=config.name,
@@ -227,6 +231,7 @@ def load_ensemble(reference: str | Path, relative_to: Path | None = None) -> Ens
         calibration=config.calibration,
         views=config.views,
         mapper=mapper,
+        fitter=fitter,
         cascade=cascade,
         embeddings=config.embeddings,
     )
@@ -244,6 +249,10 @@ def _load_member(config: MemberConfig, folder: Path) -> ModelPackage:
 
 def _load_mapper(config: MapperConfig, folder: Path) -> Mapper:
     return Mapper(load_package(find_package(config.package, folder)), config.joint)
+
+
+def _load_fitter(config: FitterConfig, folder: Path) -> Fitter:
+    return Fitter(load_package(find_package(config.package, folder)), config)
 
 
 def _load_cascade(config: CascadeConfig, folder: Path) -> Cascade:

@@ -8,6 +8,7 @@ from pipeline.config import StrictModel
 from pipeline.models.calibration import Calibration
 from pipeline.models.cascade_config import CascadeConfig, Views
 from pipeline.models.combination import Combination, Rule
+from pipeline.models.fitter_config import FitterConfig
 from pipeline.models.mapper_config import MapperConfig
 
 
@@ -30,7 +31,7 @@ class EnsembleConfig(StrictModel):
 
     `rule` combines the members' calibrated scores, with the parameters in `combination`. What comes out is in general
     not calibrated, even where every member is (Ranjan & Gneiting 2010, JRSS B 72, 71): `calibration` makes it so.
-    `views` is part of what the calibrations were fitted to. `cascade` does nothing until a scan asks for it, nor does
+    `views` is part of what the calibrations were fitted to. `maps` and `parameters` are of candidates. `cascade` does nothing until a scan asks for it, nor does
     `embeddings`, which names the member whose embeddings put like beside like.
     """
 
@@ -42,6 +43,7 @@ class EnsembleConfig(StrictModel):
     combination: Combination = Combination()
     calibration: Calibration | None = None
     maps: MapperConfig | None = None
+    parameters: FitterConfig | None = None
     cascade: CascadeConfig | None = None
     embeddings: str | None = None
 

@@ -1,0 +1,117 @@
+"""Lens parameters of cutouts, with their posteriors, and whether to trust them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.errors import ModelMismatch
+from pipeline.models.fitter import Fitter
+from pipeline.models.posterior import PARAMETERS, Posterior
+from pipeline.scan.member_inputs import Cutouts, Prepared, batches
+from pipeline.scan_config import ScoreConfig
+
+Bool = npt.NDArray[np.bool_]
+Float32 = npt.NDArray[np.float32]
+
+_BATCH = 64
+"""Stamps at a time, the last batch padded, so that what is in a batch is a function of the call alone."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Lens parameters of n cutouts.
+
+    Attributes
+    ----------
+    posterior : Posterior
+        Of a lens: of a stamp without one it means nothing. NaN where a stamp can't be scored.
+    unfamiliar : float32 (n,)
+        Share of the network's validation stamps that lie nearer to what it was trained on; NaN where it has no
+        posterior, or the package no familiarity.
+    """
+
+    posterior: Posterior
+    unfamiliar: Float32
+
+    def trusted(self, unfamiliar_share: float) -> Bool:
+        """Which posteriors (n,) are of stamps the like of which the network has seen; False where there is none.
+
+        Parameters
+        ----------
+        unfamiliar_share : float
+            A stamp is unlike them where it lies farther out than this share: `vet.unfamiliar_share` of a scan.
+        """
+        with np.errstate(invalid="ignore"):
+            strange = self.unfamiliar > np.float32(unfamiliar_share)
+        answer: Bool = np.isfinite(self.posterior.samples).all(axis=(1, 2)) & ~strange
+        return answer
+
+
+def fit_cutouts(
+    image: npt.NDArray[Any],
+    ivar: npt.NDArray[Any] | None,
+    mask: npt.NDArray[Any] | None,
+    *,
+    pixel_scale: float,
+    bands: tuple[str, ...],
+    fitter: Fitter,
+    config: ScoreConfig | None = None,
+    device: str = "cpu",
+) -> Fitted:
+    """Posteriors of lens parameters of cutouts of any size and pixel scale.
+
+    Which stamps can be scored is decided as `pipeline.scan.score.ask_members` does. Every stamp's samples are made of
+    the same standard normal numbers, so that the same call gives the same bytes.
+
+    Parameters
+    ----------
+    image : (n, band, y, x), nJy
+        NaN where there is no data.
+    ivar : (n, band, y, x), nJy^-2, or None
+    mask : uint32 (n, band, y, x) of PixelFlag bits in both halves, or None
+    pixel_scale : float, arcsec
+    bands : tuple of str
+        Canonical names along axis 1.
+    fitter : Fitter
+    config : ScoreConfig, optional
+        How much of a stamp must be valid, as a scan has it.
+    device : str
+        A torch device.
+
+    Raises
+    ------
+    ModelMismatch
+        If the network needs a band that `bands` lacks.
+    ValueError
+        If shapes don't agree.
+    """
+    cutouts = Cutouts(image, ivar, mask, bands, pixel_scale)
+    card = fitter.package.card
+    if missing := [band for band in card.bands if band not in bands]:
+        raise ModelMismatch(
+            f"{card.name!r} gives lens parameters of {', '.join(card.bands)}; the data have {', '.join(bands)}: "
+            f"{', '.join(missing)} is missing."
+        )
+    samples = np.full((len(image), fitter.config.samples, len(PARAMETERS)), np.nan, np.float32)
+    distances = np.full(len(image), np.nan, np.float32)
+    place = torch.device(device)
+    network = fitter.package.network.to(place)
+    known = fitter.package.familiarity
+    familiarity = None if known is None else known.to(place)
+    with torch.inference_mode():
+        for batch in batches(cutouts, np.arange(len(image)), _BATCH):
+            inputs = Prepared(batch.to(place), cutouts, config or ScoreConfig())
+            (channels,) = inputs.views(card, 1)
+            embedding = network.embed(channels)
+            scorable = inputs.scorable(card)
+            drawn = torch.where(scorable[:, None, None], fitter.draw(embedding), torch.nan)
+            samples[batch.rows] = drawn[: len(batch.rows)].cpu().numpy()
+            if familiarity is not None:
+                far = torch.where(scorable, familiarity.distance(embedding), torch.nan)
+                distances[batch.rows] = far[: len(batch.rows)].cpu().numpy()
+    return Fitted(Posterior(samples), distances if known is None else known.share_nearer(distances))
