@@ -100,7 +100,7 @@ class DescribedFitter:
         """Hash of what parameters depend on, and whether they are trusted."""
         known = self.package.familiarity
         shares = None if known is None else known.quantiles_identity()
-        return fingerprint([self.package.fingerprint(), shares, self.config.samples, self.config.seed])
+        return fingerprint([self.package.fingerprint(), shares, self.config.model_dump(exclude={"package"})])
 
 
 @dataclass(frozen=True)

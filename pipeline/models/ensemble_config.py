@@ -31,8 +31,9 @@ class EnsembleConfig(StrictModel):
 
     `rule` combines the members' calibrated scores, with the parameters in `combination`. What comes out is in general
     not calibrated, even where every member is (Ranjan & Gneiting 2010, JRSS B 72, 71): `calibration` makes it so.
-    `views` is part of what the calibrations were fitted to. `maps` and `parameters` are of candidates. `cascade` does nothing until a scan asks for it, nor does
-    `embeddings`, which names the member whose embeddings put like beside like.
+    `views` is part of what the calibrations were fitted to. `maps` and `parameters` are of candidates. `cascade` does
+    nothing until a scan asks for it, nor does `embeddings`, which names the member whose embeddings put like beside
+    like.
     """
 
     name: str

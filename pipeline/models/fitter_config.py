@@ -19,8 +19,12 @@ class FitterConfig(StrictModel):
         root of their number.
     seed : int
         Of the standard normal numbers that samples are made of, which are the same for every stamp.
+    beyond_share : float
+        A posterior is not trusted where a larger share of its samples lies beyond the ends of what the network was
+        trained on, in some parameter: there it extrapolates.
     """
 
     package: str
     samples: int = Field(256, ge=2, le=100_000)
     seed: int = Field(1, ge=0)
+    beyond_share: float = Field(0.16, gt=0, le=1)

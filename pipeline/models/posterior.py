@@ -79,7 +79,14 @@ class PosteriorHead(Classifier):
     """A head that gives a posterior of the lens parameters beside its logit, which says whether there is a lens.
 
     The posterior is that of a lens; of a stamp without one it means nothing.
+
+    Attributes
+    ----------
+    support : float32 (2, p)
+        Ends of what the lenses of the training hold, in the parameters' units.
     """
+
+    support: Tensor
 
     @abstractmethod
     def sample(self, embedding: Tensor, base: Tensor) -> Tensor:

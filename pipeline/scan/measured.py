@@ -13,6 +13,7 @@ from astropy.wcs import WCS
 from pipeline.flags import VetFlag
 from pipeline.geometry import to_sky
 from pipeline.models.ensemble import Ensemble
+from pipeline.models.fitter_config import FitterConfig
 from pipeline.scan.cutouts import nearest_pixel
 from pipeline.scan.maps import MapMeasures, joined_light, measure_maps
 from pipeline.scan.parameters import Fitted, fit_cutouts
@@ -94,7 +95,9 @@ def measure_candidates(
     if drawn:
         measures = joined_measures(drawn)
         scored = with_measures(scored, wanted, measures, ensemble, size, wcs, config.vet, config.candidates)
-    return with_parameters(scored, wanted, fitted, config.vet) if fitted else scored
+    if ensemble.fitter is not None and fitted:
+        scored = with_parameters(scored, wanted, fitted, config.vet, ensemble.fitter.config)
+    return scored
 
 
 def shards_with_candidates(scored: ScoredRows) -> list[int]:
@@ -138,11 +141,13 @@ def with_measures(
     return replace(scored, maps=columns, vet_flags=flags)
 
 
-def with_parameters(scored: ScoredRows, rows: Int64, parts: Iterable[Fitted], vet: VetConfig) -> ScoredRows:
+def with_parameters(
+    scored: ScoredRows, rows: Int64, parts: Iterable[Fitted], vet: VetConfig, parameters: FitterConfig
+) -> ScoredRows:
     """Rows of a field with the lens parameters of some of them, those of consecutive shards."""
     columns = ParameterColumns.unknown(len(scored.score))
     fits = list(parts)
     columns.mean[rows] = np.concatenate([fit.posterior.mean for fit in fits])
     columns.std[rows] = np.concatenate([fit.posterior.std for fit in fits])
-    columns.trusted[rows] = np.concatenate([fit.trusted(vet.unfamiliar_share) for fit in fits])
+    columns.trusted[rows] = np.concatenate([fit.trusted(vet.unfamiliar_share, parameters.beyond_share) for fit in fits])
     return replace(scored, parameters=columns)

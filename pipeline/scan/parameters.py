@@ -33,23 +33,29 @@ class Fitted:
     unfamiliar : float32 (n,)
         Share of the network's validation stamps that lie nearer to what it was trained on; NaN where it has no
         posterior, or the package no familiarity.
+    beyond : float32 (n,)
+        Share of the samples beyond the ends of what the network was trained on, the largest over the parameters; NaN
+        where there is no posterior.
     """
 
     posterior: Posterior
     unfamiliar: Float32
+    beyond: Float32
 
-    def trusted(self, unfamiliar_share: float) -> Bool:
-        """Which posteriors (n,) are of stamps the like of which the network has seen; False where there is none.
+    def trusted(self, unfamiliar_share: float, beyond_share: float) -> Bool:
+        """Which posteriors (n,) are of lenses the like of which the network has seen; False where there is none.
 
         Parameters
         ----------
         unfamiliar_share : float
             A stamp is unlike them where it lies farther out than this share: `vet.unfamiliar_share` of a scan.
+        beyond_share : float
+            A lens is unlike them where `beyond` is larger: `parameters.beyond_share` of an ensemble.
         """
         with np.errstate(invalid="ignore"):
             strange = self.unfamiliar > np.float32(unfamiliar_share)
-        answer: Bool = np.isfinite(self.posterior.samples).all(axis=(1, 2)) & ~strange
-        return answer
+            inside: Bool = self.beyond <= np.float32(beyond_share)
+        return inside & ~strange
 
 
 def fit_cutouts(
@@ -98,20 +104,23 @@ def fit_cutouts(
             f"{', '.join(missing)} is missing."
         )
     samples = np.full((len(image), fitter.config.samples, len(PARAMETERS)), np.nan, np.float32)
-    distances = np.full(len(image), np.nan, np.float32)
+    distances, beyond = np.full((2, len(image)), np.nan, np.float32)
     place = torch.device(device)
     network = fitter.package.network.to(place)
     known = fitter.package.familiarity
     familiarity = None if known is None else known.to(place)
+    low, high = fitter.head.support
     with torch.inference_mode():
         for batch in batches(cutouts, np.arange(len(image)), _BATCH):
             inputs = Prepared(batch.to(place), cutouts, config or ScoreConfig())
             (channels,) = inputs.views(card, 1)
             embedding = network.embed(channels)
             scorable = inputs.scorable(card)
-            drawn = torch.where(scorable[:, None, None], fitter.draw(embedding), torch.nan)
-            samples[batch.rows] = drawn[: len(batch.rows)].cpu().numpy()
+            drawn = fitter.draw(embedding)
+            answers = [(samples, drawn), (beyond, ((drawn < low) | (drawn > high)).float().mean(1).amax(1))]
             if familiarity is not None:
-                far = torch.where(scorable, familiarity.distance(embedding), torch.nan)
-                distances[batch.rows] = far[: len(batch.rows)].cpu().numpy()
-    return Fitted(Posterior(samples), distances if known is None else known.share_nearer(distances))
+                answers.append((distances, familiarity.distance(embedding)))
+            for array, values in answers:
+                of_stamps = values.where(scorable.reshape(-1, *[1] * (values.ndim - 1)), torch.nan)
+                array[batch.rows] = of_stamps[: len(batch.rows)].cpu().numpy()
+    return Fitted(Posterior(samples), distances if known is None else known.share_nearer(distances), beyond)

@@ -95,12 +95,14 @@ def write_member(
     gain: float = 1.0,
     slope: float = 1.0,
     offset: float = 0.0,
+    **arguments: int,
 ) -> None:
     """An untrained network of g, r, i as a package; untrained ones hardly look at their input, so `gain` helps."""
     torch.manual_seed(seed)
-    own = card(name=name, architecture=architecture, arguments={"width": width}, bands=BANDS, size_pix=32)
+    arguments = {"width": width, **arguments}
+    own = card(name=name, architecture=architecture, arguments=arguments, bands=BANDS, size_pix=32)
     calibration = Calibration(slope=slope, offset=offset, prior=0.5, n_lenses=1, n_others=1, fitted_on="nothing")
-    network = build(architecture, 7, {"width": width})
+    network = build(architecture, 7, arguments)
     with torch.no_grad():
         for weights in network.parameters():
             weights.mul_(gain)
