@@ -185,36 +185,10 @@ SCORES = (
     Column("_healpix_29", pa.int64(), "", "pos.healpix", "nested HEALPix index of order 29"),
 )
 """One row a detection; `score_<member>`, `mag_<band>` and `seeing_<band>` columns are added before `shard`, and before
-them, where the ensemble fits lens parameters, `catalogue_parameters`."""
+them, where the ensemble gives lens parameters, those of `pipeline.schema_lenses.catalogue_parameters`."""
 
 CANDIDATES = SCORES
 """The same columns; the rows whose score passes the floor."""
-
-_MASS = "of the mass, (1 - q) / (1 + q)"
-_LENS_PARAMETERS = (
-    ("theta_E", "arcsec", "phys.angSize", "effective Einstein radius, intermediate axis"),
-    ("mass_e1", "", "src.ellipticity", f"ellipticity {_MASS} cos 2 phi, phi from the cutout's +x towards +y"),
-    ("mass_e2", "", "src.ellipticity", f"ellipticity {_MASS} sin 2 phi"),
-    ("shear_1", "", "stat.fit.param", "external reduced shear along the cutout's axes"),
-    ("shear_2", "", "stat.fit.param", "external reduced shear along the cutout's diagonals"),
-    ("source_x", "arcsec", "pos.cartesian.x", "source from the deflector, in the source plane, along the cutout's x"),
-    ("source_y", "arcsec", "pos.cartesian.y", "source from the deflector, in the source plane, along the cutout's y"),
-    ("lens_x", "arcsec", "pos.cartesian.x", "deflector from the cutout's centre, along its x"),
-    ("lens_y", "arcsec", "pos.cartesian.y", "deflector from the cutout's centre, along its y"),
-)
-"""Name of a column, unit, UCD and meaning of each lens parameter, in the order of `pipeline.models.posterior`."""
-
-_CATALOGUED = 7
-"""Of them stand in the catalogue: where the deflector lies is told by the position."""
-
-TRUSTED = Column(
-    "theta_E_trusted",
-    pa.bool_(),
-    "",
-    "meta.code.qual",
-    "whether the network has seen the like of the stamp, and the lens is inside what it was trained on; null: no fit",
-    nullable=True,
-)
 
 EMBEDDING = "embedding"
 """Name of the column of vectors."""
@@ -301,37 +275,12 @@ def seeing_column(band: str) -> Column:
     )
 
 
-def parameter_names() -> tuple[str, ...]:
-    """Columns of the lens parameters, in the order of `pipeline.models.posterior`; their stds' end in `_std`."""
-    return tuple(name for name, *_ in _LENS_PARAMETERS)
-
-
-def parameter_columns() -> tuple[Column, ...]:
-    """Mean and standard deviation of every lens parameter's posterior, and whether to trust it."""
-    columns = []
-    for name, unit, ucd, what in _LENS_PARAMETERS:
-        about = f"{what}; mean of the posterior, null: no fit"
-        columns.append(Column(name, pa.float32(), unit, _first(ucd, "stat.fit.param"), about, nullable=True))
-        spread = f"standard deviation of the posterior of {name}"
-        columns.append(Column(f"{name}_std", pa.float32(), unit, _first("stat.stdev", ucd), spread, nullable=True))
-    return (*columns, TRUSTED)
-
-
-def catalogue_parameters() -> tuple[Column, ...]:
-    """Those of `parameter_columns` that a scan's catalogue has where its ensemble fits lens parameters."""
-    return (*parameter_columns()[: 2 * _CATALOGUED], TRUSTED)
-
-
-def _first(*words: str) -> str:
-    """Words of a UCD, each once."""
-    return ";".join(dict.fromkeys(words))
-
-
-def scores_columns(members: Sequence[str], bands: Sequence[str], *, parameters: bool = False) -> tuple[Column, ...]:
-    """Columns of the score and candidate tables of one scan, in order; with the lens parameters, where it has any."""
+def scores_columns(
+    members: Sequence[str], bands: Sequence[str], parameters: Sequence[Column] = ()
+) -> tuple[Column, ...]:
+    """Columns of the score and candidate tables of one scan, in order; those of lens parameters where it has any."""
     tail = next(index for index, column in enumerate(SCORES) if column.name == "shard")
-    extra = list(catalogue_parameters()) if parameters else []
-    extra += [member_column(member) for member in members]
+    extra = [*parameters, *(member_column(member) for member in members)]
     extra += [magnitude_column(band) for band in bands]
     extra += [seeing_column(band) for band in bands]
     return (*SCORES[:tail], *extra, *SCORES[tail:])

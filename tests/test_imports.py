@@ -11,7 +11,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-WORDS = {"schema", "flags", "errors", "config", "scan_config", "field", "notes", "geometry", "provenance", "splits"}
+WORDS = {
+    "schema",
+    "schema_lenses",
+    "flags",
+    "errors",
+    "config",
+    "scan_config",
+    "field",
+    "notes",
+    "geometry",
+    "provenance",
+    "splits",
+}
 MAY_IMPORT = {
     "words": {"words"},
     "io": {"words", "io"},

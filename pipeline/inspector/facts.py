@@ -18,7 +18,7 @@ from pipeline.catalogue.explain import count_flags
 from pipeline.catalogue.stamps import Stamp
 from pipeline.flags import PixelFlag, VetFlag, decode, describe
 from pipeline.io.exports import json_rows
-from pipeline.schema import TRUSTED, catalogue_parameters
+from pipeline.schema_lenses import TRUSTED, catalogue_parameters
 
 TELLING_FLAGS = ("ARTEFACT_LIKELY", "OUT_OF_DISTRIBUTION", "MEMBERS_DISAGREE", "KNOWN_LENS", "STOPPED_BY_GATE")
 """Vet flags that rest on networks or on the literature; the others say what touches the stamp."""

@@ -115,11 +115,12 @@ def fit_cutouts(
             inputs = Prepared(batch.to(place), cutouts, config or ScoreConfig())
             (channels,) = inputs.views(card, 1)
             embedding = network.embed(channels)
-            scorable = inputs.scorable(card)
             drawn = fitter.draw(embedding)
             answers = [(samples, drawn), (beyond, ((drawn < low) | (drawn > high)).float().mean(1).amax(1))]
             if familiarity is not None:
                 answers.append((distances, familiarity.distance(embedding)))
+            # Of a network gone wild a sample may be infinite, which is no parameter.
+            scorable = inputs.scorable(card) & drawn.isfinite().flatten(1).all(1)
             for array, values in answers:
                 of_stamps = values.where(scorable.reshape(-1, *[1] * (values.ndim - 1)), torch.nan)
                 array[batch.rows] = of_stamps[: len(batch.rows)].cpu().numpy()

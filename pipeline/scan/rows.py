@@ -18,7 +18,7 @@ from pipeline.scan.detect import Detections
 from pipeline.scan.score import MemberAnswers
 from pipeline.scan.vet import vet_flags
 from pipeline.scan_config import CandidatesConfig, VetConfig
-from pipeline.schema import TRUSTED, parameter_names
+from pipeline.schema_lenses import TRUSTED, parameter_names
 
 Float16 = npt.NDArray[np.float16]
 Float32 = npt.NDArray[np.float32]
@@ -109,7 +109,7 @@ class ParameterColumns:
         return cls(mean, std, np.zeros(n, np.bool_))
 
     def columns(self) -> dict[str, Any]:
-        """Values by name of `pipeline.schema.parameter_columns`, masked where there is none."""
+        """Values by name of `pipeline.schema_lenses.parameter_columns`, masked where there is none."""
         names = parameter_names()
         values: dict[str, Any] = {name: self.mean[:, number] for number, name in enumerate(names)}
         values |= {f"{name}_std": self.std[:, number] for number, name in enumerate(names)}

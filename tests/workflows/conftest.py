@@ -109,6 +109,11 @@ def write_member(
     save_package(folder / name, own, network, calibration)
 
 
+def write_measurer(folder: Path, seed: int) -> None:
+    """An untrained network, `measurer`, that gives lens parameters."""
+    write_member(folder, "measurer", seed, architecture="lensnet", size=32, kept=4, hidden=16, context=8, flow=1)
+
+
 def write_hardly_sure_member(folder: Path, name: str, seed: int) -> None:
     """One whose logits, however large, make few candidates."""
     write_member(folder, name, seed, width=4, gain=4.0, slope=1e-5, offset=-4.0)

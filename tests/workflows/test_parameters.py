@@ -11,18 +11,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from astropy.io.votable import parse_single_table
 
+from pipeline.catalogue.publish import publish
+from pipeline.catalogue.query import query
+from pipeline.catalogue.report import write_report
 from pipeline.errors import ModelMismatch
+from pipeline.inspector.facts import opinion_facts
 from pipeline.io import cutout_store, products
+from pipeline.io.exports import votable_bytes
 from pipeline.models.ensemble import load_ensemble
 from pipeline.models.posterior import base_samples
-from pipeline.scan.field_scan import scan_field
 from pipeline.scan.member_inputs import Cutouts, Prepared, batches
-from pipeline.schema import catalogue_parameters
-from tests.workflows.conftest import write_ensemble, write_member
+from pipeline.schema_lenses import TRUSTED, catalogue_parameters
+from tests.workflows.conftest import write_ensemble, write_measurer, write_project
 from workflows.cluster import ClusterConfig
 from workflows.explain import explain_row, explain_text
-from workflows.field_tables import scored_table
 from workflows.run import ScanOutcome, run_scan, status
 from workflows.setup import open_scan
 
@@ -32,22 +36,34 @@ SECTION = '\n[parameters]\npackage = "measurer"\nsamples = 32\n'
 NAMES = tuple(column.name for column in catalogue_parameters())
 
 
-def write_measurer(folder: Path, seed: int) -> None:
-    write_member(folder, "measurer", seed, architecture="lensnet", size=32, kept=4, hidden=16, context=8, flow=1)
+def write_measured(folder: Path) -> None:
+    """The project with an ensemble that gives lens parameters; three tenths of the detections are candidates."""
+    write_measurer(folder, 5)
+    with (folder / "ensemble.toml").open("a") as stream:
+        stream.write(SECTION)
+    config = (folder / "scan.toml").read_text()
+    (folder / "scan.toml").write_text(config.replace("max_fraction = 1.0", "max_fraction = 0.3"))
 
 
 @pytest.fixture
-def measured(project: Path, edit: Edit) -> Path:
-    """The project with an ensemble that gives lens parameters; three tenths of the detections are candidates."""
-    write_measurer(project, 5)
-    with (project / "ensemble.toml").open("a") as stream:
-        stream.write(SECTION)
-    edit(project / "scan.toml", "max_fraction = 1.0", "max_fraction = 0.3")
+def measured(project: Path) -> Path:
+    """The project, to be changed and scanned."""
+    write_measured(project)
     return project
 
 
-def scan(project: Path, out: str | None = None, cluster: ClusterConfig = SERIAL) -> ScanOutcome:
-    outcome = run_scan(open_scan(str(project / "scan.toml"), out), cluster, quiet=True)
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with its scan in `out put`, to be read alone."""
+    folder = tmp_path_factory.mktemp("parameters")
+    write_project(folder)
+    write_measured(folder)
+    scan(folder)
+    return folder
+
+
+def scan(project: Path, out: str | None = None, config: str = "scan.toml") -> ScanOutcome:
+    outcome = run_scan(open_scan(str(project / config), out), SERIAL, quiet=True)
     assert not outcome.failures
     return outcome
 
@@ -60,31 +76,29 @@ def states(project: Path) -> set[str]:
     return {row["stage"] for row in status(open_scan(str(project / "scan.toml"))) if row["state"] == "stale"}
 
 
-def test_candidates_have_parameters_and_other_rows_have_nulls(measured: Path) -> None:
-    scan(measured)
-    candidates, scores = (table(measured / "out put", f"{name}.parquet") for name in ("candidates", "scores"))
+def test_candidates_have_parameters_and_other_rows_have_nulls(scanned: Path) -> None:
+    candidates, scores = (table(scanned / "out put", f"{name}.parquet") for name in ("candidates", "scores"))
     assert 0 < len(candidates) < len(scores)
     for name in NAMES:
         assert candidates[name].null_count == 0
         assert scores[name].null_count == len(scores) - len(candidates)
-        assert not pa.compute.any(pa.compute.is_nan(scores[name])).as_py() if name != "theta_E_trusted" else True
     assert len(set(candidates["theta_E"].to_pylist())) == len(candidates)
+    assert not any(np.isnan(scores[name].drop_null().to_numpy()).any() for name in NAMES if name != TRUSTED.name)
     assert candidates.schema.field("theta_E").metadata[b"unit"] == b"arcsec"
 
 
-def test_they_are_mean_and_spread_of_samples_that_the_network_gives_of_the_cutout_alone(measured: Path) -> None:
-    scan(measured)
-    output = measured / "out put"
+def test_they_are_mean_and_spread_of_samples_that_the_network_gives_of_the_cutout_alone(scanned: Path) -> None:
+    output = scanned / "out put"
     row = table(output, "candidates.parquet").to_pylist()[2]
     manifest = products.live_manifest(output, "F1", "cutouts")
     assert manifest is not None
     store = cutout_store.open_store(output / manifest.place)
     stamps = cutout_store.read(store, row["row"], row["row"] + 1)
-    ensemble = load_ensemble(measured / "ensemble.toml")
+    ensemble = load_ensemble(scanned / "ensemble.toml")
     assert ensemble.fitter is not None
     package = ensemble.fitter.package
     given = Cutouts(stamps.image, stamps.ivar, stamps.mask, store.bands, store.pixel_scale)
-    config = open_scan(str(measured / "scan.toml")).config.score
+    config = open_scan(str(scanned / "scan.toml")).config.score
     (batch,) = batches(given, np.arange(1), 1)
     with torch.inference_mode():
         (channels,) = Prepared(batch, given, config).views(package.card, 1)
@@ -94,32 +108,24 @@ def test_they_are_mean_and_spread_of_samples_that_the_network_gives_of_the_cutou
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_without_the_section_the_tables_keep_their_bytes(measured: Path, edit: Edit) -> None:
-    scan(measured, str(measured / "with"))
-    edit(measured / "ensemble.toml", SECTION, "")
-    scan(measured, str(measured / "without"))
+def test_without_the_section_every_other_column_is_the_same(scanned: Path, tmp_path: Path) -> None:
+    write_ensemble(scanned / "plain.toml")
+    config = (scanned / "scan.toml").read_text().replace("ensemble.toml", "plain.toml")
+    (scanned / "plain-scan.toml").write_text(config)
+    scan(scanned, str(tmp_path), "plain-scan.toml")
     for name in ("scores.parquet", "candidates.parquet"):
-        found, expected = table(measured / "with", name), table(measured / "without", name)
+        found, expected = table(scanned / "out put", name), table(tmp_path, name)
         assert found.drop(list(NAMES)).equals(expected)
         assert not set(NAMES) & set(expected.column_names)
 
 
-def test_a_cluster_gives_the_bytes_of_the_serial_executor_and_the_line_in_memory_its_rows(measured: Path) -> None:
-    scan(measured, str(measured / "serial"))
-    scan(measured, str(measured / "cluster"), ClusterConfig(workers=2))
-    for name in ("candidates.parquet", "scores.parquet"):
-        one, other = (products.live_files(measured / where, "candidates", name) for where in ("serial", "cluster"))
-        assert {field: path.read_bytes() for field, path in one.items()} == {
-            field: path.read_bytes() for field, path in other.items()
-        }
-    setup = open_scan(str(measured / "scan.toml"), str(measured / "serial"))
-    fields = {field.field_id: field for field in setup.survey.fields()}
-    others = [setup.survey.geometry(fields[name]) for name in ("F0", "F2")]
-    assert setup.ensemble_path is not None
-    image = setup.survey.open(fields["F1"], setup.config.bands)
-    rows = scan_field(image, load_ensemble(setup.ensemble_path), setup.config, neighbours=others)
-    written = scored_table(rows, setup.config.bands, rows.members).drop(["survey", "release"])
-    assert written.to_pylist() == table(measured / "serial", "scores.parquet").drop(["survey", "release"]).to_pylist()
+def test_cutouts_that_do_not_stay_are_measured_before_they_go(scanned: Path, tmp_path: Path) -> None:
+    config = (scanned / "scan.toml").read_text().replace("chunk = 4", 'chunk = 4\nkeep = "none"')
+    (scanned / "none.toml").write_text(config)
+    scan(scanned, str(tmp_path), "none.toml")
+    for name in NAMES:
+        one, other = (table(where, "candidates.parquet")[name] for where in (scanned / "out put", tmp_path))
+        assert one.equals(other)
 
 
 def test_other_weights_and_another_number_of_samples_redo_candidates_alone(measured: Path, edit: Edit) -> None:
@@ -136,35 +142,6 @@ def test_other_weights_and_another_number_of_samples_redo_candidates_alone(measu
         assert states(measured) == {"candidates"}
 
 
-def test_cutouts_that_do_not_stay_are_fitted_before_they_go(measured: Path, edit: Edit) -> None:
-    scan(measured, str(measured / "all"))
-    edit(measured / "scan.toml", "chunk = 4", 'chunk = 4\nkeep = "none"')
-    scan(measured, str(measured / "none"))
-    for name in NAMES:
-        one, other = (table(measured / where, "candidates.parquet")[name] for where in ("all", "none"))
-        assert one.equals(other)
-
-
-def test_a_stamp_unlike_the_training_or_a_lens_beyond_it_is_not_trusted(measured: Path) -> None:
-    scan(measured)
-    rows = table(measured / "out put", "candidates.parquet")
-    assert all(rows["theta_E_trusted"].to_pylist())
-    middle = float(np.median(rows["theta_E"].to_numpy()))
-    ensemble = load_ensemble(measured / "ensemble.toml")
-    assert ensemble.fitter is not None
-    network = ensemble.fitter.package.network
-    network.head.support[1, 0] = middle
-    from pipeline.models.publish import save_package
-
-    package = ensemble.fitter.package
-    save_package(measured / "measurer", package.card, network, package.calibration)
-    scan(measured)
-    after = table(measured / "out put", "candidates.parquet")
-    trusted = dict(zip(after["theta_E"].to_pylist(), after["theta_E_trusted"].to_pylist(), strict=True))
-    assert not any(trusted[value] for value in trusted if value > middle)
-    assert len(set(trusted.values())) == 2 or not any(trusted.values())
-
-
 def test_an_ensemble_that_names_a_plain_classifier_is_refused(measured: Path, edit: Edit) -> None:
     edit(measured / "ensemble.toml", 'package = "measurer"', 'package = "one/../one"')
     with pytest.raises(ModelMismatch, match="gives no lens parameters"):
@@ -177,17 +154,40 @@ def test_one_that_needs_another_band_stops_the_scan_before_it_starts(measured: P
         open_scan(str(measured / "scan.toml"))
 
 
-def test_manifests_name_its_weights_and_explain_tells_what_it_found(measured: Path) -> None:
-    scan(measured)
-    (manifest, *_) = sorted((measured / "out put" / "manifests" / "F1").glob("candidates.*.json"))
+def test_manifests_name_its_weights_and_explain_tells_what_it_found(scanned: Path, tmp_path: Path) -> None:
+    (manifest, *_) = sorted((scanned / "out put" / "manifests" / "F1").glob("candidates.*.json"))
     assert set(json.loads(manifest.read_text())["provenance"]["packages"]) == {"one", "two", "measurer"}
-    row = table(measured / "out put", "candidates.parquet").to_pylist()[0]
-    write_ensemble(measured / "plain.toml")
-    found = explain_row(
-        measured / "out put",
-        str(row["objid"]),
-        field="F1",
-        ensemble=str(measured / "plain.toml"),
-        output=measured / "row.png",
-    )
+    row = table(scanned / "out put", "candidates.parquet").to_pylist()[0]
+    picture, config = tmp_path / "row.png", str(scanned / "scan.toml")
+    found = explain_row(scanned / "out put", str(row["objid"]), field="F1", scan=config, output=picture)
     assert f"Einstein radius {row['theta_E']:.2f} ± {row['theta_E_std']:.2f} arcsec" in explain_text(found)
+
+
+def test_they_are_asked_for_in_queries_and_leave_with_units(scanned: Path, tmp_path: Path) -> None:
+    every = query(scanned / "out put")["theta_E"].to_numpy()
+    middle = float(np.median(every))
+    assert len(query(scanned / "out put", f"theta_E > {middle} AND theta_E_trusted")) == (every > middle).sum()
+    publish(scanned / "out put", tmp_path / "hats")
+    published = query(tmp_path / "hats", columns=["theta_E", "shear_1_std", "theta_E_trusted"])
+    np.testing.assert_array_equal(published["theta_E"].to_numpy(), every)
+    (tmp_path / "lenses.vot").write_bytes(votable_bytes(published))
+    told = parse_single_table(tmp_path / "lenses.vot")
+    field = told.get_field_by_id("theta_E")
+    assert (str(field.unit), field.ucd) == ("arcsec", "phys.angSize;stat.fit.param")
+    assert told.array["theta_E_trusted"].all()
+
+
+def test_report_and_inspector_show_them_with_their_spread(scanned: Path, tmp_path: Path) -> None:
+    best = query(scanned / "out put", top=1).to_pylist()[0]
+    told = opinion_facts(best, None)
+    assert told["parameters"][0] == {
+        "name": "theta_E",
+        "value": best["theta_E"],
+        "std": best["theta_E_std"],
+        "unit": "arcsec",
+    }
+    assert [one["name"] for one in told["parameters"]] == [name for name in NAMES if f"{name}_std" in NAMES]
+    assert told["trusted"] is True
+    write_report(scanned / "out put", tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"Einstein radius {best['theta_E']:.2f} ± {best['theta_E_std']:.2f}″" in text
