@@ -45,14 +45,14 @@ class Head(PosteriorHead):
 
 
 class Brightness(nn.Module):
-    """A network that embeds a stamp as the mean of its first channel in the middle."""
+    """A network that embeds a stamp by the light in its middle."""
 
     def __init__(self) -> None:
         super().__init__()
         self.head = Head()
 
     def embed(self, x: Tensor) -> Tensor:
-        return x[:, :1, 12:20, 12:20].mean((-2, -1)).repeat(1, 2)
+        return 10 * x[:, :1, 10:22, 10:22].mean((-2, -1)).repeat(1, 2)
 
 
 @pytest.fixture
@@ -63,8 +63,12 @@ def fitter() -> Fitter:
 
 
 def stamps(n: int = 5) -> np.ndarray:
-    noise = np.random.default_rng(2).normal(0, 1, (n, 3, 32, 32))
-    return (noise + 10 * np.arange(n)[:, None, None, None]).astype(np.float32)
+    """Noise with ever larger squares of light in the middle."""
+    image = np.random.default_rng(2).normal(0, 1, (n, 3, 32, 32))
+    for number in range(n):
+        half = 1 + number % 5
+        image[number, :, 16 - half : 16 + half, 16 - half : 16 + half] += 50
+    return image.astype(np.float32)
 
 
 def fit(fitter: Fitter, image: np.ndarray, mask: np.ndarray | None = None):  # type: ignore[no-untyped-def]
