@@ -14,9 +14,9 @@ class Lensnet(UnetEncoder):
 
     Amortised neural posterior estimation (Cranmer, Brehmer & Louppe 2020, PNAS 117, 30055), for lenses as by Hezaveh,
     Perreault Levasseur & Marshall 2017 (Nature 548, 555) and Wagner-Carena et al. 2021 (ApJ 909, 187): trained once on
-    simulated lenses, it gives the posterior of a new one in one pass. Pooling over a stamp forgets where things are, and
-    an Einstein radius is a distance: so the map is narrowed to few features and flattened instead. An encoder that was
-    trained to draw lens light is a start that saves most of the training.
+    simulated lenses, it gives the posterior of a new one in one pass. Pooling over a stamp forgets where things are,
+    and an Einstein radius is a distance: so the map is narrowed to few features and flattened instead. An encoder that
+    was trained to draw lens light is a start that saves most of the training.
 
     Parameters
     ----------

@@ -51,13 +51,9 @@ class FlowHead(PosteriorHead):
     Attributes
     ----------
     width : float32 (p,), a buffer
-    support : float32 (2, p), a buffer
-        Ends of what the lenses of the training hold, in the units of the parameters; a posterior that reaches beyond
-        was never trained for. Infinite at first, as far as weights can say so.
     """
 
     width: Tensor
-    support: Tensor
 
     def __init__(
         self, widths: list[int], side: int, kept: int, hidden: int, context: int, flow: int, dropout: float
@@ -93,11 +89,16 @@ class FlowHead(PosteriorHead):
         """Draw from the posteriors; see `PosteriorHead.sample`."""
         with torch.autocast(embedding.device.type, enabled=False):
             mean, lower, _ = self._normal(embedding)
-            residual = base.to(embedding).expand(len(embedding), *base.shape)
+            residual = base.to(embedding).expand(len(embedding), -1, -1)
             if self.layers is not None and self.project is not None:
                 residual = self.layers(self.project(embedding)[:, None]).inv(residual)
             plain = mean[:, None] + self.width * torch.einsum("nij,nsj->nsi", lower, residual)
             return self.scale.physical(plain)
+
+    def mean(self, embedding: Tensor) -> Tensor:
+        """Where the widths widen from: the normal distributions' means (n, p), in the plain numbers of `scale`."""
+        with torch.autocast(embedding.device.type, enabled=False):
+            return self._normal(embedding)[0]
 
     def log_prob(self, embedding: Tensor, parameters: Tensor) -> Tensor:
         """Density of the posteriors; see `PosteriorHead.log_prob`."""
@@ -115,7 +116,7 @@ class FlowHead(PosteriorHead):
 
     def _normal(self, embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Means (n, p), lower triangles (n, p, p), and logarithms (n, p) of their diagonals, in plain numbers."""
-        mean, log_axes, below = self.normal(embedding).split([_P, _P, _P * (_P - 1) // 2], -1)
+        mean, log_axes, below = torch.split(self.normal(embedding), [_P, _P, _P * (_P - 1) // 2], -1)
         log_axes = _LARGEST_LOG * torch.tanh((log_axes - 1) / _LARGEST_LOG)
         lower = torch.diag_embed(log_axes.exp())
         rows, columns = torch.tril_indices(_P, _P, -1, device=embedding.device).unbind()

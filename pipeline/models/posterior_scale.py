@@ -47,7 +47,7 @@ class ParameterScale(nn.Module):
     def plain(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Plain numbers (..., p) of parameters (..., p), and the logarithm of the change in volume (...)."""
         theta = parameters[..., :1].clamp_min(_SMALLEST)
-        e, shear, source, lens = parameters[..., 1:].split([2, 2, 2, 2], -1)
+        e, shear, source, lens = torch.split(parameters[..., 1:], [2, 2, 2, 2], -1)
         length = e.norm(dim=-1, keepdim=True).clamp_max(_FLAT)
         log_theta = theta.log()
         joined = torch.cat([log_theta, e * _stretch(length), shear, source / theta, lens], -1)
@@ -58,7 +58,7 @@ class ParameterScale(nn.Module):
 
     def physical(self, plain: Tensor) -> Tensor:
         """Parameters (..., p) in their units, of plain numbers (..., p)."""
-        log_theta, bent, shear, source, lens = (plain * self.spread + self.middle).split([1, 2, 2, 2, 2], -1)
+        log_theta, bent, shear, source, lens = torch.split(plain * self.spread + self.middle, [1, 2, 2, 2, 2], -1)
         theta = log_theta.exp()
         length = bent.norm(dim=-1, keepdim=True)
         shrunk = torch.where(length < _ROUND, 1 - length.square() / 3, length.tanh() / length.clamp_min(_ROUND))
