@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "evaluate": {"words", "io", "models", "scan", "catalogue", "evaluate"},
     "sims": {"words", "io", "models", "scan", "sims"},
     "train": {"words", "io", "models", "scan", "evaluate", "train"},
+    "lensfit": {"words", "io", "models", "catalogue", "sims", "lensfit"},
     "inspector": {"words", "io", "catalogue", "inspector"},
     "workflows": {
         "words",
@@ -45,6 +46,7 @@ MAY_IMPORT = {
         "evaluate",
         "sims",
         "train",
+        "lensfit",
         "inspector",
         "workflows",
     },
