@@ -61,7 +61,7 @@ def train_member(
     from pipeline.train.donors import read_donors, with_donors
     from pipeline.train.finish import check_enough, finish, training_fingerprint
     from pipeline.train.loop import train as train_network
-    from pipeline.train.method_config import SegmentationConfig
+    from pipeline.train.method_config import PosteriorConfig, SegmentationConfig
     from workflows.graded_cutouts import with_cutouts
 
     bands, scale = config.package.bands, config.package.pixel_scale
@@ -69,10 +69,13 @@ def train_member(
     data = with_cutouts(config.data, bands, folder)
     size = data.size_pix or config.package.size_pix
     targets = config.method.maps if isinstance(config.method, SegmentationConfig) else None
-    stamps = read_stamps(data.train, bands, scale, size, targets=targets)
+    truth = isinstance(config.method, PosteriorConfig)
+    stamps = read_stamps(data.train, bands, scale, size, targets=targets, parameters=truth)
     if data.artefacts:
         stamps = with_donors(stamps, read_donors(data.artefacts, scale, config.package.size_pix))
-    validation = read_stamps(data.validation, bands, scale, size, data.validation_limit, targets=targets)
+    validation = read_stamps(
+        data.validation, bands, scale, size, data.validation_limit, targets=targets, parameters=truth
+    )
     unlabelled = read_unlabelled(data.unlabelled, bands, scale, stamps.size)
     card = _finished(package, training_fingerprint(config, stamps, unlabelled)) if keep else None
     if card is not None:

@@ -295,6 +295,20 @@ def load_evaluation(path: Path) -> tuple[EvaluationConfig, dict[str, str]]:
     ConfigError
         For anything else that is wrong with the file, naming key and value.
     """
+    values, absent = read_samples(path)
+    return validate(EvaluationConfig, values, str(path)), absent
+
+
+def read_samples(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values of a TOML with `[[samples]]`, environment variables expanded, and the samples that name unset ones.
+
+    Returns
+    -------
+    values : dict
+        A sample whose text names an environment variable that is not set keeps the text as it is.
+    absent : dict
+        Why, by the sample's name.
+    """
     values = read_toml(path)
     absent: dict[str, str] = {}
     samples: list[Any] = []
@@ -305,4 +319,4 @@ def load_evaluation(path: Path) -> tuple[EvaluationConfig, dict[str, str]]:
             absent[str(sample.get("name"))] = str(error)
             samples.append(sample)
     rest = expand({key: value for key, value in values.items() if key != "samples"}, str(path))
-    return validate(EvaluationConfig, {**rest, "samples": samples} if samples else rest, str(path)), absent
+    return {**rest, "samples": samples} if samples else rest, absent

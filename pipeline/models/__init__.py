@@ -16,6 +16,7 @@ ARCHITECTURES: Mapping[str, str] = {
     "attention": "pipeline.models.attention:Attention",
     "cnn": "pipeline.models.cnn:Cnn",
     "efficientnet": "pipeline.models.efficientnet:Efficientnet",
+    "lensnet": "pipeline.models.lensnet:Lensnet",
     "multiscale": "pipeline.models.multiscale:Multiscale",
     "ou_cnn": "pipeline.models.ou_cnn:OuCnn",
     "preact_resnet": "pipeline.models.preact_resnet:PreactResnet",
@@ -26,8 +27,10 @@ ARCHITECTURES: Mapping[str, str] = {
 """Every network by name. Each takes `channels` and its own arguments, and maps float32
 (n, channels, y, x) to logits (n,); `embed` gives what stands before the last layer."""
 
+ENCODERS: Mapping[str, str] = {"lensnet": "unet"}
+"""Whose encoder a network has, where it is another one's; such networks can start from each other's."""
 
-_MAY_BE_ZERO = ("dropout", "maps")
+_MAY_BE_ZERO = ("dropout", "flow", "maps")
 
 
 def build(architecture: str, channels: int, arguments: Mapping[str, Any]) -> Network:

@@ -39,10 +39,10 @@ PARAMETERS: tuple[Parameter, ...] = (
 )
 """The last axis of samples, in this order.
 
-x runs along columns and y along rows of the stamp, angles from x towards y. What a sheet of mass does can't be told from
-an image (Falco et al. 1985, ApJ 289, L1): parameters are those of a lens without one that looks the same, so theta_E is
-that of the lens times (1 - kappa)^(-1 / (slope - 1)), and shear and source are theirs over 1 - kappa, where kappa is
-the convergence of all but the deflector at its centre.
+x runs along columns and y along rows of the stamp, angles from x towards y. What a sheet of mass does can't be told
+from an image (Falco et al. 1985, ApJ 289, L1): parameters are those of a lens without one that looks the same, so
+theta_E is that of the lens times (1 - kappa)^(-1 / (slope - 1)), and shear and source are theirs over 1 - kappa, where
+kappa is the convergence of all but the deflector at its centre.
 """
 
 NAMES: tuple[str, ...] = tuple(parameter.name for parameter in PARAMETERS)
@@ -63,12 +63,14 @@ class Posterior:
     @property
     def mean(self) -> Float32:
         """Means over the samples, (n, p)."""
-        return self.samples.mean(1, dtype=np.float64).astype(np.float32)
+        mean: Float32 = self.samples.mean(1, dtype=np.float64).astype(np.float32)
+        return mean
 
     @property
     def std(self) -> Float32:
         """Standard deviations over the samples, (n, p)."""
-        return self.samples.std(1, dtype=np.float64).astype(np.float32)
+        std: Float32 = self.samples.std(1, dtype=np.float64).astype(np.float32)
+        return std
 
     def quantiles(self, levels: Sequence[float]) -> Float32:
         """Quantiles at levels from 0 to 1, (levels, n, p)."""
@@ -79,7 +81,15 @@ class PosteriorHead(Classifier):
     """A head that gives a posterior of the lens parameters beside its logit, which says whether there is a lens.
 
     The posterior is that of a lens; of a stamp without one it means nothing.
+
+    Attributes
+    ----------
+    support : float32 (2, p), a buffer
+        Ends of what the lenses of the training hold, in the units of the parameters: a posterior that reaches beyond
+        was never trained for. A training sets it; before, they are as far away as weights can say.
     """
+
+    support: Tensor
 
     @abstractmethod
     def sample(self, embedding: Tensor, base: Tensor) -> Tensor:
@@ -88,9 +98,9 @@ class PosteriorHead(Classifier):
         Parameters
         ----------
         embedding : float32 (n, d)
-        base : float32 (s, p)
-            Standard normal, as of `base_samples`: common to all stamps, so that what a stamp gets depends on nothing
-            that it was scored with.
+        base : float32 (s, p), or (n, s, p)
+            Standard normal. As of `base_samples` common to all stamps, so that what a stamp gets depends on nothing
+            that it was scored with; or each stamp's own, where samples of different stamps have to be independent.
 
         Returns
         -------

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import ModelMismatch
+from pipeline.models import ENCODERS
 from pipeline.models.layers import Network, Stem
 from pipeline.models.package import load_package
 
@@ -77,17 +78,17 @@ def take_encoder(
     Raises
     ------
     ModelMismatch
-        If the package is of another architecture, can't be read, reads another number of channels and `groups` is
+        If the package is of another encoder, can't be read, reads another number of channels and `groups` is
         None, or shares no tensor with the network.
     ConfigError
         If its card or calibration is missing or wrong.
     """
     package = load_package(source)
     card = package.card
-    if card.architecture != architecture:
+    if ENCODERS.get(card.architecture, card.architecture) != ENCODERS.get(architecture, architecture):
         raise ModelMismatch(
             f"{source}: the encoder of a {card.architecture} can't start a {architecture}; "
-            "train the same architecture, or take another package."
+            "train one of the same encoder, or take another package."
         )
     old = {name: value for name, value in package.network.state_dict().items() if not name.startswith(_HEAD)}
     new = {name: value for name, value in network.state_dict().items() if not name.startswith(_HEAD)}

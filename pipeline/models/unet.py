@@ -13,12 +13,38 @@ Scales = tuple[Tensor, ...]
 """Feature maps from fine to coarse, each half as wide as the one before."""
 
 
-class Unet(Network):
+class UnetEncoder(Network):
+    """An encoder that halves the grid four times, the first time by folding (`Stem`); networks differ in their heads.
+
+    Parameters
+    ----------
+    channels : int
+        Input channels.
+    width : int
+        Features of the first scale; the next have two, three and four times as many (`widths`).
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.widths = [width, 2 * width, 3 * width, 4 * width]
+        self.stem = Stem(channels, width)
+        self.first = _Block(width, width, 1)
+        self.stages = nn.ModuleList(_Block(inputs, outputs, 2) for inputs, outputs in pairwise(self.widths))
+
+    def encode(self, x: Tensor) -> Scales:
+        """Map (n, channels, y, x), sides multiples of 16, to feature maps of 1/2, 1/4, 1/8 and 1/16 of the side."""
+        scales = [self.first(self.stem(x))]
+        for stage in self.stages:
+            scales.append(stage(nn.functional.max_pool2d(scales[-1], 2)))
+        return tuple(scales)
+
+
+class Unet(UnetEncoder):
     """Encoder and decoder with skip connections (Ronneberger et al. 2015, MICCAI), small enough for stamps.
 
-    The encoder halves the grid four times, the first time by folding (`Stem`). The decoder goes back up and its last
-    step unfolds to the pixels of the stamp. It belongs to the head: cut off (`maps = 0`), what is left is the encoder
-    with a classifier, whose weights are those of an encoder that was trained to draw maps.
+    The decoder goes back up and its last step unfolds to the pixels of the stamp. It belongs to the head: cut off
+    (`maps = 0`), what is left is the encoder with a classifier, whose weights are those of an encoder that was trained
+    to draw maps.
 
     Parameters
     ----------
@@ -33,19 +59,8 @@ class Unet(Network):
     """
 
     def __init__(self, channels: int, width: int = 32, maps: int = 2, dropout: float = 0.2) -> None:
-        super().__init__()
-        widths = [width, 2 * width, 3 * width, 4 * width]
-        self.stem = Stem(channels, width)
-        self.first = _Block(width, width, 1)
-        self.stages = nn.ModuleList(_Block(inputs, outputs, 2) for inputs, outputs in pairwise(widths))
-        self.head = UnetHead(widths, maps, dropout)
-
-    def encode(self, x: Tensor) -> Scales:
-        """Map (n, channels, y, x), sides multiples of 16, to feature maps of 1/2, 1/4, 1/8 and 1/16 of the side."""
-        scales = [self.first(self.stem(x))]
-        for stage in self.stages:
-            scales.append(stage(nn.functional.max_pool2d(scales[-1], 2)))
-        return tuple(scales)
+        super().__init__(channels, width)
+        self.head = UnetHead(self.widths, maps, dropout)
 
 
 class UnetHead(MapHead):

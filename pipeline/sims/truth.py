@@ -33,6 +33,19 @@ class Truth:
     red_source : bool
     source_id : int64
         Of a real galaxy as the source; -1 for other sources and for none.
+    e1, e2 : float32
+        Ellipticity of the mass, (1 - q) / (1 + q) times cosine and sine of twice its angle.
+    shear_1, shear_2, convergence : float32
+        Of everything but the deflector, at its centre and to first order: external shear, a sheet, and neighbours.
+    slope : float32
+        Of the mass: its density falls as r^-slope.
+    source_x, source_y : float32, arcsec
+        Where the source is from the deflector, in the source plane.
+    lens_x, lens_y : float32, arcsec
+        Where the mass is from the stamp's centre.
+    magnified : float32
+        How many times larger the stamp shows angles than they are: a simulated stamp of scattered pixel scale has the
+        pool's nominal one; an injected one was resampled to it.
     centre_x, centre_y : float32, arcsec
         Where the central object is from the stamp's centre.
     true_pixel_scale : float32, arcsec
@@ -53,6 +66,17 @@ class Truth:
     dispersion: Float32 = field(metadata=UNKNOWN)
     red_source: npt.NDArray[np.bool_] = field(metadata={"fill": False, "dtype": np.bool_})
     source_id: npt.NDArray[np.int64] = field(metadata={"fill": -1, "dtype": np.int64})
+    e1: Float32 = field(metadata=UNKNOWN)
+    e2: Float32 = field(metadata=UNKNOWN)
+    shear_1: Float32 = field(metadata=UNKNOWN)
+    shear_2: Float32 = field(metadata=UNKNOWN)
+    convergence: Float32 = field(metadata=UNKNOWN)
+    slope: Float32 = field(metadata=UNKNOWN)
+    source_x: Float32 = field(metadata=UNKNOWN)
+    source_y: Float32 = field(metadata=UNKNOWN)
+    lens_x: Float32 = field(metadata=UNKNOWN)
+    lens_y: Float32 = field(metadata=UNKNOWN)
+    magnified: Float32 = field(metadata={"fill": 1, "dtype": np.float32})
     centre_x: Float32 = field(metadata={"fill": 0, "dtype": np.float32})
     centre_y: Float32 = field(metadata={"fill": 0, "dtype": np.float32})
     true_pixel_scale: Float32 = field(metadata=UNKNOWN)

@@ -8,9 +8,10 @@ from torch import Tensor
 from pipeline.models.layers import ARTEFACT
 from pipeline.train.augment_config import AugmentConfig
 from pipeline.train.augment_gaps import edges, gaps, missing_bands
+from pipeline.train.augment_parameters import moved_parameters
 from pipeline.train.augment_picture import through_picture
 from pipeline.train.augment_pixels import background, gains, noise, shuffle
-from pipeline.train.augment_place import place
+from pipeline.train.augment_place import place, place_told
 from pipeline.train.donors import Donors, paste
 
 
@@ -53,6 +54,39 @@ def augment_with_maps(
     image, valid = _vary(image, valid, config, generator, pixel_scale=pixel_scale)
     drawn[:, ARTEFACT] = torch.maximum(drawn[:, ARTEFACT], (~valid).any(1).float())
     return image, valid, drawn
+
+
+def augment_with_parameters(
+    image: Tensor,
+    valid: Tensor,
+    parameters: Tensor,
+    config: AugmentConfig,
+    generator: torch.Generator,
+    *,
+    size: int,
+    pixel_scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Vary a batch together with the parameters of its lenses.
+
+    Parameters
+    ----------
+    image, valid, config, generator, size, pixel_scale
+        As for `augment`.
+    parameters : float32 (n, p)
+        Of `pipeline.models.posterior.PARAMETERS`; NaN where there is no lens.
+
+    Returns
+    -------
+    image, valid
+        As of `augment`.
+    parameters : float32 (n, p)
+        Of the lenses as they now are: seeing, colours and noise change none.
+    """
+    image, valid, told = place_told(image, valid, config, generator, size=size, pixel_scale=pixel_scale)
+    parts = torch.split(parameters, [number for number, _ in told])
+    moved = [moved_parameters(part, move, pixel_scale) for part, (_, move) in zip(parts, told, strict=True)]
+    image, valid = _vary(image, valid, config, generator, pixel_scale=pixel_scale)
+    return image, valid, torch.cat(moved)
 
 
 def augment(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from scipy.fft import next_fast_len
@@ -16,6 +17,29 @@ _SLICES = 8
 """Slices of a batch that share one turn, zoom, shift and blur; stamps are drawn in random order anyway."""
 
 
+@dataclass(frozen=True)
+class Move:
+    """What was done to stamps, in this order.
+
+    Attributes
+    ----------
+    zoom : float
+        Everything, distances from the centre included, is so many times as large.
+    right, up : float, pixels
+        How far it was moved along x and y.
+    quarters : int
+        Turns of `torch.rot90` in (y, x): each takes (x, y) about the centre to (y, -x).
+    mirrored : bool
+        x changed its sign.
+    """
+
+    zoom: float
+    right: float
+    up: float
+    quarters: int
+    mirrored: bool
+
+
 def place(
     image: Tensor, valid: Tensor, config: AugmentConfig, generator: torch.Generator, *, size: int, pixel_scale: float
 ) -> tuple[Tensor, Tensor]:
@@ -26,6 +50,13 @@ def place(
     image, valid, config, generator, size, pixel_scale
         As for `pipeline.train.augment.augment`.
     """
+    return place_told(image, valid, config, generator, size=size, pixel_scale=pixel_scale)[:2]
+
+
+def place_told(
+    image: Tensor, valid: Tensor, config: AugmentConfig, generator: torch.Generator, *, size: int, pixel_scale: float
+) -> tuple[Tensor, Tensor, list[tuple[int, Move]]]:
+    """As `place`, and what was done to how many stamps after one another."""
     parts = [
         _place(some, known, config, draws, size=size, pixel_scale=pixel_scale)
         for some, known, draws in zip(
@@ -35,7 +66,8 @@ def place(
             strict=False,
         )
     ]
-    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    told = [(len(part[0]), part[2]) for part in parts]
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]), told
 
 
 def blurred(
@@ -70,7 +102,7 @@ def blurred(
 
 def _place(
     image: Tensor, valid: Tensor, config: AugmentConfig, draws: list[float], *, size: int, pixel_scale: float
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Move]:
     """One slice, by seven uniform numbers."""
     blur, fwhm, zoom, factor, y_share, x_share, turn = draws
     reach = math.floor(config.shift / pixel_scale)
@@ -89,16 +121,19 @@ def _place(
             valid,
             lambda light, known: resample(light, known, ratio * pixel_scale, size + 2 * reach, pixel_scale)[:2],
         )
-    elif image.shape[-1] != size + 2 * reach or image.shape[-2] != size + 2 * reach:
+    aside = (0.0, 0.0)
+    if image.shape[-1] != size + 2 * reach or image.shape[-2] != size + 2 * reach:
+        # An odd difference is cut or filled unevenly.
+        aside = (-((size + image.shape[-2]) % 2) / 2, -((size + image.shape[-1]) % 2) / 2)
         image, valid = _centre(image, size + 2 * reach), _centre(valid, size + 2 * reach)
     y, x = (min(2 * reach, int(share * (2 * reach + 1))) for share in (y_share, x_share))
     image, valid = image[..., y : y + size, x : x + size], valid[..., y : y + size, x : x + size]
-    if config.flips:
-        turns = int(turn * 8)
+    turns = int(turn * 8) if config.flips else 0
+    if turns:
         image, valid = (torch.rot90(plane, turns % 4, (-2, -1)) for plane in (image, valid))
         if turns >= 4:
             image, valid = image.flip(-1), valid.flip(-1)
-    return image, valid
+    return image, valid, Move(ratio, reach - x + aside[1], reach - y + aside[0], turns % 4, turns >= 4)
 
 
 def _inner(image: Tensor, valid: Tensor, side: float) -> tuple[Tensor, Tensor]:

@@ -145,6 +145,8 @@ class RunConfig(StrictModel):
         Steps between checkpoints, and between lines of progress.
     validation_steps : int, optional
         Steps between scorings of the validation stamps; an epoch's where it is not given.
+    storage : str
+        Type of the weights in the package's file; a network computes with what it reads in float32.
     """
 
     threads: int = Field(1, ge=1)
@@ -153,6 +155,7 @@ class RunConfig(StrictModel):
     checkpoint_steps: int = Field(200, ge=1)
     report_steps: int = Field(50, ge=1)
     validation_steps: int | None = Field(None, ge=1)
+    storage: Literal["float32", "float16"] = "float32"
 
 
 class TrainConfig(StrictModel):

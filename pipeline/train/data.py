@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from pipeline.errors import ConfigError
+from pipeline.models.posterior import PARAMETERS
 from pipeline.models.resample import resample
 from pipeline.train.data_config import PoolsConfig
 from pipeline.train.held import Stamps, digest_of, packed, room_for
@@ -29,6 +30,7 @@ def read_stamps(
     *,
     both_classes: bool = True,
     targets: MapTargets | None = None,
+    parameters: bool = False,
 ) -> Stamps:
     """Every stamp of some sources, on one grid, in the order of the sources.
 
@@ -50,13 +52,15 @@ def read_stamps(
         Refuse stamps that are all lenses, or all not.
     targets : MapTargets, optional
         What the stamps' maps are to show; no maps without.
+    parameters : bool
+        Whether to hold the lenses' parameters, too.
 
     Raises
     ------
     ConfigError
         If a source is missing, damaged or doesn't match, a stamp has no valid pixel, or there is but one class.
     """
-    opened, counts = _open(sources, bands, pixel_scale, targets)
+    opened, counts = _open(sources, bands, pixel_scale, targets, parameters)
     chosen = [(source, source.some(n)) for source, n in zip(opened, allotted(counts, limit), strict=True)]
     lenses = sum(int(source.lens[rows].sum()) for source, rows in chosen)
     number = sum(len(rows) for _, rows in chosen)
@@ -66,7 +70,14 @@ def read_stamps(
             f"{names}: {number:,} stamps, all of them {'lenses' if lenses else 'non-lenses'}; training and validation "
             "need both classes, so give a source of the other."
         )
-    stamps = room_for(number, bands, _side(opened, size), pixel_scale, planes=0 if targets is None else 2)
+    stamps = room_for(
+        number,
+        bands,
+        _side(opened, size),
+        pixel_scale,
+        planes=0 if targets is None else 2,
+        parameters=len(PARAMETERS) if parameters else 0,
+    )
     start = 0
     for (source, rows), config in zip(chosen, sources, strict=True):
         place = slice(start, start + len(rows))
@@ -155,13 +166,18 @@ def draw_order(
 
 
 def _open(
-    sources: Sequence[AnyConfig | str], bands: tuple[str, ...], pixel_scale: float, targets: MapTargets | None
+    sources: Sequence[AnyConfig | str],
+    bands: tuple[str, ...],
+    pixel_scale: float,
+    targets: MapTargets | None,
+    parameters: bool,
 ) -> tuple[list[Opened], list[int]]:
     """The sources, and the number of stamps that each gives by its own limit."""
     opened, counts = [], []
     for given in sources:
         config = PoolsConfig(pattern=given) if isinstance(given, str) else given
-        source = open_rows(config, bands, pixel_scale, targets).of_each(config.most_lenses, config.most_others)
+        source = open_rows(config, bands, pixel_scale, targets, parameters=parameters)
+        source = source.of_each(config.most_lenses, config.most_others)
         if len(source) == 0:
             raise ConfigError(f"{source.text}: no stamp in it; write some with `lensscan simulate`, or take it out.")
         opened.append(source)
@@ -198,6 +214,8 @@ def _fill(stamps: Stamps, start: int, source: Opened, rows: npt.NDArray[np.int64
         stamps.flagged[place] = 0 if flagged is None else np.packbits(flagged, axis=-1)
         if stamps.maps is not None and part.maps is not None:
             stamps.maps[place] = np.packbits(part.maps, axis=-1)
+        if stamps.parameters is not None and part.parameters is not None:
+            stamps.parameters[place] = part.parameters
         done += len(image)
 
 

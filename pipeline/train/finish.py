@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from pipeline.errors import ConfigError
 from pipeline.evaluate.calibration.fit import FEWEST, fit_platt
@@ -18,6 +19,7 @@ from pipeline.train.config import TrainConfig
 from pipeline.train.data import Stamps
 from pipeline.train.loop import Trained
 from pipeline.train.maps import map_figures
+from pipeline.train.measured import familiar_lenses, fit_width, parameter_figures, set_support, width_text
 
 
 def finish(
@@ -58,6 +60,7 @@ def finish(
         f"a random half of {len(validation):,} validation stamps of {', '.join(map(str, config.data.validation))}",
     )
     sample = f"the other validation stamps ({int((~fitted).sum()):,}, {int(validation.lens[~fitted].sum()):,} lenses)"
+    measured, widths = _of_parameters(config, trained, stamps, validation, fitted)
     card = ModelCard(
         name=config.name,
         architecture=config.network.architecture,
@@ -76,10 +79,18 @@ def finish(
         training_fingerprint=training_fingerprint(config, stamps, unlabelled),
         licence=config.package.licence,
         reference=config.package.reference,
-        metrics=(*_measure(trained, validation, ~fitted, calibration, sample), *_of_maps(config, trained, validation)),
-        notes=config.package.notes,
+        metrics=(
+            *_measure(trained, validation, ~fitted, calibration, sample),
+            *_of_maps(config, trained, validation),
+            *measured,
+        ),
+        notes=(*config.package.notes, *widths),
     )
-    save_package(folder, card, trained.network, calibration)
+    familiarity = None
+    if validation.parameters is not None:
+        familiarity = familiar_lenses(trained.network, stamps, validation, config)
+    storage = {"float32": torch.float32, "float16": torch.float16}[config.run.storage]
+    save_package(folder, card, trained.network, calibration, familiarity, storage=storage)
     return card
 
 
@@ -140,6 +151,23 @@ def _of_maps(config: TrainConfig, trained: Trained, validation: Stamps) -> tuple
     sample = f"{len(validation):,} validation stamps ({int(validation.lens.sum()):,} lenses)"
     figures = map_figures(trained.network, validation, config)
     return tuple(Metric(name=name, value=round(value, 4), sample=sample) for name, value in figures.items())
+
+
+def _of_parameters(
+    config: TrainConfig, trained: Trained, stamps: Stamps, validation: Stamps, fitted: npt.NDArray[np.bool_]
+) -> tuple[tuple[Metric, ...], tuple[str, ...]]:
+    """Figures of the posteriors, where the network learned any, and a note of the widths that were set before."""
+    if validation.parameters is None:
+        return (), ()
+    set_support(trained.network, stamps)
+    width = fit_width(trained.network, validation, config, np.flatnonzero(fitted))
+    rows = np.flatnonzero(~fitted)
+    figures = parameter_figures(trained.network, validation, config, rows)
+    sample = f"the lenses among the other validation stamps ({len(rows):,})"
+    note = (
+        f"Widths of the posteriors were set on a half of the validation, times what was learned: {width_text(width)}."
+    )
+    return tuple(Metric(name=name, value=round(value, 4), sample=sample) for name, value in figures.items()), (note,)
 
 
 def _measure(

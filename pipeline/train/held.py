@@ -51,6 +51,8 @@ class Stamps:
         What a network that draws maps should draw (`pipeline.models.layers.MapHead`), packed as `flagged` is.
     donors : Donors, optional
         Real artefacts that training puts into some of these stamps.
+    parameters : float32 (n, p), optional
+        Of `pipeline.models.posterior.PARAMETERS`; NaN where there is no lens.
     """
 
     image: npt.NDArray[np.float16] | npt.NDArray[np.float32]
@@ -64,6 +66,7 @@ class Stamps:
     weight: npt.NDArray[np.float64] | None = None
     maps: npt.NDArray[np.uint8] | None = None
     donors: Donors | None = None
+    parameters: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.lens)
@@ -76,7 +79,7 @@ class Stamps:
     @property
     def nbytes(self) -> int:
         """Bytes that the arrays take."""
-        arrays = (self.image, self.flagged, self.lens, self.kind, self.scale, self.weight, self.maps)
+        arrays = (self.image, self.flagged, self.lens, self.kind, self.scale, self.weight, self.maps, self.parameters)
         return sum(array.nbytes for array in arrays if array is not None)
 
     def take(self, rows: npt.NDArray[np.int64], told: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,8 +113,16 @@ class Stamps:
             raise ValueError("these stamps were read without maps")
         return torch.from_numpy(np.unpackbits(self.maps[rows], axis=-1, count=self.size).astype(np.float32))
 
+    def take_parameters(self, rows: npt.NDArray[np.int64]) -> Tensor:
+        """The lens parameters of some rows, float32 (m, p); raises ValueError where none are held."""
+        if self.parameters is None:
+            raise ValueError("these stamps were read without lens parameters")
+        return torch.from_numpy(self.parameters[rows])
 
-def room_for(n: int, bands: tuple[str, ...], size: int, pixel_scale: float, planes: int = 0) -> Stamps:
+
+def room_for(
+    n: int, bands: tuple[str, ...], size: int, pixel_scale: float, planes: int = 0, parameters: int = 0
+) -> Stamps:
     """Empty arrays for n packed stamps, to be filled in place: joining parts would take their memory twice."""
     return Stamps(
         image=np.empty((n, len(bands), size, size), np.float16),
@@ -124,6 +135,7 @@ def room_for(n: int, bands: tuple[str, ...], size: int, pixel_scale: float, plan
         scale=np.empty((n, len(bands)), np.float32),
         weight=np.ones(n, np.float64),
         maps=np.empty((n, planes, size, -(-size // 8)), np.uint8) if planes else None,
+        parameters=np.full((n, parameters), np.nan, np.float32) if parameters else None,
     )
 
 
@@ -168,7 +180,8 @@ def digest_of(stamps: Stamps, weight: npt.NDArray[np.float64] | None = None) -> 
     """
     digest = hashlib.sha256()
     donors = None if stamps.donors is None else stamps.donors.excess
-    for array in (stamps.image, stamps.scale, stamps.flagged, stamps.lens, stamps.kind, stamps.maps, donors, weight):
+    held = (stamps.image, stamps.scale, stamps.flagged, stamps.lens, stamps.kind, stamps.maps)
+    for array in (*held, donors, weight, stamps.parameters):
         if array is not None:
             digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

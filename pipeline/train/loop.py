@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from pipeline.errors import ConfigError
 from pipeline.evaluate.metrics import auroc, completeness_at_fpr
 from pipeline.models.normalise import normalise
-from pipeline.train.augment import augment, augment_with_maps
+from pipeline.train.augment import augment, augment_with_maps, augment_with_parameters
 from pipeline.train.config import TrainConfig
 from pipeline.train.data import Stamps
 from pipeline.train.history import History
 from pipeline.train.maps import map_figures
+from pipeline.train.measured import parameter_figures
 from pipeline.train.methods import Batch, Context
 from pipeline.train.mining import hard_factors
 from pipeline.train.run import Run
@@ -224,7 +225,9 @@ def _one_step(run: Run, others: Stream | None) -> dict[str, float]:
 
 
 def _labelled(run: Run, chance: torch.Generator) -> Batch:
-    """A step's labelled stamps, with their maps where they have any."""
+    """A step's labelled stamps, with their maps or lens parameters where they have any."""
+    if run.stream.stamps.parameters is not None:
+        return _measured(run, chance)
     if run.stream.stamps.maps is None:
         (channels,), labels = _varied(run, run.stream, 1, chance)
         return Batch(channels, labels)
@@ -242,6 +245,23 @@ def _labelled(run: Run, chance: torch.Generator) -> Batch:
         donors=stamps.donors,
     )
     return Batch(_channels(run, image, valid), labels.to(run.place), maps=maps.to(run.place))
+
+
+def _measured(run: Run, chance: torch.Generator) -> Batch:
+    """A step's labelled stamps, with the parameters of their lenses."""
+    config, stamps = run.config, run.stream.stamps
+    rows = run.stream.rows(run.step)
+    image, valid, labels = stamps.take(rows, _told(config, rows, chance))
+    image, valid, parameters = augment_with_parameters(
+        image,
+        valid,
+        stamps.take_parameters(rows),
+        config.augment,
+        chance,
+        size=config.package.size_pix,
+        pixel_scale=config.package.pixel_scale,
+    )
+    return Batch(_channels(run, image, valid), labels.to(run.place), parameters=parameters.to(run.place))
 
 
 def _told(config: TrainConfig, rows: npt.NDArray[np.int64], chance: torch.Generator) -> npt.NDArray[np.bool_]:
@@ -276,6 +296,10 @@ def _validate(run: Run, validation: Stamps) -> dict[str, float]:
     }
     if validation.maps is not None:
         figures |= {name: round(value, 5) for name, value in map_figures(run.average, validation, run.config).items()}
+    if validation.parameters is not None:
+        figures |= {
+            name: round(value, 5) for name, value in parameter_figures(run.average, validation, run.config).items()
+        }
     return figures
 
 

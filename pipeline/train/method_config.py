@@ -220,6 +220,19 @@ class SegmentationConfig(LabelConfig):
     label_weight: float = Field(0.2, ge=0)
 
 
+class PosteriorConfig(LabelConfig):
+    """The posterior of the lenses' parameters, and the label beside it.
+
+    Attributes
+    ----------
+    label_weight : float
+        Of the label's loss, the mean negative log posterior of a lens having 1.
+    """
+
+    name: Literal["posterior"]
+    label_weight: float = Field(0.5, ge=0)
+
+
 MethodConfig = Annotated[
     SupervisedConfig
     | AsymmetricConfig
@@ -227,7 +240,8 @@ MethodConfig = Annotated[
     | PseudoLabelConfig
     | MixMatchConfig
     | AdversarialConfig
-    | SegmentationConfig,
+    | SegmentationConfig
+    | PosteriorConfig,
     Field(discriminator="name"),
 ]
 """Any of them, told apart by `name`."""

@@ -18,6 +18,7 @@ from pipeline.models.ensemble import load_ensemble
 from pipeline.models.layers import MapHead, Network
 from pipeline.models.onnx_session import onnx_run
 from pipeline.models.package import channels_last, load_package
+from pipeline.models.posterior import PARAMETERS, PosteriorHead
 from pipeline.models.publish import save_package
 from pipeline.models.saliency import saliency
 from pipeline.models.transfer import encoder_and_head
@@ -43,7 +44,10 @@ class Shape:
     sizes: tuple[tuple[int, dict[str, int]], ...] = ((64, {}), (48, {}), (96, {}))
 
 
-SHAPES = dict.fromkeys(NETWORKS, Shape()) | {"ou_cnn": Shape(4, ((66, {"size": 66}), (200, {"size": 200})))}
+SHAPES = dict.fromkeys(NETWORKS, Shape()) | {
+    "lensnet": Shape(sizes=((48, {}), (64, {"size": 64}), (48, {"flow": 0}))),
+    "ou_cnn": Shape(4, ((66, {"size": 66}), (200, {"size": 200}))),
+}
 
 
 def fresh(name: str, size_index: int = 0) -> tuple[Network, int, int]:
@@ -135,6 +139,8 @@ def test_a_network_is_small_and_trains_every_parameter(name: str):
     network.train()(x).sum().backward()
     if isinstance(network.head, MapHead):
         network.head.draw_maps(network.encode(x)).square().sum().backward()
+    if isinstance(network.head, PosteriorHead):
+        network.head.log_prob(network.embed(x), torch.full((4, len(PARAMETERS)), 0.3)).sum().backward()
     without = [key for key, value in network.named_parameters() if value.grad is None or not value.grad.any()]
     assert without == []
     encoder, head = encoder_and_head(network)

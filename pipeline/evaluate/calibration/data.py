@@ -20,6 +20,7 @@ from pipeline.io.tables import read_table
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.familiarity import Familiarity
 from pipeline.models.familiarity_fit import fit_familiarity
+from pipeline.models.posterior import PosteriorHead
 from pipeline.scan.maps import LensLight, joined_light, map_cutouts, measure_light
 from pipeline.scan.score import score_cutouts
 from pipeline.scan_config import ScoreConfig
@@ -127,7 +128,7 @@ def logits_of_pools(
         np.concatenate(parts),
         lens,
         what,
-        _familiarities(embedded, lens, what) if familiarity else {},
+        _familiarities(ensemble, embedded, lens, what) if familiarity else {},
         object_groups(heads),
         joined_light(drawn) if drawn else None,
     )
@@ -165,14 +166,17 @@ def logits_of_table(path: Path, ensemble: Ensemble, labels: Path | None = None) 
 
 
 def _familiarities(
-    embedded: dict[str, list[Float32]], lens: npt.NDArray[np.bool_], what: str
+    ensemble: Ensemble, embedded: dict[str, list[Float32]], lens: npt.NDArray[np.bool_], what: str
 ) -> dict[str, Familiarity]:
-    """Fitted on even rows, the distances of odd ones."""
-    even = np.arange(len(lens)) % 2 == 0
+    """Fitted on even rows, the distances of odd ones; lenses alone are familiar to a network that measures them."""
     answer = {}
-    for name, parts in embedded.items():
-        values = np.concatenate(parts)
-        answer[name] = fit_familiarity(values[even], lens[even], values[~even], f"every other stamp of {what}")
+    for member in ensemble.members:
+        if parts := embedded[member.name]:
+            measures = isinstance(member.network.head, PosteriorHead)
+            rows, stamp = (np.flatnonzero(lens), "lens") if measures else (np.arange(len(lens)), "stamp")
+            values, labels = np.concatenate(parts)[rows], lens[rows]
+            fitted_on = f"every other {stamp} of {what}"
+            answer[member.name] = fit_familiarity(values[::2], labels[::2], values[1::2], fitted_on)
     return answer
 
 

@@ -15,6 +15,7 @@ from pipeline.sims.config.injection import InjectionConfig
 from pipeline.sims.inject.lens import Injection
 from pipeline.sims.inject.plan import InjectionPlan
 from pipeline.sims.inject.truth import InjectedStamps
+from pipeline.sims.mass_truth import mass_truth, tell_mass
 from pipeline.sims.render.light import Float32
 
 UInt32 = npt.NDArray[np.uint32]
@@ -72,6 +73,7 @@ def put_stamp(
         truth.source_mag[index], truth.dispersion[index] = injected.source_mag, lens.dispersion
         truth.lens_redshift[index], truth.source_redshift[index] = lens.redshift, lens.source_redshift
         truth.red_source[index], truth.source_id[index] = lens.red, lens.source_id
+        tell_mass(truth, index, mass_truth(lens.source).turned(turn % 4, turn >= 4))
         along = turned_vector(np.cos(mass.angle), np.sin(mass.angle), turn)
         truth.q_mass[index], truth.angle_mass[index] = mass.q, np.arctan2(along[1], along[0]) % np.pi
         arc = injected.arc[config.bands.index(config.detection_band)]

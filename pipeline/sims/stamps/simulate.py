@@ -14,6 +14,7 @@ from pipeline.sims.artefacts.kinds import put_all
 from pipeline.sims.artefacts.window import Artefact, Window
 from pipeline.sims.config.names import KINDS
 from pipeline.sims.config.stamps import SimsConfig
+from pipeline.sims.mass_truth import mass_truth, tell_mass
 from pipeline.sims.negatives.kinds import NEGATIVES
 from pipeline.sims.population.galaxies import field_light
 from pipeline.sims.population.lenses import LensSystem, lens_system
@@ -262,6 +263,7 @@ def _finish(stamps: SimulatedStamps, index: int, rendered: _Rendered, config: Si
     truth.kind[index] = drawn.kind
     truth.centre_x[index], truth.centre_y[index] = drawn.at
     truth.true_pixel_scale[index], truth.seeing[index] = sky.grid.scale, sky.psf.fwhm
+    truth.magnified[index] = config.pixel_scale / sky.grid.scale
     truth.artefacts[index] = np.bitwise_or.reduce(mask, axis=None)
     if drawn.system is not None:
         _lens_truth(truth, index, drawn.system, rendered)
@@ -269,6 +271,7 @@ def _finish(stamps: SimulatedStamps, index: int, rendered: _Rendered, config: Si
 
 def _lens_truth(truth: StampTruth, index: int, system: LensSystem, rendered: _Rendered) -> None:
     truth.theta_E[index] = system.source.deflector.theta_E
+    tell_mass(truth, index, mass_truth(system.source))
     truth.arc_snr[index], truth.arc_share[index] = rendered.snr, rendered.share
     truth.lens_mag[index], truth.source_mag[index] = system.magnitude, rendered.source_mag
     truth.lens_redshift[index], truth.source_redshift[index] = system.redshift, system.source_redshift

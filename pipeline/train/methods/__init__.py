@@ -29,6 +29,7 @@ METHODS: Mapping[str, str] = {
     "pseudo_label": "pipeline.train.methods.pseudo_label:PseudoLabel",
     "mixmatch": "pipeline.train.methods.mixmatch:MixMatch",
     "adversarial": "pipeline.train.methods.adversarial:Adversarial",
+    "posterior": "pipeline.train.methods.posterior:PosteriorEstimation",
     "segmentation": "pipeline.train.methods.segmentation:Segmentation",
 }
 """Every method by name; each is built of its config and the shape of a stamp."""
@@ -47,12 +48,15 @@ class Batch:
         Unlabelled stamps, in as many independent variations as the method asks for.
     maps : (n, plane, y, x), of 0 and 1, optional
         What a network that draws maps should draw of the labelled stamps, where they were read with it.
+    parameters : (n, p), optional
+        Of `pipeline.models.posterior.PARAMETERS`, NaN without a lens, where the labelled stamps were read with them.
     """
 
     channels: Tensor
     labels: Tensor
     views: tuple[Tensor, ...] = ()
     maps: Tensor | None = None
+    parameters: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,12 @@ AnyConfig = PoolsConfig | FoldersConfig | StampsConfig | TableConfig | GradedCon
 
 
 def open_rows(
-    config: AnyConfig, bands: tuple[str, ...], pixel_scale: float, targets: MapTargets | None = None
+    config: AnyConfig,
+    bands: tuple[str, ...],
+    pixel_scale: float,
+    targets: MapTargets | None = None,
+    *,
+    parameters: bool = False,
 ) -> Opened:
     """Find out what a source holds without reading its pixels.
 
@@ -32,6 +37,8 @@ def open_rows(
         Wanted; only a pool must have it.
     targets : MapTargets, optional
         Asks for maps too, which only pools have the truth of.
+    parameters : bool
+        Asks for lens parameters too, which only pools have the truth of.
 
     Raises
     ------
@@ -43,11 +50,16 @@ def open_rows(
             f"{config}: a source of kind {config.kind!r} has no true arcs; a network that draws maps "
             "learns from pools, as `lensscan simulate` writes them."
         )
+    if parameters and not isinstance(config, PoolsConfig):
+        raise ConfigError(
+            f"{config}: a source of kind {config.kind!r} has no true lens parameters; a network that measures lenses "
+            "learns from pools, as `lensscan simulate` writes them."
+        )
     match config:
         case PoolsConfig():
             from pipeline.train.sources.pools import open_pools
 
-            return open_pools([config.pattern], bands, pixel_scale, targets)
+            return open_pools([config.pattern], bands, pixel_scale, targets, parameters=parameters)
         case FoldersConfig():
             from pipeline.train.sources.folders import open_folders
 

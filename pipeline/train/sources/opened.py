@@ -30,12 +30,15 @@ class Part:
         Pixels with a fatal flag.
     maps : bool (n, plane, y, x), optional
         What `MapTargets` asks for, in the order of `pipeline.models.layers.MapHead`.
+    parameters : float32 (n, p), optional
+        Of `pipeline.models.posterior.PARAMETERS`; NaN where there is no lens.
     """
 
     image: npt.NDArray[np.float32]
     pixel_scale: float
     flagged: npt.NDArray[np.bool_] | None = None
     maps: npt.NDArray[np.bool_] | None = None
+    parameters: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

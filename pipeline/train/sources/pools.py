@@ -12,7 +12,9 @@ import torch
 
 from pipeline.errors import ConfigError
 from pipeline.flags import PixelFlag, encode, fatal, has
+from pipeline.io.npz import Archive
 from pipeline.io.pools import labels, opened_pool, pools_of
+from pipeline.models.parameter_truth import TRUTH_COLUMNS, parameters_of
 from pipeline.train.method_config import MapTargets
 from pipeline.train.sources.opened import AT_ONCE, Opened, Part, Rows, indices
 
@@ -27,10 +29,16 @@ class _Pool:
     lens: npt.NDArray[np.bool_]
     kind: npt.NDArray[np.str_]
     arc_band: int
+    parameters: npt.NDArray[np.float32] | None
 
 
 def open_pools(
-    patterns: Sequence[str], bands: tuple[str, ...], pixel_scale: float, targets: MapTargets | None = None
+    patterns: Sequence[str],
+    bands: tuple[str, ...],
+    pixel_scale: float,
+    targets: MapTargets | None = None,
+    *,
+    parameters: bool = False,
 ) -> Opened:
     """Every pool that the patterns match, as one.
 
@@ -48,13 +56,15 @@ def open_pools(
         That every pool must have: pools are held as they are.
     targets : MapTargets, optional
         What maps to read: then a pool also needs `arc` (n, y, x), nJy in the targets' band, `ivar` and `mask`.
+    parameters : bool
+        Whether to read lens parameters: then a pool also needs the columns of `pipeline.models.parameter_truth`.
 
     Raises
     ------
     ConfigError
         If a pattern matches nothing, or a pool is damaged or of other bands, size or pixel scale.
     """
-    pools = [_open_pool(path, bands, pixel_scale, targets) for path in pools_of(patterns)]
+    pools = [_open_pool(path, bands, pixel_scale, targets, parameters) for path in pools_of(patterns)]
     for pool in pools:
         if pool.side != pools[0].side:
             raise ConfigError(
@@ -78,7 +88,9 @@ def open_pools(
     return Opened(", ".join(patterns), lens, kind, read, name, side=pools[0].side, shuffled=True)
 
 
-def _open_pool(path: str, bands: tuple[str, ...], pixel_scale: float, targets: MapTargets | None) -> _Pool:
+def _open_pool(
+    path: str, bands: tuple[str, ...], pixel_scale: float, targets: MapTargets | None, parameters: bool
+) -> _Pool:
     needed = ("image", "label") if targets is None else ("image", "label", "arc", "ivar", "mask")
     with opened_pool(path) as archive:
         names = archive.names
@@ -103,7 +115,17 @@ def _open_pool(path: str, bands: tuple[str, ...], pixel_scale: float, targets: M
         if len(lens) != shape[0]:
             raise ConfigError(f"{path}: {len(lens)} labels for {shape[0]} stamps; they must match: write it again.")
         arc_band = 0 if targets is None else indices(held, (targets.arc_band,), path)[0]
-        return _Pool(path, order, shape[3], lens, kind, arc_band)
+        measured = _parameters(archive, path) if parameters else None
+        return _Pool(path, order, shape[3], lens, kind, arc_band, measured)
+
+
+def _parameters(archive: Archive, path: str) -> npt.NDArray[np.float32]:
+    """Lens parameters of all stamps of a pool; raises ConfigError for one that was written without them."""
+    if absent := [name for name in TRUTH_COLUMNS if name not in archive.names]:
+        raise ConfigError(
+            f"{path}: no truth of {', '.join(absent)}, of which lens parameters are made; simulate the pool again."
+        )
+    return parameters_of({name: archive.whole(name) for name in TRUTH_COLUMNS})
 
 
 def _read_pool(pool: _Pool, rows: Rows, pixel_scale: float, targets: MapTargets | None) -> Iterator[Part]:
@@ -126,7 +148,8 @@ def _read_pool(pool: _Pool, rows: Rows, pixel_scale: float, targets: MapTargets 
                     maps = true_maps(
                         truth[0][mine], truth[1][mine], mask[cut].astype(np.uint32), pool.arc_band, targets
                     )
-                yield Part(image[cut].astype(np.float32), pixel_scale, flagged, maps)
+                measured = None if pool.parameters is None else pool.parameters[first + mine]
+                yield Part(image[cut].astype(np.float32), pixel_scale, flagged, maps, measured)
 
 
 def true_maps(

@@ -1,0 +1,1 @@
+"""How good posteriors of lens parameters are: bias and scatter, coverage, calibration and sharpness."""
