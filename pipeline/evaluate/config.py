@@ -125,6 +125,10 @@ class RealLensesConfig(_SampleConfig):
     pixel_scale : arcsec
     size : arcsec
         Side of the stamps that the members get, of lenses and of neighbours.
+    centred : "file" or "object"
+        What the lenses' stamps are cut about: the middle of the file, or the object nearest to it, as neighbours' are
+        cut about themselves; where none is within `largest_offset`, the middle.
+    largest_offset : arcsec
     least_distance : arcsec
         Neighbours are at least so far from the stamp's centre.
     most_missing : float
@@ -147,6 +151,8 @@ class RealLensesConfig(_SampleConfig):
     bands: tuple[str, ...] = Field(min_length=1)
     pixel_scale: Arcsec
     size: Arcsec = Field("20 arcsec", validate_default=True)
+    centred: Literal["file", "object"] = "file"
+    largest_offset: Arcsec = Field("3 arcsec", validate_default=True)
     least_distance: Arcsec = Field("5 arcsec", validate_default=True)
     most_missing: float = Field(0.35, ge=0, lt=1)
     match_padding: bool = True
@@ -295,6 +301,20 @@ def load_evaluation(path: Path) -> tuple[EvaluationConfig, dict[str, str]]:
     ConfigError
         For anything else that is wrong with the file, naming key and value.
     """
+    values, absent = read_samples(path)
+    return validate(EvaluationConfig, values, str(path)), absent
+
+
+def read_samples(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values of a TOML with `[[samples]]`, environment variables expanded, and the samples that name unset ones.
+
+    Returns
+    -------
+    values : dict
+        A sample whose text names an environment variable that is not set keeps the text as it is.
+    absent : dict
+        Why, by the sample's name.
+    """
     values = read_toml(path)
     absent: dict[str, str] = {}
     samples: list[Any] = []
@@ -305,4 +325,4 @@ def load_evaluation(path: Path) -> tuple[EvaluationConfig, dict[str, str]]:
             absent[str(sample.get("name"))] = str(error)
             samples.append(sample)
     rest = expand({key: value for key, value in values.items() if key != "samples"}, str(path))
-    return validate(EvaluationConfig, {**rest, "samples": samples} if samples else rest, str(path)), absent
+    return {**rest, "samples": samples} if samples else rest, absent
