@@ -99,7 +99,7 @@ def gaussian_fwhm(image: npt.NDArray[Any], pixel_scale: float) -> Float64:
 
 def _offsets(shape: tuple[int, ...], pixel_scale: float) -> tuple[Float64, Float64]:
     """Arcsec of rows (y, 1) and columns (1, x) from the middle."""
-    y, x = ((np.arange(length) - (length - 1) / 2) * pixel_scale for length in shape)
+    y, x = (pixel_scale * (np.arange(length, dtype=np.float64) - (length - 1) / 2) for length in shape)
     return y[:, None], x[None, :]
 
 
@@ -111,6 +111,6 @@ def _sky(pixels: Float64) -> tuple[Float64, Float64]:
     rim[cut:-cut, cut:-cut] = False
     outer = np.ma.masked_invalid(pixels[:, rim])
     masked: Any = np.ma
-    level = masked.filled(masked.median(outer, axis=1), 0.0)
-    noise = 1.4826 * masked.filled(masked.median(abs(outer - level[:, None]), axis=1), 0.0)
+    level: Float64 = masked.filled(masked.median(outer, axis=1), 0.0)
+    noise: Float64 = 1.4826 * masked.filled(masked.median(abs(outer - level[:, None]), axis=1), 0.0)
     return level, noise
