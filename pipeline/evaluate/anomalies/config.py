@@ -103,6 +103,8 @@ class AnomaliesConfig(StrictModel):
         Pools that the detectors were trained on, to prove that nothing is shared.
     point_like : tuple of str
         Kinds of simulated normals that are drawn as point sources, in plots of the latent space.
+    shape_radius : arcsec
+        Within which ellipticity, size and centroid are measured.
     validation : PoolsConfig
         Where thresholds and dimensions are chosen; no figure is of it.
     samples : tuple
@@ -125,6 +127,7 @@ class AnomaliesConfig(StrictModel):
     latent: LatentConfig = LatentConfig()
     points: PointSourcesConfig = PointSourcesConfig()
     baselines: BaselineConfig = BaselineConfig()
+    shape_radius: Arcsec = Field("2 arcsec", validate_default=True)
     gallery: GalleryConfig = GalleryConfig()
     validation: PoolsConfig
     samples: tuple[SampleConfig, ...] = Field(min_length=1)

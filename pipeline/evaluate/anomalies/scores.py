@@ -107,7 +107,7 @@ def score_sample(
         logits.append(found)
         known = np.where(part.known[:, band], part.image[:, band], np.nan)
         apertures = baselines(part.image, sample.bands, sample.pixel_scale, config.baselines)
-        simple.append(np.hstack([apertures, shapes(known, sample.pixel_scale, config.baselines.ring_outer)]))
+        simple.append(np.hstack([apertures, shapes(known, sample.pixel_scale, config.shape_radius)]))
     networks, numbers = np.concatenate(logits).astype(np.float64), np.concatenate(simple)
     columns = {package.name: networks[:, index] for index, package in enumerate(packages)}
     columns |= {name: numbers[:, index] for index, name in enumerate((*BASELINES, *SHAPES))}
