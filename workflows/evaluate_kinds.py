@@ -15,6 +15,7 @@ from pipeline.errors import ConfigError
 
 KINDS: Mapping[str, str] = {
     "parameters": "workflows.evaluate_parameters:run",
+    "anomalies": "workflows.evaluate_anomalies:run",
 }
 """Every kind by name, "module:function": called with the TOML's path, the folder of the results (None: a usual one) and
 what tells a person how far it is, it writes `evaluation.json` and `report.html` there and gives a `Told`."""

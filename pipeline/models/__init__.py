@@ -22,6 +22,7 @@ ARCHITECTURES: Mapping[str, str] = {
     "preact_resnet": "pipeline.models.preact_resnet:PreactResnet",
     "resnet": "pipeline.models.resnet:Resnet",
     "unet": "pipeline.models.unet:Unet",
+    "vae": "pipeline.models.vae:Vae",
     "vit": "pipeline.models.vit:Vit",
 }
 """Every network by name. Each takes `channels` and its own arguments, and maps float32
@@ -30,7 +31,7 @@ ARCHITECTURES: Mapping[str, str] = {
 ENCODERS: Mapping[str, str] = {"lensnet": "unet"}
 """Whose encoder a network has, where it is another one's; such networks can start from each other's."""
 
-_MAY_BE_ZERO = ("dropout", "flow", "maps")
+_MAY_BE_ZERO = ("anomalous", "dropout", "flow", "maps", "masks")
 
 
 def build(architecture: str, channels: int, arguments: Mapping[str, Any]) -> Network:
@@ -57,8 +58,7 @@ def build(architecture: str, channels: int, arguments: Mapping[str, Any]) -> Net
     taken = {name: item.default for name, item in signature(made).parameters.items() if name != "channels"}
     listed = ", ".join(f"{name} = {default}" for name, default in taken.items())
     for name, value in arguments.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name not in taken or not number or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
+        if name not in taken or not _can_be(name, value, taken[name]):
             raise ConfigError(f"architecture {architecture!r} does not take {name} = {value!r}; it takes {listed}.")
     try:
         return made(channels=channels, **arguments)
@@ -66,3 +66,11 @@ def build(architecture: str, channels: int, arguments: Mapping[str, Any]) -> Net
         raise ConfigError(
             f"architecture {architecture!r} does not take {dict(arguments)} ({error}); it takes {listed}."
         ) from error
+
+
+def _can_be(name: str, value: Any, default: Any) -> bool:
+    """Whether an argument is of its default's kind: a word, or a number that is positive where it has to be."""
+    if isinstance(default, str):
+        return isinstance(value, str)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and (value > 0 or (value == 0 and name in _MAY_BE_ZERO))

@@ -111,6 +111,7 @@ def train(
     if run.method.companion is not None:
         state = run.method.companion.state_dict()
         save_file({name: value.cpu().contiguous() for name, value in state.items()}, folder / COMPANION)
+    _settle(run)
     logits = score(run.average, validation, config)
     return Trained(run.average.cpu().eval(), logits)
 
@@ -129,15 +130,7 @@ def score(
     rows : int64 (m,), optional
         Which stamps; all (n,) if None.
     """
-    rows = np.arange(len(stamps)) if rows is None else rows
-    was_training = network.training
-    network.eval()
-    logits = [np.empty(0, np.float32)]
-    with torch.inference_mode(), autocast(config, next(network.parameters()).device):
-        for channels, _ in unvaried(network, stamps, config, rows):
-            logits.append(network(channels).float().cpu().numpy())
-    network.train(was_training)
-    return np.concatenate(logits)
+    return _answers(network, network, stamps, config, np.arange(len(stamps)) if rows is None else rows)
 
 
 def fingerprint_seed(seed: int, step: int) -> int:
@@ -288,7 +281,31 @@ def _channels(run: Run, image: Tensor, valid: Tensor) -> Tensor:
     return channels.contiguous(memory_format=torch.channels_last)
 
 
+def _answers(
+    network: nn.Module,
+    ask: Callable[[Tensor], Tensor],
+    stamps: Stamps,
+    config: TrainConfig,
+    rows: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float32]:
+    """What a part of a network answers to stamps, unvaried; (m,) or (m, d)."""
+    was_training = network.training
+    network.eval()
+    with torch.inference_mode(), autocast(config, next(network.parameters()).device):
+        answers = [ask(channels).float().cpu().numpy() for channels, _ in unvaried(network, stamps, config, rows)]
+    network.train(was_training)
+    return np.concatenate(answers) if answers else np.empty(0, np.float32)
+
+
+def _settle(run: Run) -> None:
+    """Let the method set what the averaged network's head keeps of the training stamps."""
+    stamps, average = run.stream.stamps, run.average
+    embed = average.embed
+    run.method.settle(average, lambda rows: _answers(average, embed, stamps, run.config, rows), stamps)  # type: ignore[arg-type]
+
+
 def _validate(run: Run, validation: Stamps) -> dict[str, float]:
+    _settle(run)
     logits = score(run.average, validation, run.config)
     figures = {
         "auroc": round(auroc(logits, validation.lens).value, 5),

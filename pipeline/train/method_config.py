@@ -233,6 +233,61 @@ class PosteriorConfig(LabelConfig):
     label_weight: float = Field(0.5, ge=0)
 
 
+class ChoiceConfig(StrictModel):
+    """Which dimensions of a variational autoencoder's embedding its distance is measured in.
+
+    Attributes
+    ----------
+    bins : int
+        Of the histograms that are compared.
+    share : float
+        A dimension is chosen whose excess of chi-squared over 1 is at least this share of the largest one's.
+    most : int
+        No more dimensions than this.
+    sample : int
+        Training stamps of each class that are looked at, at most.
+    """
+
+    bins: int = Field(20, ge=2)
+    share: float = Field(0.3, ge=0, le=1)
+    most: int = Field(8, ge=1)
+    sample: int = Field(4000, ge=10)
+
+
+class ElboConfig(LabelConfig):
+    """The evidence lower bound of a variational autoencoder; all weights are of terms in nats a pixel.
+
+    Attributes
+    ----------
+    kl : float
+        Weight of the divergence from the prior; that of the reconstruction is 1.
+    total_correlation : float
+        What the total correlation weighs beside its weight in `kl`: beta - 1 of Chen et al. 2018.
+    svdd : float
+        Of the squared distance of the latent mean from the centre.
+    features, features_of : float, str
+        Of the distance of deep features, and the package whose network they are of.
+    labelled : float
+        Of the labels' loss; above 0, anomalies are learned from, too.
+    ramp : float
+        Share of the steps in which the weights of `kl` and `total_correlation` rise from 0.
+    ratio : float
+        Unlabelled stamps in a step for each labelled one.
+    choice : ChoiceConfig
+    """
+
+    name: Literal["elbo"]
+    kl: float = Field(1.0, ge=0)
+    total_correlation: float = Field(0.0, ge=0)
+    svdd: float = Field(0.0, ge=0)
+    features: float = Field(0.0, ge=0)
+    features_of: str = "ground_preact_resnet"
+    labelled: float = Field(0.0, ge=0)
+    ramp: float = Field(0.2, ge=0, le=1)
+    ratio: float = Field(0.0, ge=0)
+    choice: ChoiceConfig = ChoiceConfig()
+
+
 MethodConfig = Annotated[
     SupervisedConfig
     | AsymmetricConfig
@@ -241,7 +296,8 @@ MethodConfig = Annotated[
     | MixMatchConfig
     | AdversarialConfig
     | SegmentationConfig
-    | PosteriorConfig,
+    | PosteriorConfig
+    | ElboConfig,
     Field(discriminator="name"),
 ]
 """Any of them, told apart by `name`."""

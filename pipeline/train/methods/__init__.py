@@ -12,14 +12,17 @@ must therefore reach only the parameters that it is meant for.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from pipeline.train.held import Stamps
 from pipeline.train.method_config import LabelConfig, MethodConfig
 
 METHODS: Mapping[str, str] = {
@@ -31,8 +34,12 @@ METHODS: Mapping[str, str] = {
     "adversarial": "pipeline.train.methods.adversarial:Adversarial",
     "posterior": "pipeline.train.methods.posterior:PosteriorEstimation",
     "segmentation": "pipeline.train.methods.segmentation:Segmentation",
+    "elbo": "pipeline.train.methods.elbo:Elbo",
 }
 """Every method by name; each is built of its config and the shape of a stamp."""
+
+Embed = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
+"""Embeddings (m, d) of some rows of the training stamps, unvaried."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,19 @@ class Method(ABC):
     @abstractmethod
     def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
         """Scalars by name; their sum is what is minimised."""
+
+    def settle(self, network: nn.Module, embed: Embed, stamps: Stamps) -> None:  # noqa: B027
+        """Set what the head keeps of the training stamps, before a validation and at the end; here nothing.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            With the averaged weights.
+        embed : callable
+            What that network makes of rows of `stamps`.
+        stamps : Stamps
+            Those trained on.
+        """
 
 
 def build_method(config: LabelConfig | MethodConfig, channels: int, size: int) -> Method:
