@@ -176,7 +176,7 @@ def test_each_distance_by_hand_in_the_chosen_dimensions():
 
 def test_chi_squared_of_histograms_by_counting():
     rng = np.random.default_rng(5)
-    normal, unusual = rng.normal(size=(400, 2)), rng.normal(size=(100, 2)) + [0.0, 1.5]
+    normal, unusual = rng.normal(size=(400, 2)), rng.normal((0.0, 1.5), size=(100, 2))
     for place, found in enumerate(histogram_chi_squared(normal, unusual, 4)):
         edges = np.quantile(normal[:, place], [0.25, 0.5, 0.75])
         total = 0.0
