@@ -3,7 +3,8 @@
 A method is a class that is built of its own section of the config and of the shape of a stamp. The loop asks
 it three things: how many unlabelled stamps it wants in a step and in how many views each; which parameters it
 trains; and what the losses of a batch are. It may bring a companion, a network that is trained beside the
-classifier and kept in the checkpoint, such as a generator.
+classifier and kept in the checkpoint, such as a generator. What no gradient trains, such as a support set, it
+settles before each validation and at the end.
 
 All losses of a step are summed and differentiated once. Where two networks play against each other, each loss
 must therefore reach only the parameters that it is meant for.
@@ -12,15 +13,20 @@ must therefore reach only the parameters that it is meant for.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from pipeline.train.held import Stamps
 from pipeline.train.method_config import LabelConfig, MethodConfig
+
+Rows = npt.NDArray[np.int64]
 
 METHODS: Mapping[str, str] = {
     "supervised": "pipeline.train.methods.supervised:Supervised",
@@ -29,6 +35,8 @@ METHODS: Mapping[str, str] = {
     "pseudo_label": "pipeline.train.methods.pseudo_label:PseudoLabel",
     "mixmatch": "pipeline.train.methods.mixmatch:MixMatch",
     "adversarial": "pipeline.train.methods.adversarial:Adversarial",
+    "contrastive": "pipeline.train.methods.contrastive:Contrastive",
+    "few_shot": "pipeline.train.methods.few_shot:FewShot",
     "segmentation": "pipeline.train.methods.segmentation:Segmentation",
 }
 """Every method by name; each is built of its config and the shape of a stamp."""
@@ -47,12 +55,15 @@ class Batch:
         Unlabelled stamps, in as many independent variations as the method asks for.
     maps : (n, plane, y, x), of 0 and 1, optional
         What a network that draws maps should draw of the labelled stamps, where they were read with it.
+    kinds : int64 (n,), optional
+        Equal for labelled stamps of the same kind.
     """
 
     channels: Tensor
     labels: Tensor
     views: tuple[Tensor, ...] = ()
     maps: Tensor | None = None
+    kinds: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,23 @@ class Method(ABC):
     def parameters(self, network: nn.Module) -> list[dict[str, Any]]:
         """Groups for the optimiser; here one, of all of the network's parameters that require a gradient."""
         return [{"params": [parameter for parameter in network.parameters() if parameter.requires_grad]}]
+
+    def settle(  # noqa: B027 - most methods have nothing to do here
+        self, network: nn.Module, stamps: Stamps, embed: Callable[[Rows], npt.NDArray[np.float32]]
+    ) -> None:
+        """Bring up to date what of the averaged network no gradient trains; here nothing.
+
+        Called before each validation and after the last step.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            The averaged one; changed in place.
+        stamps : Stamps
+            Labelled, of the training.
+        embed : callable
+            Rows of them -> the network's embeddings of these, (m, d), unvaried.
+        """
 
     @abstractmethod
     def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
