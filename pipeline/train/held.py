@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -109,6 +109,14 @@ class Stamps:
         if self.maps is None:
             raise ValueError("these stamps were read without maps")
         return torch.from_numpy(np.unpackbits(self.maps[rows], axis=-1, count=self.size).astype(np.float32))
+
+
+def some_of(stamps: Stamps, rows: npt.NDArray[np.int64]) -> Stamps:
+    """Some rows of stamps, copied, with a digest of their own; donors stay as they are."""
+    arrays = ("image", "flagged", "lens", "kind", "scale", "weight", "maps")
+    chosen = {name: array[rows] for name in arrays if (array := getattr(stamps, name)) is not None}
+    part = replace(stamps, **chosen)
+    return replace(part, digest=digest_of(part, part.weight))
 
 
 def room_for(n: int, bands: tuple[str, ...], size: int, pixel_scale: float, planes: int = 0) -> Stamps:

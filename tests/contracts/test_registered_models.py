@@ -162,9 +162,11 @@ def test_a_network_travels_through_a_package(name: str, tmp_path: Path):
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_a_method_gives_losses_that_train_its_parameters(name: str):
-    given = {"name": name, **({"target": "pi-model"} if name == "consistency" else {})}
+    needed = {"consistency": {"target": "pi-model"}, "few_shot": {"shots": 1}}
+    given = {"name": name, **needed.get(name, {})}
     method = build_method(TypeAdapter(MethodConfig).validate_python(given), channels=7, size=32)
-    network = build("unet" if name == "segmentation" else "cnn", 7, {"width": 8})
+    support = {"support": 4} if name == "few_shot" else {}
+    network = build("unet" if name == "segmentation" else "cnn", 7, {"width": 8, **support})
     views = tuple(torch.randn(4, 7, 32, 32) for _ in range(method.views))
     assert (method.ratio > 0) == bool(views)
     context = Context(0, 10, network, torch.Generator().manual_seed(1))
