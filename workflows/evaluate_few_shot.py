@@ -36,6 +36,16 @@ class _Samples:
     test: Stamps
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """Trainings of one network: its name in the table, from what it starts, draws of labels, steps for each number."""
+
+    name: str
+    how: str
+    draws: int
+    steps: tuple[int, ...]
+
+
 def evaluate_few_shot(path: Path, out: Path | None, report: Report) -> Told:
     """Evaluate by a config of kind `few_shot`, and write `evaluation.json` and `report.html`.
 
@@ -61,7 +71,7 @@ def evaluate_few_shot(path: Path, out: Path | None, report: Report) -> Told:
     from pipeline.errors import ConfigError
     from pipeline.evaluate.few_shot.config import FewShotEvaluation
     from pipeline.evaluate.few_shot.page import goal_text, page
-    from pipeline.evaluate.few_shot.result import FewShotResult, goal_of
+    from pipeline.evaluate.few_shot.result import SCRATCH, TUNED, FewShotResult, goal_of
     from pipeline.evaluate.result import plain
     from pipeline.io.writing import atomic_write, write_json
     from pipeline.models.card import find_package
@@ -70,10 +80,18 @@ def evaluate_few_shot(path: Path, out: Path | None, report: Report) -> Told:
 
     config = validate(FewShotEvaluation, expand(read_toml(path), str(path)), str(path))
     folder = out or Path("runs/evaluations") / config.name
-    recipe = _training(config, path)
+    recipes = [_training(scratch.training, path) for scratch in config.scratch]
+    recipe = recipes[0]
     samples = _read(config, recipe)
     folder.mkdir(parents=True, exist_ok=True)
-    lines, episodes, absent = _trained(config, recipe, samples, folder, None, report), {}, {}
+    lines: list[Line] = []
+    episodes: dict[str, list[Any]] = {}
+    absent: dict[str, str] = {}
+    for scratch, training in zip(config.scratch, recipes, strict=True):
+        name = training.network.architecture
+        lines += _trained(
+            config, training, samples, folder, _Trial(name, SCRATCH, scratch.draws, scratch.steps), report
+        )
     for network in config.networks:
         try:
             find_package(network.package)
@@ -84,7 +102,9 @@ def evaluate_few_shot(path: Path, out: Path | None, report: Report) -> Told:
         probed, episodes[network.name] = _probed(config, network, recipe, samples, report)
         lines += probed
         if network.draws:
-            lines += _trained(config, recipe, samples, folder, network, report)
+            tuned = _as_packaged(recipe, _package(network, recipe))
+            trial = _Trial(network.name, TUNED, network.draws, config.scratch[0].steps)
+            lines += _trained(config, tuned, samples, folder, trial, report)
     if not episodes:
         raise ConfigError(f"{path}: none of the networks is there:\n" + "\n".join(absent.values()))
     result = FewShotResult(
@@ -108,11 +128,11 @@ def evaluate_few_shot(path: Path, out: Path | None, report: Report) -> Told:
     return Told(values, _text(result, goal_text(result)))
 
 
-def _training(config: FewShotEvaluation, path: Path) -> TrainConfig:
+def _training(reference: str, path: Path) -> TrainConfig:
     from pipeline.config import find
     from pipeline.train.load import load_training
 
-    return load_training(find(config.scratch.training, "training", relative_to=path.parent))
+    return load_training(find(reference, "training", relative_to=path.parent))
 
 
 def _read(config: FewShotEvaluation, recipe: TrainConfig) -> _Samples:
@@ -200,24 +220,20 @@ def _as_packaged(recipe: TrainConfig, package: ModelPackage) -> TrainConfig:
 
 def _trained(
     config: FewShotEvaluation,
-    recipe: TrainConfig,
+    training: TrainConfig,
     samples: _Samples,
     folder: Path,
-    network: NetworkConfig | None,
+    trial: _Trial,
     report: Report,
 ) -> list[Line]:
-    """Lines of a network that is trained on each draw of labels, from scratch without a pre-trained one."""
+    """Lines of a network that is trained on each draw of labels."""
     from pipeline.evaluate.few_shot.probe import Spread, draw_labels
-    from pipeline.evaluate.few_shot.result import SCRATCH, TUNED, Line
+    from pipeline.evaluate.few_shot.result import Line
     from pipeline.evaluate.metrics import auroc, completeness_at_fpr
 
-    if network is None:
-        name, how, draws, training = recipe.network.architecture, SCRATCH, config.scratch.draws, recipe
-    else:
-        name, how, draws = network.name, TUNED, network.draws
-        training = _as_packaged(recipe, _package(network, recipe))
+    name, how, draws = trial.name, trial.how, trial.draws
     lines = []
-    for number, steps in zip(config.labels, config.scratch.steps, strict=True):
+    for number, steps in zip(config.labels, trial.steps, strict=True):
         drawn = draw_labels(samples.labelled.lens, number, config.lens_share, draws, config.seed)
         figures = []
         for draw, rows in enumerate(drawn):

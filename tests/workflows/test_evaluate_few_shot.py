@@ -60,7 +60,7 @@ draws = 2
 [[networks]]
 name = "absent"
 package = "nowhere"
-[scratch]
+[[scratch]]
 training = "tiny-training.toml"
 draws = 2
 steps = [2, 3]

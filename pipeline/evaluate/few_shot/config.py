@@ -30,12 +30,13 @@ class NetworkConfig(StrictModel):
 
 
 class TrainedConfig(StrictModel):
-    """How a network is trained on the labels alone, from fresh weights or from a pre-trained encoder.
+    """How a network is trained on the labels alone.
 
     Attributes
     ----------
     training : str
-        A training config (path or shipped name), whose sources and length are replaced.
+        A training config (path or shipped name), whose sources and length are replaced. Pre-trained networks are
+        fine-tuned as the first of these says.
     draws : int
         Draws of labels of the training from scratch.
     steps : tuple of int
@@ -101,7 +102,7 @@ class FewShotEvaluation(StrictModel):
     unlabelled: tuple[str, ...] = Field(min_length=1)
     limit: int = Field(4000, ge=100)
     networks: tuple[NetworkConfig, ...] = Field(min_length=1)
-    scratch: TrainedConfig
+    scratch: tuple[TrainedConfig, ...] = Field(min_length=1)
     episodes: EpisodesConfig = EpisodesConfig()
 
     @model_validator(mode="after")
@@ -109,7 +110,7 @@ class FewShotEvaluation(StrictModel):
         names = [network.name for network in self.networks]
         if len(set(names)) != len(names):
             raise ValueError("networks: two have one name")
-        if len(self.scratch.steps) != len(self.labels):
+        if any(len(scratch.steps) != len(self.labels) for scratch in self.scratch):
             raise ValueError(f"scratch.steps needs a number of steps for each of labels = {list(self.labels)}")
         if not set(self.goal) <= set(self.labels):
             raise ValueError(f"goal {list(self.goal)} is not among labels = {list(self.labels)}")
