@@ -194,6 +194,10 @@ class FewShotConfig(LabelConfig):
         Of the support set that the package gets; see `pipeline.models.support_fit`.
     most : int
         Stamps of each other kind that the support set is made of; of lenses `shots` are.
+    classes : int
+        Kinds that a linear layer beside the episodes tells, all that there are in the pools; 0 for episodes alone.
+    class_weight : float
+        Of that layer's loss.
     """
 
     name: Literal["few_shot"]
@@ -204,6 +208,8 @@ class FewShotConfig(LabelConfig):
     lenses: Literal["apart", "with"] = "apart"
     metric: Literal["euclidean", "whitened"] = "euclidean"
     most: int = Field(50, ge=2)
+    classes: int = Field(0, ge=0)
+    class_weight: float = Field(1.0, ge=0)
 
 
 class MapTargets(StrictModel):

@@ -99,3 +99,33 @@ def test_a_training_ends_with_the_means_of_some_stamps_of_every_kind_and_of_a_fe
     lenses = [row for row in asked[0] if kind[row] == "lens"]
     rare = (embedding[lenses].mean(axis=0) - head.centre.numpy()).astype(np.float32)
     assert head.prototypes[2].numpy() == pytest.approx(rare, abs=1e-5)
+
+
+def test_a_linear_layer_tells_all_kinds_beside_the_episode():
+    torch.manual_seed(2)
+    network = build("resnet", 7, {"width": 8, "support": 4})
+    method = build_method(config(classes=4, class_weight=2.0), channels=7, size=32)
+    method.parameters(network)
+    kinds = torch.arange(4).repeat_interleave(4)
+    batch = Batch(torch.randn(16, 7, 32, 32), (kinds == 0).float(), kinds=kinds)
+    network.eval()
+    losses = method.losses(network, batch, Context(0, 10, network, chance()))
+    assert method.companion is not None
+    probability = method.companion(network.embed(batch.channels)).softmax(1)
+    expected = -sum(math.log(probability[row, kinds[row]].item()) for row in range(4, 16)) / 12  # no lens among them
+    assert losses["kind"].item() == pytest.approx(2.0 * expected, rel=1e-4)
+    plain = build_method(config(), channels=7, size=32).losses(network, batch, Context(0, 10, network, chance()))
+    assert losses["episode"].item() == pytest.approx(plain["episode"].item(), rel=1e-4)
+
+
+def test_more_kinds_than_classes_are_refused():
+    network = build("resnet", 7, {"width": 8, "support": 4})
+    method = build_method(config(classes=2), channels=7, size=32)
+    method.parameters(network)
+    kinds = torch.arange(4).repeat_interleave(4)
+    with pytest.raises(ConfigError, match="a stamp is of kind 4"):
+        method.losses(
+            network,
+            Batch(torch.randn(16, 7, 32, 32), torch.zeros(16), kinds=kinds),
+            Context(0, 10, network, chance()),
+        )

@@ -32,10 +32,14 @@ class FewShot(Method):
 
     The network answers with a support set in its head (`network.arguments.support`): the means of the training
     stamps of every kind that is none, against the mean of a few lenses.
+
+    An episode says little of each stamp. A linear layer that tells all kinds from the same embedding trains it sooner,
+    and its means serve kinds that it never saw as well (Tian et al. 2020, ECCV, 266): `classes` adds one.
     """
 
     def __init__(self, config: FewShotConfig, channels: int, size: int) -> None:
         self.config = config
+        self.companion = nn.LazyLinear(config.classes) if config.classes else None
 
     def parameters(self, network: nn.Module) -> list[dict[str, Any]]:
         """Those that the embedding is made with: the last layer of the head inside has no say.
@@ -49,19 +53,40 @@ class FewShot(Method):
             raise ConfigError('method "few_shot" trains a network with a support set: network.arguments.support.')
         last = getattr(network.head.inner, "out", nn.Identity())
         silent = {id(parameter) for parameter in last.parameters()}
-        return [{"params": [p for p in network.parameters() if p.requires_grad and id(p) not in silent]}]
+        groups = [{"params": [p for p in network.parameters() if p.requires_grad and id(p) not in silent]}]
+        if self.companion is not None:
+            self.companion(torch.zeros(1, len(network.head.centre), device=network.head.centre.device))
+            groups.append({"params": list(self.companion.parameters())})
+        return groups
 
     def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
-        """`episode`, the cross-entropy of the queries' kinds."""
+        """`episode`, the cross-entropy of the queries' kinds, and `kind`, that of all stamps' by the companion.
+
+        Raises
+        ------
+        ConfigError
+            For a batch without an episode in it, or of more kinds than there are classes.
+        """
         config = self.config
         kinds = batch.labels.long() if batch.kinds is None else batch.kinds
         rows = torch.arange(len(kinds))
         if config.lenses == "apart" and batch.kinds is not None:
             rows = rows[batch.labels.cpu() == 0]
         chosen, ways = episode(kinds.cpu()[rows], config, context.chance)
-        embedding = cast(Network, network).embed(batch.channels[rows[chosen].to(batch.channels.device)])
+        place, shown = batch.channels.device, chosen
+        if self.companion is not None:  # all are embedded, and the episode taken out of them
+            shown = torch.arange(len(rows))
+            if int(kinds.max()) >= config.classes:
+                raise ConfigError(f"a stamp is of kind {int(kinds.max()) + 1}; set method.classes to that or more.")
+        embedding = cast(Network, network).embed(batch.channels[rows[shown].to(place)])
+        told = embedding if self.companion is None else embedding[chosen.to(place)]
         examples = config.shots * ways
-        return {"episode": prototype_loss(embedding[:examples], embedding[examples:], ways, config.temperature)}
+        losses = {"episode": prototype_loss(told[:examples], told[examples:], ways, config.temperature)}
+        if self.companion is not None:
+            guessed = self.companion(embedding)
+            truth = kinds.cpu()[rows].to(place)
+            losses["kind"] = config.class_weight * functional.cross_entropy(guessed, truth)
+        return losses
 
     def settle(self, network: nn.Module, stamps: Stamps, embed: Callable[[Rows], npt.NDArray[np.float32]]) -> None:
         """Fill the support set: always the same stamps, `shots` lenses and `most` of every other kind."""
