@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,9 +113,8 @@ class Stamps:
 
 def some_of(stamps: Stamps, rows: npt.NDArray[np.int64]) -> Stamps:
     """Some rows of stamps, copied, with a digest of their own; donors stay as they are."""
-    arrays = ("image", "flagged", "lens", "kind", "scale", "weight", "maps")
-    chosen = {name: array[rows] for name in arrays if (array := getattr(stamps, name)) is not None}
-    part = replace(stamps, **chosen)
+    held = {item.name: getattr(stamps, item.name) for item in fields(stamps)}
+    part = replace(stamps, **{name: array[rows] for name, array in held.items() if isinstance(array, np.ndarray)})
     return replace(part, digest=digest_of(part, part.weight))
 
 

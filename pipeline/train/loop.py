@@ -131,8 +131,7 @@ def score(
     rows : int64 (m,), optional
         Which stamps; all (n,) if None.
     """
-    rows = np.arange(len(stamps)) if rows is None else rows
-    return _answers(network, network, stamps, config, rows)
+    return _answers(network, network, stamps, config, np.arange(len(stamps)) if rows is None else rows)
 
 
 def embed(
@@ -140,22 +139,6 @@ def embed(
 ) -> npt.NDArray[np.float32]:
     """Embeddings (m, d) of some stamps; parameters as of `score`."""
     return _answers(network, cast(Network, network).embed, stamps, config, rows)
-
-
-def _answers(
-    network: nn.Module,
-    ask: Callable[[Tensor], Tensor],
-    stamps: Stamps,
-    config: TrainConfig,
-    rows: npt.NDArray[np.int64],
-) -> npt.NDArray[np.float32]:
-    """What a network in evaluation mode answers about some stamps; (0,) for none."""
-    was_training = network.training
-    network.eval()
-    with torch.inference_mode(), autocast(config, next(network.parameters()).device):
-        answers = [ask(channels).float().cpu().numpy() for channels, _ in unvaried(network, stamps, config, rows)]
-    network.train(was_training)
-    return np.concatenate(answers) if answers else np.empty(0, np.float32)
 
 
 def fingerprint_seed(seed: int, step: int) -> int:
@@ -288,10 +271,26 @@ def _channels(run: Run, image: Tensor, valid: Tensor) -> Tensor:
     return channels.contiguous(memory_format=torch.channels_last)
 
 
+def _answers(
+    network: nn.Module,
+    ask: Callable[[Tensor], Tensor],
+    stamps: Stamps,
+    config: TrainConfig,
+    rows: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float32]:
+    """What a part of a network answers to stamps, unvaried; (m,) or (m, d)."""
+    was_training = network.training
+    network.eval()
+    with torch.inference_mode(), autocast(config, next(network.parameters()).device):
+        answers = [ask(channels).float().cpu().numpy() for channels, _ in unvaried(network, stamps, config, rows)]
+    network.train(was_training)
+    return np.concatenate(answers) if answers else np.empty(0, np.float32)
+
+
 def _settle(run: Run) -> None:
-    run.method.settle(
-        run.average, run.stream.stamps, lambda rows: embed(run.average, run.stream.stamps, run.config, rows)
-    )
+    """Let the method set what the averaged network's head keeps of the training stamps."""
+    stamps, average = run.stream.stamps, run.average
+    run.method.settle(average, lambda rows: embed(average, stamps, run.config, rows), stamps)
 
 
 def _validate(run: Run, validation: Stamps) -> dict[str, float]:

@@ -92,7 +92,7 @@ def test_a_training_ends_with_the_means_of_some_stamps_of_every_kind_and_of_a_fe
         asked.append(rows)
         return embedding[rows]
 
-    build_method(config(metric="euclidean", most=5), channels=3, size=8).settle(network, stamps, embed)
+    build_method(config(metric="euclidean", most=5), channels=3, size=8).settle(network, embed, stamps)
     head = support_of(network)
     assert head.counts.tolist() == [5, 3, 2, 0, 0]  # of a and b, and two shots
     assert head.rare.tolist() == [0, 0, 1, 0, 0]

@@ -11,11 +11,14 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+from pipeline.config import find, read_toml, validate
+from pipeline.evaluate.few_shot.config import FewShotEvaluation
 from pipeline.evaluate.few_shot.page import goal_text, page
 from pipeline.evaluate.few_shot.probe import Spread
 from pipeline.evaluate.few_shot.result import PROBE, SCRATCH, TUNED, FewShotResult, Line, goal_of
 from pipeline.models import build
 from pipeline.models.publish import save_package
+from pipeline.train.load import load_training
 from tests.cards import UNFITTED, card
 from workflows.evaluate import evaluate
 from workflows.evaluate_few_shot import TRAININGS
@@ -145,6 +148,20 @@ def test_a_test_that_labels_are_drawn_from_is_refused(folder: Path):
     result = run()
     assert result.exit_code == 2
     assert "60 stamps of test are in labelled too" in result.output
+
+
+def test_the_shipped_evaluation_is_whole():
+    path = find("few-shot", "evaluations")
+    config = validate(FewShotEvaluation, read_toml(path), str(path))
+    assert config.goal == (10, 100)
+    assert {network.name for network in config.networks} == {
+        "simclr-resnet18",
+        "simclr-vit",
+        "simclr-hybrid",
+        "siamese",
+    }
+    for scratch in config.scratch:
+        assert load_training(find(scratch.training, "training")).package.size_pix == 32
 
 
 def test_options_of_other_evaluations_are_refused(folder: Path):

@@ -26,8 +26,6 @@ from torch import Tensor, nn
 from pipeline.train.held import Stamps
 from pipeline.train.method_config import LabelConfig, MethodConfig
 
-Rows = npt.NDArray[np.int64]
-
 METHODS: Mapping[str, str] = {
     "supervised": "pipeline.train.methods.supervised:Supervised",
     "asymmetric": "pipeline.train.methods.asymmetric:Asymmetric",
@@ -40,6 +38,9 @@ METHODS: Mapping[str, str] = {
     "segmentation": "pipeline.train.methods.segmentation:Segmentation",
 }
 """Every method by name; each is built of its config and the shape of a stamp."""
+
+Embed = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
+"""Embeddings (m, d) of some rows of the training stamps, unvaried."""
 
 
 @dataclass(frozen=True)
@@ -107,26 +108,22 @@ class Method(ABC):
         """Groups for the optimiser; here one, of all of the network's parameters that require a gradient."""
         return [{"params": [parameter for parameter in network.parameters() if parameter.requires_grad]}]
 
-    def settle(  # noqa: B027 - most methods have nothing to do here
-        self, network: nn.Module, stamps: Stamps, embed: Callable[[Rows], npt.NDArray[np.float32]]
-    ) -> None:
-        """Bring up to date what of the averaged network no gradient trains; here nothing.
+    @abstractmethod
+    def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
+        """Scalars by name; their sum is what is minimised."""
 
-        Called before each validation and after the last step.
+    def settle(self, network: nn.Module, embed: Embed, stamps: Stamps) -> None:  # noqa: B027
+        """Set what the head keeps of the training stamps, before a validation and at the end; here nothing.
 
         Parameters
         ----------
         network : torch.nn.Module
-            The averaged one; changed in place.
-        stamps : Stamps
-            Labelled, of the training.
+            With the averaged weights.
         embed : callable
-            Rows of them -> the network's embeddings of these, (m, d), unvaried.
+            What that network makes of rows of `stamps`.
+        stamps : Stamps
+            Those trained on.
         """
-
-    @abstractmethod
-    def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
-        """Scalars by name; their sum is what is minimised."""
 
 
 def build_method(config: LabelConfig | MethodConfig, channels: int, size: int) -> Method:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,9 +16,7 @@ from pipeline.models.support import SupportHead
 from pipeline.models.support_fit import fit_support
 from pipeline.train.held import Stamps
 from pipeline.train.method_config import FewShotConfig
-from pipeline.train.methods import Batch, Context, Method
-
-Rows = npt.NDArray[np.int64]
+from pipeline.train.methods import Batch, Context, Embed, Method
 
 
 class FewShot(Method):
@@ -88,7 +85,7 @@ class FewShot(Method):
             losses["kind"] = config.class_weight * functional.cross_entropy(guessed, truth)
         return losses
 
-    def settle(self, network: nn.Module, stamps: Stamps, embed: Callable[[Rows], npt.NDArray[np.float32]]) -> None:
+    def settle(self, network: nn.Module, embed: Embed, stamps: Stamps) -> None:
         """Fill the support set: always the same stamps, `shots` lenses and `most` of every other kind."""
         order = np.random.default_rng(len(stamps)).permutation(len(stamps))
         lenses = order[stamps.lens[order]][: self.config.shots]
