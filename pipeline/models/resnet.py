@@ -47,7 +47,15 @@ class Resnet(Network):
 
 
 class Basic(nn.Module):
-    """Two convolutions beside a shortcut (figure 5, left; where the grid halves, option B of section 4.1)."""
+    """Two convolutions beside a shortcut (He et al. 2016, figure 5, left; where the grid halves, option B of 4.1).
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Features before and after.
+    stride : int
+        By which the grid shrinks.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,6 +118,13 @@ class Stamps:
         if self.parameters is None:
             raise ValueError("these stamps were read without lens parameters")
         return torch.from_numpy(self.parameters[rows])
+
+
+def some_of(stamps: Stamps, rows: npt.NDArray[np.int64]) -> Stamps:
+    """Some rows of stamps, copied, with a digest of their own; donors stay as they are."""
+    held = {item.name: getattr(stamps, item.name) for item in fields(stamps)}
+    part = replace(stamps, **{name: array[rows] for name, array in held.items() if isinstance(array, np.ndarray)})
+    return replace(part, digest=digest_of(part, part.weight))
 
 
 def room_for(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
 from pipeline.evaluate.metrics import auroc, completeness_at_fpr
+from pipeline.models.layers import Network
 from pipeline.models.normalise import normalise
 from pipeline.train.augment import augment, augment_with_maps, augment_with_parameters
 from pipeline.train.config import TrainConfig
@@ -133,6 +135,13 @@ def score(
     return _answers(network, network, stamps, config, np.arange(len(stamps)) if rows is None else rows)
 
 
+def embed(
+    network: nn.Module, stamps: Stamps, config: TrainConfig, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Embeddings (m, d) of some stamps; parameters as of `score`."""
+    return _answers(network, cast(Network, network).embed, stamps, config, rows)
+
+
 def fingerprint_seed(seed: int, step: int) -> int:
     """A seed below 2**63 for one step of a run, unlike that of any other step or run."""
     return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
@@ -218,14 +227,15 @@ def _one_step(run: Run, others: Stream | None) -> dict[str, float]:
 
 
 def _labelled(run: Run, chance: torch.Generator) -> Batch:
-    """A step's labelled stamps, with their maps or lens parameters where they have any."""
+    """A step's labelled stamps, with their kinds, and their maps or lens parameters where they have any."""
     if run.stream.stamps.parameters is not None:
         return _measured(run, chance)
+    rows = run.stream.rows(run.step)
+    kinds = torch.from_numpy(run.stream.kinds[rows])
     if run.stream.stamps.maps is None:
         (channels,), labels = _varied(run, run.stream, 1, chance)
-        return Batch(channels, labels)
+        return Batch(channels, labels, kinds=kinds)
     config, stamps = run.config, run.stream.stamps
-    rows = run.stream.rows(run.step)
     image, valid, labels = stamps.take(rows, _told(config, rows, chance))
     image, valid, maps = augment_with_maps(
         image,
@@ -237,7 +247,7 @@ def _labelled(run: Run, chance: torch.Generator) -> Batch:
         pixel_scale=config.package.pixel_scale,
         donors=stamps.donors,
     )
-    return Batch(_channels(run, image, valid), labels.to(run.place), maps=maps.to(run.place))
+    return Batch(_channels(run, image, valid), labels.to(run.place), maps=maps.to(run.place), kinds=kinds)
 
 
 def _measured(run: Run, chance: torch.Generator) -> Batch:
@@ -300,8 +310,7 @@ def _answers(
 def _settle(run: Run) -> None:
     """Let the method set what the averaged network's head keeps of the training stamps."""
     stamps, average = run.stream.stamps, run.average
-    embed = average.embed
-    run.method.settle(average, lambda rows: _answers(average, embed, stamps, run.config, rows), stamps)  # type: ignore[arg-type]
+    run.method.settle(average, lambda rows: embed(average, stamps, run.config, rows), stamps)
 
 
 def _validate(run: Run, validation: Stamps) -> dict[str, float]:

@@ -160,6 +160,58 @@ class AdversarialConfig(LabelConfig):
     weight: float = Field(0.5, ge=0)
 
 
+class ContrastiveConfig(UnlabelledConfig):
+    """Two views of an unlabelled stamp are told from those of all others; labels train a linear probe beside it.
+
+    Attributes
+    ----------
+    temperature : float
+        By which similarities are divided.
+    hidden, projection : int
+        Features of the projection's hidden layer and of its answer, in which views are compared.
+    """
+
+    name: Literal["contrastive"]
+    ratio: float = Field(4.0, gt=0)
+    ramp: float = Field(0.0, ge=0, le=1)
+    temperature: float = Field(0.2, gt=0)
+    hidden: int = Field(128, ge=2)
+    projection: int = Field(64, ge=2)
+
+
+class FewShotConfig(LabelConfig):
+    """Episodes in which kinds of stamps are told by the means of a few examples.
+
+    Attributes
+    ----------
+    ways, shots, queries : int
+        Kinds of an episode, examples of each, and at most so many stamps of each that are asked about.
+    temperature : float
+        By which squared distances are divided.
+    lenses : "apart" or "with"
+        Whether lenses are in no episode, so that they stay a kind that the embedding was not trained on, or in all.
+    metric : "euclidean" or "whitened"
+        Of the support set that the package gets; see `pipeline.models.support_fit`.
+    most : int
+        Stamps of each other kind that the support set is made of; of lenses `shots` are.
+    classes : int
+        Kinds that a linear layer beside the episodes tells, all that there are in the pools; 0 for episodes alone.
+    class_weight : float
+        Of that layer's loss.
+    """
+
+    name: Literal["few_shot"]
+    ways: int = Field(8, ge=2)
+    shots: int = Field(5, ge=1)
+    queries: int = Field(5, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    lenses: Literal["apart", "with"] = "apart"
+    metric: Literal["euclidean", "whitened"] = "euclidean"
+    most: int = Field(50, ge=2)
+    classes: int = Field(0, ge=0)
+    class_weight: float = Field(1.0, ge=0)
+
+
 class MapTargets(StrictModel):
     """What the two maps of a network are to show.
 
@@ -295,6 +347,8 @@ MethodConfig = Annotated[
     | PseudoLabelConfig
     | MixMatchConfig
     | AdversarialConfig
+    | ContrastiveConfig
+    | FewShotConfig
     | SegmentationConfig
     | PosteriorConfig
     | ElboConfig,

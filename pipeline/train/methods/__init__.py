@@ -3,7 +3,8 @@
 A method is a class that is built of its own section of the config and of the shape of a stamp. The loop asks
 it three things: how many unlabelled stamps it wants in a step and in how many views each; which parameters it
 trains; and what the losses of a batch are. It may bring a companion, a network that is trained beside the
-classifier and kept in the checkpoint, such as a generator.
+classifier and kept in the checkpoint, such as a generator. What no gradient trains, such as a support set, it
+settles before each validation and at the end.
 
 All losses of a step are summed and differentiated once. Where two networks play against each other, each loss
 must therefore reach only the parameters that it is meant for.
@@ -33,6 +34,8 @@ METHODS: Mapping[str, str] = {
     "mixmatch": "pipeline.train.methods.mixmatch:MixMatch",
     "adversarial": "pipeline.train.methods.adversarial:Adversarial",
     "posterior": "pipeline.train.methods.posterior:PosteriorEstimation",
+    "contrastive": "pipeline.train.methods.contrastive:Contrastive",
+    "few_shot": "pipeline.train.methods.few_shot:FewShot",
     "segmentation": "pipeline.train.methods.segmentation:Segmentation",
     "elbo": "pipeline.train.methods.elbo:Elbo",
 }
@@ -57,6 +60,8 @@ class Batch:
         What a network that draws maps should draw of the labelled stamps, where they were read with it.
     parameters : (n, p), optional
         Of `pipeline.models.posterior.PARAMETERS`, NaN without a lens, where the labelled stamps were read with them.
+    kinds : int64 (n,), optional
+        Equal for labelled stamps of the same kind.
     """
 
     channels: Tensor
@@ -64,6 +69,7 @@ class Batch:
     views: tuple[Tensor, ...] = ()
     maps: Tensor | None = None
     parameters: Tensor | None = None
+    kinds: Tensor | None = None
 
 
 @dataclass(frozen=True)
