@@ -185,7 +185,11 @@ def test_a_method_gives_losses_that_train_its_parameters(name: str):
     assert (method.ratio > 0) == bool(views)
     context = Context(0, 10, network, torch.Generator().manual_seed(1))
     batch = Batch(
-        torch.randn(4, 7, 32, 32), torch.tensor([0.0, 1.0, 0.0, 1.0]), views, torch.rand(4, 2, 32, 32).round()
+        torch.randn(4, 7, 32, 32),
+        torch.tensor([0.0, 1.0, 0.0, 1.0]),
+        views,
+        torch.rand(4, 2, 32, 32).round(),
+        torch.full((4, len(PARAMETERS)), 0.3),
     )
     total = sum(method.losses(network, batch, context).values())
     assert math.isfinite(total.item())
