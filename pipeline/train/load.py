@@ -19,8 +19,8 @@ from pipeline.config import expand, find, merged, read_toml, validate
 from pipeline.errors import ConfigError
 from pipeline.train.config import TrainConfig
 
-_LENGTH = frozenset({"epochs", "steps"})
-"""Keys of the optimiser of which a training has one."""
+_ONE_OF = {"optimiser": frozenset({"epochs", "steps"}), "network": frozenset({"encoder", "start"})}
+"""Keys by table of which a training has one: its length, and its beginning."""
 
 
 def load_training(path: Path) -> TrainConfig:
@@ -56,8 +56,9 @@ def read_training(path: Path) -> dict[str, Any]:
 
 
 def differing(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """The values of a training with what differs, table by table; a length takes the place of any other."""
-    before, after = base.get("optimiser"), changes.get("optimiser")
-    if isinstance(before, dict) and isinstance(after, dict) and _LENGTH & after.keys():
-        base = {**base, "optimiser": {key: value for key, value in before.items() if key not in _LENGTH}}
+    """The values of a training with what differs, table by table; a length or a beginning takes the place of any."""
+    for table, keys in _ONE_OF.items():
+        before, after = base.get(table), changes.get(table)
+        if isinstance(before, dict) and isinstance(after, dict) and keys & after.keys():
+            base = {**base, table: {key: value for key, value in before.items() if key not in keys}}
     return merged(base, changes)

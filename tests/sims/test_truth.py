@@ -31,6 +31,7 @@ def test_both_pools_have_the_columns_that_a_lens_has() -> None:
     shared = {item.name for item in fields(Truth)}
     own = [{item.name for item in fields(kind)} - shared for kind in (StampTruth, InjectionTruth)]
     assert own[0] == {"quasar_images", "separation"}
+    assert {"e1", "e2", "shear_1", "shear_2", "convergence", "slope", "source_x", "lens_x", "magnified"} <= shared
     assert own[1] == {"q_mass", "angle_mass", "objid", "field_id", "ra", "dec", "turn"}
 
 

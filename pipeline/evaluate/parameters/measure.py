@@ -22,7 +22,7 @@ from pipeline.evaluate.parameters.result import (
     ParametersEvaluation,
 )
 from pipeline.models.package import ModelPackage
-from pipeline.models.posterior import PARAMETERS
+from pipeline.models.posterior import NAMES, PARAMETERS
 
 Bool = npt.NDArray[np.bool_]
 
@@ -82,8 +82,10 @@ def chosen_by(cut: CutConfig, asked: Asked) -> Bool:
 
 
 def column_of(asked: Asked, name: str) -> npt.NDArray[Any]:
-    """A column of the truth as float64 (n,), or the effective Einstein radius over the seeing."""
+    """A parameter, the Einstein radius over the seeing, or a column of the truth, float64 (n,)."""
     truth = asked.sample.truth
+    if name in NAMES:
+        return asked.truth[:, NAMES.index(name)].astype(np.float64)
     if name == RATIO:
         return np.asarray(asked.truth[:, 0].astype(np.float64) / truth["seeing"])
     if name not in truth:

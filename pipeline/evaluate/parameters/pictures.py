@@ -34,8 +34,7 @@ def drawn(asked: Asked, config: ParametersConfig) -> list[Drawn]:
     the truth, where it is known.
     """
     answers, lens = asked.answers[0], asked.sample.lens
-    known = chosen_by(config.cuts[0], asked)
-    rows = np.flatnonzero(known if known.any() else lens)
+    rows = np.flatnonzero(chosen_by(config.cuts[0], asked) if np.isfinite(asked.truth).any() else lens)
     theta = answers.samples[rows, :, 0].mean(1)
     some = rows[np.argsort(theta)][np.linspace(0, len(rows) - 1, min(config.pictures, len(rows))).astype(int)]
     return [_drawn(asked, int(row), config) for row in some]

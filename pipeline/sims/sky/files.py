@@ -122,6 +122,9 @@ def write_table(path: Path, table: pa.Table) -> None:
     pq.write_table(table, path, compression="zstd")
 
 
+MASS_COLUMNS = ("e1", "e2", "shear_1", "shear_2", "convergence", "slope", "source_x", "source_y")
+"""What is told of a planted lens's mass and source; names and meaning as in `pipeline.sims.truth.Truth`."""
+
 LENS_SCHEMA = pa.schema(
     [
         ("lens_id", pa.int64()),
@@ -137,6 +140,7 @@ LENS_SCHEMA = pa.schema(
         ("source_mag", pa.float64()),
         ("red_source", pa.bool_()),
         ("clear", pa.bool_()),
+        *((name, pa.float64()) for name in MASS_COLUMNS),
     ]
 )
 """truth.parquet: one row a lens; `field_id` is the field that it lies deepest in, x and y its 0-based pixels there."""

@@ -9,6 +9,7 @@ from numpy.random import Generator
 
 from pipeline.errors import ConfigError
 from pipeline.sims.config.sky import SkyConfig
+from pipeline.sims.mass_truth import MassTruth, mass_truth
 from pipeline.sims.population.lenses import draw_theta_e, lens_system
 from pipeline.sims.render.image import Psf, convolved, render, single_thread, transfer
 from pipeline.sims.render.lensing import lensed
@@ -31,7 +32,9 @@ class PlantedLens:
     light : float32 (band, s, s), nJy
         Deflector, its group, and arc.
     theta_E, arc_snr, arc_share, lens_mag, source_mag, red_source, clear
-        As in `truth.Truth`; `clear` is whether the system is one of those above the config's limits.
+        As in `pipeline.sims.truth.Truth`; `clear` is whether the system is one of those above the config's limits.
+    mass : MassTruth
+        About the pixel that the stamp's middle goes on.
     """
 
     x: float
@@ -46,6 +49,7 @@ class PlantedLens:
     source_mag: float
     red_source: bool
     clear: bool
+    mass: MassTruth
 
 
 def plant_lenses(config: SkyConfig, psf: Psf, sigma: Float64, shape: tuple[int, int], seed: int) -> list[PlantedLens]:
@@ -114,7 +118,7 @@ def _lens(
                 x, y = column + at[0] / config.pixel_scale, row + at[1] / config.pixel_scale
                 stamp = scene + scaled.arc
                 figures = (theta, snr, scaled.share, system.magnitude, scaled.source_mag, system.red, clear)
-                return PlantedLens(x, y, column, row, stamp, *figures)
+                return PlantedLens(x, y, column, row, stamp, *figures, mass_truth(system.source))
     raise ConfigError(
         f"no lens clear enough in {_MOST_DRAWS} draws: lower lens_clear_theta_E, lens_clear_snr or visible_share."
     )

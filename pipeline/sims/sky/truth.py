@@ -12,9 +12,7 @@ from pipeline.sims.artefacts.star import BrightStar
 from pipeline.sims.artefacts.window import Artefact
 from pipeline.sims.config.sky import SkyConfig
 from pipeline.sims.sky.fields import Field, Sky
-from pipeline.sims.sky.files import (
-    field_wcs,
-)
+from pipeline.sims.sky.files import MASS_COLUMNS, field_wcs
 
 
 def lens_rows(sky: Sky, fields: list[Field]) -> list[dict[str, Any]]:
@@ -39,6 +37,7 @@ def lens_rows(sky: Sky, fields: list[Field]) -> list[dict[str, Any]]:
                 "source_mag": lens.source_mag,
                 "red_source": lens.red_source,
                 "clear": lens.clear,
+                **{name: getattr(lens.mass, name) for name in MASS_COLUMNS},
             }
         )
     return rows
