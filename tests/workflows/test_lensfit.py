@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.catalogue.query import query
-from pipeline.config import config_root
 from pipeline.errors import ConfigError, ModelMismatch, QueryError
 from pipeline.schema_lenses import parameter_names
 from tests.workflows.conftest import write_measurer, write_project
@@ -157,28 +155,3 @@ def test_a_row_without_parameters_is_told_so() -> None:
     row = {"objid": "1", "field_id": "F", "score": None, "method": "network", "theta_E_trusted": None}
     result = LensfitResult("a", "b", 1, 0, 0, 0, 0, 0, 0.1, ({**row, **dict.fromkeys(names)},))
     assert "not measured" in lensfit_text(result)
-
-
-def test_objects_are_fitted_from_the_networks_posterior_and_drawn(scanned: Path, tmp_path: Path) -> None:
-    text = (config_root() / "lensfit" / "galaxies.toml").read_text(encoding="utf-8")
-    for key, value in (("screened", 4), ("starts", 2), ("steps", 2), ("oversampling", 1)):
-        text = re.sub(rf"^{key} = \d+", f"{key} = {value}", text, flags=re.MULTILINE)
-    (tmp_path / "quick.toml").write_text(text, encoding="utf-8")
-    options = {"top": 2, "fit": "map", "priors": str(tmp_path / "quick.toml"), "pictures": tmp_path / "pictures"}
-    # The tiny survey does not say its seeing, without which no light can be blurred.
-    blind = measure(scanned, tmp_path / "blind.parquet", **options)
-    assert blind.filter(pa.compute.equal(blind["method"], "map"))["theta_E"].null_count == 2
-    seeing = (scanned / "survey ü" / "survey.toml").read_text() + SEEING
-    (scanned / "survey ü" / "seeing.toml").write_text(seeing)
-    config = (scanned / "scan.toml").read_text().replace("survey.toml", "seeing.toml")
-    (scanned / "seeing-scan.toml").write_text(config)
-    assert not run_scan(open_scan(str(scanned / "seeing-scan.toml"), str(tmp_path / "scan")), SERIAL).failures
-    table = measure(scanned, tmp_path / "fits.parquet", out=str(tmp_path / "scan"), **options)
-    assert table["method"].to_pylist() == ["network", "map"] * 2
-    ids = table["objid"].to_pylist()
-    assert ids[0::2] == ids[1::2]
-    assert np.isfinite(table["theta_E"].to_numpy()).all()
-    drawn = pq.read_table(tmp_path / "fits-samples.parquet")
-    assert drawn["method"].to_pylist().count("map") == 2
-    names = {f"{field}-{one}.png" for field, one in zip(table["field_id"].to_pylist(), ids, strict=True)}
-    assert {path.name for path in (tmp_path / "pictures").iterdir()} == names
