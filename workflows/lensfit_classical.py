@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import numpy as np
 import typer
 
@@ -51,7 +53,7 @@ class Classical:
         """
         fits: list[tuple[Float32, bool]] = []
         for number, objid in enumerate(found.rows["objid"].tolist()):
-            name = f"{stamps.field_id}-{objid}"
+            name = f"{quote(stamps.field_id, safe='')}-{objid}"
             samples = found.posterior.samples[number]
             known = bool(found.known[number])
             fit: MapFit | SampledFit | None = None
@@ -85,8 +87,7 @@ class Classical:
     def _draw(
         self, folder: Place, name: str, observed: Observation, samples: Float32, fit: MapFit | SampledFit | None
     ) -> None:
-        given = {"samples": samples} if fit is None else {"fit": fit}
-        drawn = resimulate(observed, self._config, **given)  # type: ignore[arg-type]
+        drawn = resimulate(observed, self._config, samples=samples if fit is None else None, fit=fit)
         atomic_write(folder / f"{name}.png", resimulation_png(drawn, name))
         self.drawn += 1
 
