@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -127,6 +128,38 @@ class PosteriorHead(Classifier):
         """Means and standard deviations of the posteriors' samples, float32 (n, p) each; arguments as of `sample`."""
         samples = self.sample(embedding, base)
         return samples.mean(1), samples.std(1, correction=0)
+
+
+def trustworthy(
+    lens: npt.NDArray[Any],
+    unfamiliar: npt.NDArray[Any],
+    beyond: npt.NDArray[Any],
+    *,
+    least_lens: float,
+    unfamiliar_share: float,
+    beyond_share: float,
+) -> npt.NDArray[np.bool_]:
+    """Which posteriors (n,) are of what the network has learned to measure.
+
+    A posterior says nothing of a stamp without a lens, of one unlike the lenses of the training, and of a lens with
+    parameters beyond theirs, and it doesn't know: three signs tell. False where the first or the last is NaN.
+
+    Parameters
+    ----------
+    lens : (n,)
+        Probability of there being a lens, by the network itself, at the mix of its training: the sigmoid of its logit.
+    unfamiliar : (n,)
+        Share of the familiar lenses held back that lie nearer to what the network knows; NaN for a package without
+        familiarity, which then says nothing.
+    beyond : (n,)
+        Share of the posterior's samples outside `PosteriorHead.support`, the largest over the parameters.
+    least_lens, unfamiliar_share, beyond_share : float
+        Smallest `lens`, largest `unfamiliar` and `beyond` that are trusted.
+    """
+    with np.errstate(invalid="ignore"):
+        strange = np.asarray(unfamiliar) > np.float32(unfamiliar_share)
+        answer: npt.NDArray[np.bool_] = (np.asarray(lens) >= least_lens) & (np.asarray(beyond) <= beyond_share)
+    return answer & ~strange
 
 
 def base_samples(count: int, seed: int) -> Tensor:

@@ -49,6 +49,9 @@ SHAPES = dict.fromkeys(NETWORKS, Shape()) | {
     "ou_cnn": Shape(4, ((66, {"size": 66}), (200, {"size": 200}))),
 }
 
+TRAINED_BY = {"segmentation": ("unet", {}), "posterior": ("lensnet", {"size": 32})}
+"""What a method trains that doesn't train any network."""
+
 
 def fresh(name: str, size_index: int = 0) -> tuple[Network, int, int]:
     """A network that has seen one batch, in evaluation mode, its channels, and the side of its stamps."""
@@ -170,12 +173,17 @@ def test_a_network_travels_through_a_package(name: str, tmp_path: Path):
 def test_a_method_gives_losses_that_train_its_parameters(name: str):
     given = {"name": name, **({"target": "pi-model"} if name == "consistency" else {})}
     method = build_method(TypeAdapter(MethodConfig).validate_python(given), channels=7, size=32)
-    network = build("unet" if name == "segmentation" else "cnn", 7, {"width": 8})
+    architecture, arguments = TRAINED_BY.get(name, ("cnn", {}))
+    network = build(architecture, 7, {"width": 8, **arguments})
     views = tuple(torch.randn(4, 7, 32, 32) for _ in range(method.views))
     assert (method.ratio > 0) == bool(views)
     context = Context(0, 10, network, torch.Generator().manual_seed(1))
     batch = Batch(
-        torch.randn(4, 7, 32, 32), torch.tensor([0.0, 1.0, 0.0, 1.0]), views, torch.rand(4, 2, 32, 32).round()
+        torch.randn(4, 7, 32, 32),
+        torch.tensor([0.0, 1.0, 0.0, 1.0]),
+        views,
+        torch.rand(4, 2, 32, 32).round(),
+        torch.full((4, len(PARAMETERS)), 0.3),
     )
     total = sum(method.losses(network, batch, context).values())
     assert math.isfinite(total.item())

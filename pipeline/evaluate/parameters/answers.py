@@ -14,10 +14,11 @@ from pipeline.errors import ModelMismatch
 from pipeline.evaluate.parameters.config import ParametersConfig
 from pipeline.evaluate.realism.probe import embeddings
 from pipeline.evaluate.samples.sample import Part, Sample
+from pipeline.models.calibration import sigmoid
 from pipeline.models.card import find_package
 from pipeline.models.package import ModelPackage, load_package
 from pipeline.models.parameter_truth import TRUTH_COLUMNS, parameters_of
-from pipeline.models.posterior import PARAMETERS, PosteriorHead
+from pipeline.models.posterior import PARAMETERS, PosteriorHead, trustworthy
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
@@ -52,10 +53,15 @@ class Answers:
     beyond: Float32
 
     def trusted(self, config: ParametersConfig) -> Bool:
-        """Which posteriors (n,) a scan would trust."""
-        strange = np.nan_to_num(self.unfamiliar) > config.unfamiliar_share
-        answer: Bool = (self.beyond <= config.beyond_share) & ~strange
-        return answer
+        """Which posteriors (n,) are trusted, see `trustworthy`."""
+        return trustworthy(
+            sigmoid(self.logit),
+            self.unfamiliar,
+            self.beyond,
+            least_lens=config.least_lens,
+            unfamiliar_share=config.unfamiliar_share,
+            beyond_share=config.beyond_share,
+        )
 
 
 @dataclass(frozen=True)

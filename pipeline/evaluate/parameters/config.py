@@ -48,9 +48,8 @@ class ParametersConfig(StrictModel):
     rank_bins : int
     levels : tuple of float
         Of central intervals whose coverage is measured.
-    unfamiliar_share, beyond_share : float
-        A posterior is trusted where no larger share of familiar lenses lies nearer to what the network knows, and no
-        larger share of its samples lies beyond what it was trained on.
+    least_lens, unfamiliar_share, beyond_share : float
+        When a posterior is trusted, see `pipeline.models.posterior.trustworthy`.
     covered_share : float
         Of a stamp's pixels with a flag in any band, above which it counts as covered by artefacts.
     cuts : tuple of CutConfig
@@ -72,6 +71,7 @@ class ParametersConfig(StrictModel):
     samples_each: int = Field(511, ge=31)
     rank_bins: int = Field(16, ge=4)
     levels: tuple[Level, ...] = (0.5, 0.68, 0.95)
+    least_lens: Level = 0.5
     unfamiliar_share: Level = 0.99
     beyond_share: Level = 0.16
     covered_share: Level = 0.15

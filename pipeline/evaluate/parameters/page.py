@@ -76,9 +76,10 @@ def _about_ranks(config: ParametersConfig) -> str:
 
 def _about_guard(config: ParametersConfig) -> str:
     return (
-        f"Posteriors of stamps that no more than {config.unfamiliar_share:.1%} of familiar lenses lie nearer to what "
-        f"the network knows than, and whose samples lie beyond its training for {config.beyond_share:.0%} at most. "
-        f"Artefacts cover a stamp where they touch more than {config.covered_share:.0%} of it."
+        f"Posteriors of stamps that are lenses to the network itself (above {config.least_lens:g}), that no more than "
+        f"{config.unfamiliar_share:.1%} of familiar lenses lie nearer to what it knows than, and whose samples lie "
+        f"beyond its training for {config.beyond_share:.0%} at most. Artefacts cover a stamp where they touch more "
+        f"than {config.covered_share:.0%} of it."
     )
 
 

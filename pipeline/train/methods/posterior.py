@@ -24,7 +24,7 @@ class PosteriorEstimation(Method):
         self.config = config
 
     def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
-        """`posterior` and `label`; raises ConfigError for a network without a posterior."""
+        """`label`, and `posterior` of a batch with lenses; raises ConfigError for a network without a posterior."""
         head = network.head
         if not isinstance(head, PosteriorHead):
             raise ConfigError('method "posterior" trains a network that gives one: "lensnet".')
@@ -33,5 +33,7 @@ class PosteriorEstimation(Method):
         embedding = network.embed(batch.channels)  # type: ignore[operator]
         label = label_loss(head.classify(embedding), batch.labels, self.config).mean()
         known = batch.parameters.isfinite().all(1)
-        surprise = -head.log_prob(embedding[known], batch.parameters[known])
-        return {"posterior": surprise.sum() / max(1, len(surprise)), "label": self.config.label_weight * label}
+        losses = {"label": self.config.label_weight * label}
+        if known.any():
+            losses["posterior"] = -head.log_prob(embedding[known], batch.parameters[known]).mean()
+        return losses
