@@ -120,7 +120,7 @@ class Measuring:
             device=str(choose_device(score.device)),
         )
         self.seconds += time.perf_counter() - began
-        trusted = found.trusted(vet.unfamiliar_share, self._fitter.config.beyond_share)
+        trusted = found.trusted(vet.unfamiliar_share, self._fitter.config)
         return Parameters(rows, "network", found.posterior, trusted)
 
 
