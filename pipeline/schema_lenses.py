@@ -28,7 +28,7 @@ TRUSTED = Column(
     pa.bool_(),
     "",
     "meta.code.qual",
-    "whether the network was trained on such stamps and lenses, or the fit has converged; null: no parameters",
+    "whether the network sees a lens, of such as it was trained on, or the fit has converged; null: no parameters",
     nullable=True,
 )
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
     from pipeline.io.places import Place
     from pipeline.models.fitter import Fitter
+    from workflows.lensfit_classical import Classical
     from workflows.lensfit_measure import Measuring
     from workflows.setup import ScanSetup
 
 PACKAGE = "ground_lensnet"
-Fit = Literal["map", "nuts"]
+FITS = ("map", "nuts")
 KEYS = ("objid", "field_id", "ra", "dec", "score")
 """Columns that a table of lens parameters has of the catalogue."""
 
@@ -96,7 +97,7 @@ def lensfit(
         typer.Option("--scan", metavar="SCAN.toml", help="The scan's config, to cut again what was not kept."),
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option("--pictures", help="Folder for a picture of each: stamp beside its re-simulation.")
+        str | None, typer.Option("--pictures", help="Folder for a picture of each: stamp beside its re-simulation.")
     ] = None,
     output: Annotated[
         str, typer.Option("--output", help="Table to write; samples go beside it as NAME-samples.parquet.")
@@ -134,7 +135,7 @@ def lensfit_catalogue(
     fit: str | None = None,
     priors: str = "galaxies",
     scan: str | None = None,
-    pictures: Path | None = None,
+    pictures: str | Path | None = None,
     output: str | Path = "lensfit.parquet",
 ) -> LensfitResult:
     """Give a network the cutouts of a catalogue's candidates, and write what it says of them as lenses.
@@ -159,7 +160,7 @@ def lensfit_catalogue(
         Path or name of a fit's config.
     scan : str, optional
         The scan's config.
-    pictures : Path, optional
+    pictures : str or Path, optional
         Gets `<field>-<objid>.png`, of the fit where there is one.
     output : str or Path
         A suffix of `lensscan query --format`.
@@ -186,8 +187,8 @@ def lensfit_catalogue(
     write = _writer(target)
     refuse_within(target, scanned)
     check(scanned)
-    method = _method(fit)
-    measuring = Measuring(_fitter(package, samples))
+    classical = _classical(fit, priors, pictures)
+    measuring = Measuring(_fitter(package, samples), classical)
     asked = Asked(_rows(scanned, where, top, fields, objid))
     setup = _setup(scan, scanned)
     tables: list[pa.Table] = []
@@ -247,16 +248,23 @@ def _result(table: pa.Table, output: str, samples: str, measuring: Measuring) ->
         trusted=trusted,
         fitted=fitted,
         converged=converged,
-        pictures=0,
+        pictures=measuring.pictures,
         seconds=measuring.seconds,
         rows=tuple(json_rows(table.slice(0, _SHOWN))),
     )
 
 
-def _method(fit: str | None) -> Fit | None:
-    if fit is not None and fit not in get_args(Fit):
-        raise ConfigError(f"--fit {fit!r}: there are {' and '.join(get_args(Fit))}.")
-    return fit  # type: ignore[return-value]
+def _classical(fit: str | None, priors: str, pictures: str | Path | None) -> Classical | None:
+    """What fits and draws, where either is asked for."""
+    if fit is not None and fit not in FITS:
+        raise ConfigError(f"--fit {fit!r}: there are {' and '.join(FITS)}.")
+    if fit is None and pictures is None:
+        return None
+    from pipeline.io.places import place
+    from pipeline.lensfit.config import load_fit
+    from workflows.lensfit_classical import Classical
+
+    return Classical(load_fit(priors), fit, None if pictures is None else place(pictures))
 
 
 def _fitter(package: str, samples: int) -> Fitter:

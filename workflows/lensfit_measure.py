@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from pipeline.scan_config import ScoreConfig, VetConfig
 from workflows.lensfit_stamps import FieldStamps, field_stamps
 from workflows.lensfit_table import Parameters
 from workflows.setup import ScanSetup
+
+if TYPE_CHECKING:
+    from workflows.lensfit_classical import Classical
 
 Rows = dict[str, npt.NDArray[Any]]
 
@@ -53,14 +56,6 @@ def in_order(tables: Sequence[pa.Table], asked: Asked) -> pa.Table:
     return whole.take(pa.array(order))
 
 
-class Fitting(Protocol):
-    """What fits objects the classical way."""
-
-    def all(self, stamps: FieldStamps, cutouts: Stamps, found: Parameters) -> Parameters:
-        """The fits of some objects, from what the network has found of them."""
-        ...
-
-
 class Measuring:
     """Measures rows field by field, and counts.
 
@@ -68,8 +63,8 @@ class Measuring:
     ----------
     fitter : Fitter
         The network.
-    fit : Fitting or None
-        What fits each object the classical way, from the network's posterior.
+    classical : Classical or None
+        What fits and draws each object, from the network's posterior.
 
     Attributes
     ----------
@@ -77,9 +72,14 @@ class Measuring:
         That the network took.
     """
 
-    def __init__(self, fitter: Fitter, fit: Fitting | None = None) -> None:
-        self._fitter, self._fit = fitter, fit
+    def __init__(self, fitter: Fitter, classical: Classical | None = None) -> None:
+        self._fitter, self._classical = fitter, classical
         self.seconds = 0.0
+
+    @property
+    def pictures(self) -> int:
+        """How many were drawn."""
+        return 0 if self._classical is None else self._classical.drawn
 
     def all(
         self, scanned: Place, asked: Asked, setup: ScanSetup | None, tell: Callable[[int], None]
@@ -101,8 +101,9 @@ class Measuring:
                 here = {name: values[mine] for name, values in rows.items()}
                 found = self._ask(stamps, cutouts, here, score, vet)
                 yield found
-                if self._fit is not None:
-                    yield self._fit.all(stamps, cutouts, found)
+                fits = None if self._classical is None else self._classical.all(stamps, cutouts, found)
+                if fits is not None:
+                    yield fits
                 done += len(mine)
                 tell(done)
 
@@ -119,7 +120,7 @@ class Measuring:
             device=str(choose_device(score.device)),
         )
         self.seconds += time.perf_counter() - began
-        trusted = found.trusted(vet.unfamiliar_share, self._fitter.config.beyond_share)
+        trusted = found.trusted(vet.unfamiliar_share, self._fitter.config)
         return Parameters(rows, "network", found.posterior, trusted)
 
 

@@ -15,6 +15,8 @@ from pipeline.models.posterior import Posterior
 from pipeline.schema import arrow_schema
 from pipeline.schema_lenses import TRUSTED, lensfit_columns, parameter_names, sample_columns
 
+Float32 = npt.NDArray[np.float32]
+
 
 @dataclass(frozen=True)
 class Parameters:

@@ -149,5 +149,5 @@ def with_parameters(
     fits = list(parts)
     columns.mean[rows] = np.concatenate([fit.posterior.mean for fit in fits])
     columns.std[rows] = np.concatenate([fit.posterior.std for fit in fits])
-    columns.trusted[rows] = np.concatenate([fit.trusted(vet.unfamiliar_share, parameters.beyond_share) for fit in fits])
+    columns.trusted[rows] = np.concatenate([fit.trusted(vet.unfamiliar_share, parameters) for fit in fits])
     return replace(scored, parameters=columns)

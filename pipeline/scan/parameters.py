@@ -11,7 +11,8 @@ import torch
 
 from pipeline.errors import ModelMismatch
 from pipeline.models.fitter import Fitter
-from pipeline.models.posterior import PARAMETERS, Posterior
+from pipeline.models.fitter_config import FitterConfig
+from pipeline.models.posterior import PARAMETERS, Posterior, trustworthy
 from pipeline.scan.member_inputs import Cutouts, Prepared, batches
 from pipeline.scan_config import ScoreConfig
 
@@ -36,26 +37,34 @@ class Fitted:
     beyond : float32 (n,)
         Share of the samples beyond the ends of what the network was trained on, the largest over the parameters; NaN
         where there is no posterior.
+    lens : float32 (n,)
+        Probability of there being a lens, by this network alone at the mix of its training; NaN where there is no
+        posterior.
     """
 
     posterior: Posterior
     unfamiliar: Float32
     beyond: Float32
+    lens: Float32
 
-    def trusted(self, unfamiliar_share: float, beyond_share: float) -> Bool:
-        """Which posteriors (n,) are of lenses the like of which the network has seen; False where there is none.
+    def trusted(self, unfamiliar_share: float, config: FitterConfig) -> Bool:
+        """Which posteriors (n,) are to be trusted, see `trustworthy`; False where there is none.
 
         Parameters
         ----------
         unfamiliar_share : float
-            A stamp is unlike them where it lies farther out than this share: `vet.unfamiliar_share` of a scan.
-        beyond_share : float
-            A lens is unlike them where `beyond` is larger: `parameters.beyond_share` of an ensemble.
+            `vet.unfamiliar_share` of a scan.
+        config : FitterConfig
+            Says the other limits.
         """
-        with np.errstate(invalid="ignore"):
-            strange = self.unfamiliar > np.float32(unfamiliar_share)
-            inside: Bool = self.beyond <= np.float32(beyond_share)
-        return inside & ~strange
+        return trustworthy(
+            self.lens,
+            self.unfamiliar,
+            self.beyond,
+            least_lens=config.least_lens,
+            unfamiliar_share=unfamiliar_share,
+            beyond_share=config.beyond_share,
+        )
 
 
 def fit_cutouts(
@@ -104,7 +113,7 @@ def fit_cutouts(
             f"{', '.join(missing)} is missing."
         )
     samples = np.full((len(image), fitter.config.samples, len(PARAMETERS)), np.nan, np.float32)
-    distances, beyond = np.full((2, len(image)), np.nan, np.float32)
+    distances, beyond, lens = np.full((3, len(image)), np.nan, np.float32)
     place = torch.device(device)
     network = fitter.package.network.to(place)
     known = fitter.package.familiarity
@@ -116,7 +125,8 @@ def fit_cutouts(
             (channels,) = inputs.views(card, 1)
             embedding = network.embed(channels)
             drawn = fitter.draw(embedding)
-            answers = [(samples, drawn), (beyond, ((drawn < low) | (drawn > high)).float().mean(1).amax(1))]
+            outside = ((drawn < low) | (drawn > high)).float().mean(1).amax(1)
+            answers = [(samples, drawn), (beyond, outside), (lens, fitter.head.classify(embedding).sigmoid())]
             if familiarity is not None:
                 answers.append((distances, familiarity.distance(embedding)))
             # Of a network gone wild a sample may be infinite, which is no parameter.
@@ -124,4 +134,5 @@ def fit_cutouts(
             for array, values in answers:
                 of_stamps = values.where(scorable.reshape(-1, *[1] * (values.ndim - 1)), torch.nan)
                 array[batch.rows] = of_stamps[: len(batch.rows)].cpu().numpy()
-    return Fitted(Posterior(samples), distances if known is None else known.share_nearer(distances), beyond)
+    unfamiliar = distances if known is None else known.share_nearer(distances)
+    return Fitted(Posterior(samples), unfamiliar, beyond, lens)

@@ -22,6 +22,7 @@ from tests.cards import UNFITTED, card
 
 BANDS = ("g", "r", "i")
 P = len(PARAMETERS)
+LIMITS = FitterConfig(package="brightness", beyond_share=0.16)
 
 
 class Head(PosteriorHead):
@@ -35,7 +36,7 @@ class Head(PosteriorHead):
         return x
 
     def classify(self, embedding: Tensor) -> Tensor:
-        return embedding[:, 0]
+        return torch.full((len(embedding),), 3.0)
 
     def sample(self, embedding: Tensor, base: Tensor) -> Tensor:
         return embedding[:, :1, None] + 0.1 * base
@@ -95,7 +96,7 @@ def test_a_stamp_without_pixels_or_with_an_infinite_sample_has_no_parameters(fit
     found = fit(fitter, image)
     assert np.isnan(found.posterior.samples[1]).all()
     assert np.isfinite(found.posterior.samples[[0, 2, 3, 4]]).all()
-    assert found.trusted(0.99, 0.16).tolist() == [True, False, True, True, True]
+    assert found.trusted(0.99, LIMITS).tolist() == [True, False, True, True, True]
     fitter.head.sample = lambda embedding, base: (embedding[:, :1, None] + base) / 0.0  # type: ignore[method-assign]
     assert np.isnan(fit(fitter, stamps()).posterior.samples).all()
 
@@ -107,8 +108,8 @@ def test_a_posterior_beyond_what_the_training_held_is_not_trusted(fitter: Fitter
     found = fit(fitter, stamps())
     expected = (found.posterior.samples[:, :, 4] > edge).mean(1)
     np.testing.assert_allclose(found.beyond, expected, atol=1e-6)
-    assert found.trusted(0.99, 0.16).tolist() == (expected <= 0.16).tolist()
-    assert 0 < found.trusted(0.99, 0.16).sum() < 5
+    assert found.trusted(0.99, LIMITS).tolist() == (expected <= 0.16).tolist()
+    assert 0 < found.trusted(0.99, LIMITS).sum() < 5
 
 
 def test_a_stamp_unlike_the_training_is_not_trusted(fitter: Fitter) -> None:
@@ -116,8 +117,8 @@ def test_a_stamp_unlike_the_training_is_not_trusted(fitter: Fitter) -> None:
     known = Familiarity(torch.full((1, 2), at), torch.eye(2), np.linspace(0, 0.05, 11, dtype=np.float32), "here")
     strict = replace(fitter, package=replace(fitter.package, familiarity=known))
     found = fit(strict, stamps())
-    assert found.trusted(0.99, 0.16).tolist() == [True, False, False, False, False]
-    assert found.trusted(1.0, 0.16).all()
+    assert found.trusted(0.99, LIMITS).tolist() == [True, False, False, False, False]
+    assert found.trusted(1.0, LIMITS).all()
     assert np.isnan(fit(fitter, stamps()).unfamiliar).all()
 
 
@@ -132,4 +133,11 @@ def test_a_missing_band_and_a_plain_classifier_are_refused(fitter: Fitter) -> No
 def test_no_cutouts_have_no_parameters(fitter: Fitter) -> None:
     found = fit(fitter, stamps(0))
     assert found.posterior.samples.shape == (0, 4000, P)
-    assert found.trusted(0.99, 0.16).shape == (0,)
+    assert found.trusted(0.99, LIMITS).shape == (0,)
+
+
+def test_what_the_network_takes_for_no_lens_is_not_trusted(fitter: Fitter) -> None:
+    found = fit(fitter, stamps())
+    np.testing.assert_allclose(found.lens, 1 / (1 + np.exp(-3.0)), rtol=1e-5)
+    assert found.trusted(0.99, LIMITS.model_copy(update={"least_lens": 0.95})).all()
+    assert not found.trusted(0.99, LIMITS.model_copy(update={"least_lens": 0.96})).any()

@@ -14,6 +14,7 @@ from astropy.wcs import WCS
 
 from pipeline.models import build
 from pipeline.models.calibration import Calibration
+from pipeline.models.package import load_package
 from pipeline.models.publish import save_package
 from tests.cards import card
 
@@ -110,8 +111,11 @@ def write_member(
 
 
 def write_measurer(folder: Path, seed: int) -> None:
-    """An untrained network, `measurer`, that gives lens parameters."""
+    """An untrained network, `measurer`, that gives lens parameters and takes everything for a lens."""
     write_member(folder, "measurer", seed, architecture="lensnet", size=32, kept=4, hidden=16, context=8, flow=1)
+    package = load_package(folder / "measurer")
+    torch.nn.init.constant_(package.network.head.out.bias, 9.0)  # type: ignore[union-attr, arg-type]
+    save_package(folder / "measurer", package.card, package.network, package.calibration)
 
 
 def write_hardly_sure_member(folder: Path, name: str, seed: int) -> None:
