@@ -40,10 +40,9 @@ def simulated(oversampling: int = 2) -> Simulated:
         transfers = transfer([Psf(np.array([SEEING]), 3.5)], [grid])
         arc = convolved(lensed([LensedSource(DEFLECTOR, (SOURCE,))], [grid])[:, None], transfers, grid)[0]
         galaxy = render([Light((GALAXY,))], [grid], transfers, 1, np.array([1e-12]))[0]
-    physical = np.array(
-        [1.4, *ellipticity(0.75, 0.6), 0.03, -0.02, 0.2, -0.15, 0.05, -0.08, 0.3, 1.0, *ellipticity(0.7, 1.2), 0.9, 3.0]
-        + [*ellipticity(0.8, 0.7)]
-    )
+    mass = (1.4, *ellipticity(0.75, 0.6), 0.03, -0.02, 0.2, -0.15, 0.05, -0.08)
+    light = (0.3, 1.0, *ellipticity(0.7, 1.2), 0.9, 3.0, *ellipticity(0.8, 0.7))
+    physical = np.array([*mass, *light])
     return Simulated(galaxy.astype(np.float64), arc.astype(np.float64), physical)
 
 
