@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast, runtime_checkable
 
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from pipeline.evaluate.anomalies.config import LatentConfig
 from pipeline.evaluate.samples.sample import Part, Sample
-from pipeline.models.card import ModelCard
 from pipeline.models.package import ModelPackage
 from pipeline.models.vae_choice import histogram_chi_squared
 from pipeline.scan.member_inputs import Cutouts, Prepared, batches
@@ -103,23 +102,48 @@ def choose_dimensions(latents: Latents, anomaly: npt.NDArray[np.bool_], config: 
     return Dimensions(chi_squared, limit, chosen)
 
 
-def latents_of(sample: Sample, package: ModelPackage, score: ScoreConfig) -> Latents:
-    """Where a sample's stamps lie in the latent space of a package whose network is an `Autoencoder`."""
-    means: list[Float32] = []
-    log_variances: list[Float32] = []
-    network = cast("Autoencoder", package.network)
+@dataclass(frozen=True)
+class Answers:
+    """What networks say of n stamps; NaN where one can't be scored.
+
+    Attributes
+    ----------
+    logits : float32 (n, packages)
+    latents : mapping of str to Latents
+        By package, of those with a latent space.
+    """
+
+    logits: Float32
+    latents: Mapping[str, Latents]
+
+
+def ask(part: Part, sample: Sample, packages: Sequence[ModelPackage], score: ScoreConfig) -> Answers:
+    """Logits of upright stamps and their places in latent spaces; packages that read the same share its making."""
+    logits: list[Float32] = []
+    found: dict[str, list[tuple[Float32, Float32]]] = {
+        package.name: [] for package in packages if isinstance(package.network, Autoencoder)
+    }
     with torch.inference_mode():
-        for part in sample.parts():
-            for channels, scorable, n in prepared(part, sample, package.card, score):
-                mean, log_variance = (value.float() for value in network.latent(channels))
-                for values, kept in ((mean, means), (log_variance, log_variances)):
-                    kept.append(torch.where(scorable[:, None], values, torch.nan)[:n].numpy())
-    return Latents(np.concatenate(means), np.concatenate(log_variances))
+        for inputs, n in prepared(part, sample, score):
+            answers = []
+            for package in packages:
+                channels, scorable = inputs.views(package.card, 1)[0], inputs.scorable(package.card)
+                answers.append(torch.where(scorable, package.network(channels), torch.nan)[:n].numpy())
+                if package.name in found:
+                    latent = cast("Autoencoder", package.network).latent(channels)
+                    mean, log_variance = (
+                        torch.where(scorable[:, None], value.float(), torch.nan)[:n].numpy() for value in latent
+                    )
+                    found[package.name].append((mean, log_variance))
+            logits.append(np.stack(answers, axis=1))
+    latents = {
+        name: Latents(*(np.concatenate(values) for values in zip(*pairs, strict=True))) for name, pairs in found.items()
+    }
+    return Answers(np.concatenate(logits), latents)
 
 
-def prepared(part: Part, sample: Sample, card: ModelCard, score: ScoreConfig) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """A network's channels of some stamps, a batch at a time, which of them can be scored, and how many they are."""
+def prepared(part: Part, sample: Sample, score: ScoreConfig) -> Iterator[tuple[Prepared, int]]:
+    """Some stamps as networks read them, a batch at a time, and how many they are."""
     cutouts = Cutouts(part.image, part.ivar, part.mask, sample.bands, sample.pixel_scale)
     for batch in batches(cutouts, np.arange(len(cutouts)), score.batch):
-        inputs = Prepared(batch, cutouts, score)
-        yield inputs.views(card, 1)[0], inputs.scorable(card), len(batch.rows)
+        yield Prepared(batch, cutouts, score), len(batch.rows)

@@ -58,7 +58,8 @@ def reconstructions(scored: Scored, package: ModelPackage, config: AnomaliesConf
             continue
         part = _part(sample, rows)
         with torch.inference_mode():
-            for channels, scorable, n in prepared(part, sample, package.card, ScoreConfig(batch=len(rows))):
+            for inputs, n in prepared(part, sample, ScoreConfig(batch=len(rows))):
+                channels, scorable = inputs.views(package.card, 1)[0], inputs.scorable(package.card)
                 drawn = network.reconstruct(channels).float()
                 seen = channels[:, : drawn.shape[1]].float()
                 pairs = zip(seen.numpy(), drawn.numpy(), scorable.numpy(), strict=True)

@@ -10,22 +10,22 @@ from pipeline.evaluate.anomalies.result import AnomalyEvaluation, LatentResult, 
 from pipeline.evaluate.report.chart import Axis, Series, chart
 from pipeline.evaluate.report.plots import STYLES
 
+_GREY = STYLES - 1
 _APART = 0.15
 """Between the marks of normals and of anomalies, in dimensions."""
 
 
 def roc_plot(evaluation: AnomalyEvaluation, sample: SampleResult) -> str:
-    """True against false positives of the networks on one sample."""
-    networks = [scorer for scorer in evaluation.scorers if scorer.kind != "dimensions"]
+    """True against false positives of the networks on one sample, of the baselines in grey."""
     series = []
-    for index, scorer in enumerate(networks):
+    for index, scorer in enumerate(scorer for scorer in evaluation.scorers if scorer.kind != "dimensions"):
         curve = scorer.samples[sample.name].curve
         series.append(
             Series(
                 scorer.name,
                 curve.false_positive_rate.tolist(),
                 curve.true_positive_rate.tolist(),
-                style=index % STYLES,
+                style=_GREY if scorer.kind == "baseline" else index % _GREY,
             )
         )
     floor = 0.5 / max(sample.n_others, 1)
@@ -38,7 +38,7 @@ def roc_plot(evaluation: AnomalyEvaluation, sample: SampleResult) -> str:
 
 
 def threshold_plots(evaluation: AnomalyEvaluation) -> str:
-    """Precision, recall and F1 against the threshold, for each share of anomalies, by scorer; baselines folded."""
+    """Precision, recall and F1 against the threshold by network, for each share of anomalies; other scores folded."""
     shown, folded = "", ""
     for scorer in evaluation.scorers:
         plots = "".join(
@@ -57,11 +57,15 @@ def threshold_plots(evaluation: AnomalyEvaluation) -> str:
             )
             for study in scorer.studies
         )
-        if scorer.kind == "baseline":
-            folded += plots
-        else:
+        if scorer.kind == "network":
             shown += plots
-    rest = f'<details><summary>baselines</summary><div class="plots">{folded}</div></details>' if folded else ""
+        else:
+            folded += plots
+    rest = (
+        f'<details><summary>chosen dimensions and baselines</summary><div class="plots">{folded}</div></details>'
+        if folded
+        else ""
+    )
     return f'<div class="plots">{shown}</div>{rest}' if shown or folded else ""
 
 

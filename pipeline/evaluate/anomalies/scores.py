@@ -12,14 +12,13 @@ import numpy.typing as npt
 
 from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.evaluate.anomalies.config import AnomaliesConfig
-from pipeline.evaluate.anomalies.latent import Autoencoder, Dimensions, Latents, latents_of
+from pipeline.evaluate.anomalies.latent import Answers, Dimensions, Latents, ask
 from pipeline.evaluate.anomalies.shapes import SHAPES, shapes
 from pipeline.evaluate.baselines import BASELINES, baselines
 from pipeline.evaluate.samples.sample import Sample
 from pipeline.models.card import find_package
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.package import ModelPackage, load_package
-from pipeline.scan.score import score_cutouts
 from pipeline.scan_config import ScoreConfig
 
 Float64 = npt.NDArray[np.float64]
@@ -90,31 +89,27 @@ def score_sample(
     score = ScoreConfig(batch=config.batch)
     asked = Ensemble("asked", tuple(packages), (1.0,) * len(packages), "mean_log_odds", views=1)
     band = sample.bands.index(config.points.band) if config.points.band in sample.bands else len(sample.bands) - 1
-    logits, simple = [], []
+    try:
+        asked.check(sample.bands, pixel_scale=sample.pixel_scale)
+    except ModelMismatch as error:
+        raise ModelMismatch(f"sample {sample.name!r}: {error}") from error
+    answers: list[Answers] = []
+    simple: list[Float64] = []
     for part in sample.parts():
-        try:
-            found = score_cutouts(
-                part.image,
-                part.ivar,
-                part.mask,
-                pixel_scale=sample.pixel_scale,
-                bands=sample.bands,
-                ensemble=asked,
-                config=score,
-            )
-        except ModelMismatch as error:
-            raise ModelMismatch(f"sample {sample.name!r}: {error}") from error
-        logits.append(found)
+        answers.append(ask(part, sample, packages, score))
         known = np.where(part.known[:, band], part.image[:, band], np.nan)
         apertures = baselines(part.image, sample.bands, sample.pixel_scale, config.baselines)
         simple.append(np.hstack([apertures, shapes(known, sample.pixel_scale, config.shape_radius)]))
-    networks, numbers = np.concatenate(logits).astype(np.float64), np.concatenate(simple)
-    columns = {package.name: networks[:, index] for index, package in enumerate(packages)}
+    logits = np.concatenate([answer.logits for answer in answers]).astype(np.float64)
+    numbers = np.concatenate(simple)
+    columns = {package.name: logits[:, index] for index, package in enumerate(packages)}
     columns |= {name: numbers[:, index] for index, name in enumerate((*BASELINES, *SHAPES))}
     latents = {
-        package.name: latents_of(sample, package, score)
-        for package in packages
-        if isinstance(package.network, Autoencoder)
+        name: Latents(
+            np.concatenate([answer.latents[name].mean for answer in answers]),
+            np.concatenate([answer.latents[name].log_variance for answer in answers]),
+        )
+        for name in answers[0].latents
     }
     if report is not None:
         report(f"{sample.name}: {len(sample):,} stamps scored")

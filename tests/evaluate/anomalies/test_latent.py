@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.evaluate.anomalies.config import LatentConfig
-from pipeline.evaluate.anomalies.latent import Autoencoder, Latents, choose_dimensions, latents_of
+from pipeline.evaluate.anomalies.latent import Autoencoder, Latents, ask, choose_dimensions
 from pipeline.evaluate.samples.sample import Part, Sample
 from pipeline.models import build
 from pipeline.models.package import ModelPackage
@@ -77,19 +77,20 @@ class Sums(torch.nn.Module):
     def reconstruct(self, x: Tensor) -> Tensor:
         return x
 
+    def forward(self, x: Tensor) -> Tensor:
+        return x.amax((1, 2, 3))
 
-def sample_of(image: np.ndarray, cuts: tuple[int, ...]) -> Sample:
-    parts = np.split(image, cuts)
-    return Sample(
-        name="s",
-        column="simulations",
-        bands=("g", "r", "i"),
-        pixel_scale=0.3,
-        lens=np.arange(len(image)) > 5,
-        truth={},
-        parts=lambda: iter([Part(part, None, None) for part in parts]),
-        stamp=lambda row: None,  # type: ignore[arg-type,return-value]
-    )
+
+SAMPLE = Sample(
+    name="s",
+    column="simulations",
+    bands=("g", "r", "i"),
+    pixel_scale=0.3,
+    lens=np.zeros(10, np.bool_),
+    truth={},
+    parts=lambda: iter([]),
+    stamp=lambda row: None,  # type: ignore[arg-type,return-value]
+)
 
 
 def test_latents_are_of_the_stamps_in_their_order_and_nan_where_one_cannot_be_scored():
@@ -98,10 +99,16 @@ def test_latents_are_of_the_stamps_in_their_order_and_nan_where_one_cannot_be_sc
     network = Sums()
     assert isinstance(network, Autoencoder)
     package = ModelPackage(Path(), card(), "0", UNFITTED, network=network)  # type: ignore[arg-type]
-    found = latents_of(sample_of(image, (3,)), package, ScoreConfig(batch=4))
-    assert np.isnan(found.mean[:, 0]).tolist() == [row == 4 for row in range(10)]
-    alone = [latents_of(sample_of(image[[row]], ()), package, ScoreConfig(batch=1)).mean[0, 0] for row in range(10)]
-    np.testing.assert_allclose(found.mean[:, 0], alone, rtol=1e-5, atol=1e-6)
+    part = Part(image, None, None)
+    answers = ask(part, SAMPLE, [package], ScoreConfig(batch=4))
+    found = answers.latents["untrained"].mean[:, 0]
+    assert np.isnan(found).tolist() == [row == 4 for row in range(10)]
+    assert np.isnan(answers.logits[:, 0]).tolist() == [row == 4 for row in range(10)]
+    alone = []
+    for row in range(10):
+        one = ask(Part(image[[row]], None, None), SAMPLE, [package], ScoreConfig(batch=1))
+        alone.append(one.latents["untrained"].mean[0, 0])
+    np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-6)
     assert len(np.unique(alone)) == 10
 
 
