@@ -71,42 +71,22 @@ def evaluate_few_shot(path: Path, out: Path | None, report: Report) -> Told:
     from pipeline.errors import ConfigError
     from pipeline.evaluate.few_shot.config import FewShotEvaluation
     from pipeline.evaluate.few_shot.page import goal_text, page
-    from pipeline.evaluate.few_shot.result import SCRATCH, TUNED, FewShotResult, goal_of
+    from pipeline.evaluate.few_shot.result import FewShotResult, goal_of
     from pipeline.evaluate.result import plain
     from pipeline.io.writing import atomic_write, write_json
-    from pipeline.models.card import find_package
     from pipeline.provenance import software
     from workflows.evaluate_kinds import Told
 
     config = validate(FewShotEvaluation, expand(read_toml(path), str(path)), str(path))
     folder = out or Path("runs/evaluations") / config.name
     recipes = [_training(scratch.training, path) for scratch in config.scratch]
-    recipe = recipes[0]
-    samples = _read(config, recipe)
+    samples = _read(config, recipes[0])
     folder.mkdir(parents=True, exist_ok=True)
-    lines: list[Line] = []
-    episodes: dict[str, list[Any]] = {}
-    absent: dict[str, str] = {}
-    for scratch, training in zip(config.scratch, recipes, strict=True):
-        name = training.network.architecture
-        lines += _trained(
-            config, training, samples, folder, _Trial(name, SCRATCH, scratch.draws, scratch.steps), report
-        )
-    for network in config.networks:
-        try:
-            find_package(network.package)
-        except ConfigError as error:
-            absent[network.name] = str(error)
-            report(f"NOT MEASURED: {network.name}: {error}")
-            continue
-        probed, episodes[network.name] = _probed(config, network, recipe, samples, report)
-        lines += probed
-        if network.draws:
-            tuned = _as_packaged(recipe, _package(network, recipe))
-            trial = _Trial(network.name, TUNED, network.draws, config.scratch[0].steps)
-            lines += _trained(config, tuned, samples, folder, trial, report)
+    lines = _from_scratch(config, recipes, samples, folder, report)
+    pretrained, episodes, absent = _pretrained(config, recipes[0], samples, folder, report)
     if not episodes:
         raise ConfigError(f"{path}: none of the networks is there:\n" + "\n".join(absent.values()))
+    lines += pretrained
     result = FewShotResult(
         name=config.name,
         description=config.description,
@@ -126,6 +106,45 @@ def evaluate_few_shot(path: Path, out: Path | None, report: Report) -> Told:
     write_json(folder / "evaluation.json", plain(result))
     values: dict[str, Any] = {**plain(result), "goal_reached": result.goal.reached, "output": str(folder)}
     return Told(values, _text(result, goal_text(result)))
+
+
+def _from_scratch(
+    config: FewShotEvaluation, recipes: list[TrainConfig], samples: _Samples, folder: Path, report: Report
+) -> list[Line]:
+    from pipeline.evaluate.few_shot.result import SCRATCH
+
+    lines = []
+    for scratch, training in zip(config.scratch, recipes, strict=True):
+        trial = _Trial(training.network.architecture, SCRATCH, scratch.draws, scratch.steps)
+        lines += _trained(config, training, samples, folder, trial, report)
+    return lines
+
+
+def _pretrained(
+    config: FewShotEvaluation, recipe: TrainConfig, samples: _Samples, folder: Path, report: Report
+) -> tuple[list[Line], dict[str, list[Any]], dict[str, str]]:
+    """Lines and episodes of the pre-trained networks, and why some were not measured."""
+    from pipeline.errors import ConfigError
+    from pipeline.evaluate.few_shot.result import TUNED
+    from pipeline.models.card import find_package
+
+    lines: list[Line] = []
+    episodes: dict[str, list[Any]] = {}
+    absent: dict[str, str] = {}
+    for network in config.networks:
+        try:
+            find_package(network.package)
+        except ConfigError:
+            absent[network.name] = f"no package {network.package}; train it, as the evaluation's TOML says"
+            report(f"NOT MEASURED: {network.name}: {absent[network.name]}")
+            continue
+        probed, episodes[network.name] = _probed(config, network, recipe, samples, report)
+        lines += probed
+        if network.draws:
+            tuned = _as_packaged(recipe, _package(network, recipe))
+            trial = _Trial(network.name, TUNED, network.draws, config.scratch[0].steps)
+            lines += _trained(config, tuned, samples, folder, trial, report)
+    return lines, episodes, absent
 
 
 def _training(reference: str, path: Path) -> TrainConfig:
