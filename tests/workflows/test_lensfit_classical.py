@@ -71,7 +71,8 @@ def test_objects_are_fitted_and_drawn_and_one_that_cannot_be_goes_without(
     assert table["theta_E_trusted"].is_valid().to_pylist() == [True, False]
     assert fits.samples()["objid"].to_pylist() == [7]
     assert (classical.drawn, [path.name for path in tmp_path.iterdir()]) == (1, ["A-7.png"])
-    assert Image.open(tmp_path / "A-7.png").width > 4 * 200
+    with Image.open(tmp_path / "A-7.png") as picture:
+        assert picture.width > 4 * 200
     asked = Asked(pa.table({"field_id": ["A", "A"], "objid": [-8, 7]}))
     whole = in_order([found.table(), table], asked)
     assert whole["objid"].to_pylist() == [-8, -8, 7, 7]
