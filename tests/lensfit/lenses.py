@@ -61,7 +61,9 @@ def quick() -> FitConfig:
     return config.model_copy(
         update={
             "map": config.map.model_copy(update={"starts": 2, "screened": 60, "steps": 30}),
-            "sampling": config.sampling.model_copy(update={"chains": 2, "warmup": 15, "draws": 40}),
+            "sampling": config.sampling.model_copy(
+                update={"chains": 2, "warmup": 15, "draws": 40, "effective_draws": 1000}
+            ),
         }
     )
 

@@ -54,9 +54,7 @@ def test_lens_is_found_without_a_network_too(stamp: Observation) -> None:
 def test_another_galaxy_beside_the_lens_is_left_out(stamp: Observation, best: MapFit) -> None:
     y, x = np.indices(stamp.image.shape[1:])
     blob = 400 * np.exp(-0.5 * ((x - 24) ** 2 + (y - 23) ** 2) / 1.2**2)
-    crowded = observe(
-        stamp.image + blob, stamp.weight, None, bands=("r",), pixel_scale=SCALE, seeing=[SEEING]
-    )  # fmt: skip
+    crowded = observe(stamp.image + blob, stamp.weight, None, bands=("r",), pixel_scale=SCALE, seeing=[SEEING])
     found = fit_map(crowded, quick(), samples=near_truth())
     assert found.observation.weight[0, 23, 24] == 0
     assert found.observation.weight[0, 14, 14] > 0
@@ -76,7 +74,7 @@ def test_nuts_agrees_with_the_gaussian_about_the_optimum_and_tells_how_sure_it_i
         assert abs(mean - value) < width, name
     assert (drawn.r_hat < 1.15).all()
     assert (drawn.effective_draws > 10).all()
-    assert not drawn.converged  # the config asks for more effective draws than there are draws
+    assert not drawn.converged  # by a config that asks for 1,000 effective draws
     assert drawn.evaluations > 80
 
 

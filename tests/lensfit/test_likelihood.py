@@ -77,7 +77,7 @@ def test_bands_have_fluxes_of_their_own_and_add_up() -> None:
     )
     with torch.no_grad():
         parts = [Likelihood(seen, quick(), dtype=torch.float64).chi2(VECTORS) for seen in (red, blue, both)]
-    np.testing.assert_allclose(parts[0] + parts[1], parts[2], rtol=1e-12)
+    np.testing.assert_allclose(parts[0] + parts[1], parts[2], rtol=1e-6)
 
 
 def test_single_precision_tells_chi_squared_as_well() -> None:
