@@ -48,6 +48,21 @@ def test_a_package_reads_back_as_written(package: Path):
     assert not loaded.network.training
 
 
+def test_weights_can_take_half_the_room_and_are_read_back_to_three_digits(package: Path):
+    fresh = load_package(package).network
+    whole = (package / "weights.safetensors").stat().st_size
+    fresh.head.out.bias.data.fill_(0.1)
+    save_package(package, card(), fresh, CALIBRATION, storage=torch.float16)
+    assert (package / "weights.safetensors").stat().st_size < 0.6 * whole
+    loaded = load_package(package).network
+    assert {value.dtype for value in loaded.parameters()} == {torch.float32}
+    assert loaded.head.out.bias.item() == pytest.approx(0.1, rel=1e-3)
+    for name, value in fresh.named_buffers():
+        assert torch.equal(value, dict(loaded.named_buffers())[name]), name
+    for name, value in fresh.named_parameters():
+        torch.testing.assert_close(dict(loaded.named_parameters())[name], value, rtol=1e-3, atol=1e-6)
+
+
 def test_fingerprint_follows_weights_and_normalisation_but_not_words_or_calibration(package: Path):
     before = load_package(package).fingerprint()
     write_calibration(package, CALIBRATION.model_copy(update={"slope": 9.0}))

@@ -68,6 +68,13 @@ def test_a_length_that_differs_takes_the_place_of_any_other(tmp_path: Path):
     }
 
 
+def test_a_beginning_that_differs_takes_the_place_of_any_other(tmp_path: Path):
+    assert load_training(find("lensnet", "training")).network.encoder == "ground_unet"
+    further = load_training(written(tmp_path, "lensnet"))
+    assert (further.network.encoder, further.network.start) == (None, "somewhere/package")
+    assert further.network.arguments["flow"] == 4
+
+
 def test_an_optimiser_that_is_no_table_is_refused(tmp_path: Path):
     path = tmp_path / "further.toml"
     path.write_text('file = "cnn"\noptimiser = 3\n', encoding="utf-8")
