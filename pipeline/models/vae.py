@@ -185,7 +185,8 @@ class VaeHead(Classifier):
     def residual(self, x: Seen, latent: Tensor) -> Tensor:
         """Stamp minus picture in units of the noise, float32 (n, drawn, size, size); 0 where the stamp isn't known."""
         wanted, valid = self.target(x)
-        return (wanted - self.draw(latent)) / self.noise * valid
+        left: Tensor = (wanted - self.draw(latent)) / self.noise * valid
+        return left
 
     def embed(self, x: Seen) -> Tensor:
         """The latent mean and figures of its reconstruction, float32 (n, d + figures)."""
@@ -224,7 +225,7 @@ class VaeHead(Classifier):
 
     def _squared(self, embedding: Tensor, mean: Tensor, whitening: Tensor) -> Tensor:
         """Squared distance (n,) in the chosen dimensions; not by a matrix product, which autocast would round."""
-        away = (((embedding - mean) * self.chosen)[:, :, None] * whitening).sum(1)
+        away: Tensor = (((embedding - mean) * self.chosen)[:, :, None] * whitening).sum(1)
         return away.square().sum(1)
 
     def may_choose(self) -> Tensor:

@@ -145,6 +145,13 @@ def test_a_picture_stands_in_the_middle_of_its_stamp_and_a_smaller_stamp_is_refu
         network(stamps(side=12))
 
 
+def test_one_band_is_enough():
+    network = build("vae", 3, {"width": 4, "latent": 12, "size": 16, "drawn": 1, "masks": 1}).eval()
+    assert isinstance(network, Vae)
+    with torch.inference_mode():
+        assert network.reconstruct(stamps()[:, [0, 3, 6]]).shape == (3, 1, 24, 24)
+
+
 def test_each_distance_by_hand_in_the_chosen_dimensions():
     rng = np.random.default_rng(2)
     e = rng.normal(size=(6, 12 + len(FIGURES))).astype(np.float32)
@@ -176,7 +183,7 @@ def test_each_distance_by_hand_in_the_chosen_dimensions():
 
 def test_chi_squared_of_histograms_by_counting():
     rng = np.random.default_rng(5)
-    normal, unusual = rng.normal(size=(400, 2)), rng.normal(size=(100, 2)) + [0.0, 1.5]
+    normal, unusual = rng.normal(size=(400, 2)), rng.normal((0.0, 1.5), size=(100, 2))
     for place, found in enumerate(histogram_chi_squared(normal, unusual, 4)):
         edges = np.quantile(normal[:, place], [0.25, 0.5, 0.75])
         total = 0.0
