@@ -31,8 +31,9 @@ others, and a hundred others must say how often a false alarm is."""
 PRIOR = 0.01
 """Share of the rare kind at which the calibration is fitted: right among the others that look most like it."""
 
-_PROTOTYPES = 8
-"""Of the background; so many centres that big groups of galaxies, stars and artefacts have one each."""
+_PROTOTYPES, _EACH = 32, 10
+"""Of the background, and stamps for each of them at least: so many that groups of galaxies, stars and artefacts have
+their own."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def fit_shots(
         )
     half = np.random.default_rng(seed).permutation(len(background)) < len(background) // 2
     base, held = background[half], background[~half]
-    group = clusters(base, _PROTOTYPES, seed)
+    group = clusters(base, min(_PROTOTYPES, len(base) // _EACH), seed)
     network = with_support(copy.deepcopy(package.network), 1 + len(np.unique(group))).eval().requires_grad_(False)
 
     def answers(examples: npt.NDArray[Any], asked: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

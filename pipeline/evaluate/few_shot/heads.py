@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from pipeline.evaluate.logistic import class_weights, logistic_regression
 from pipeline.models.familiarity_fit import shrunk_covariance
+from pipeline.models.layers import Classifier
+from pipeline.models.support import SupportHead
+from pipeline.models.support_fit import Metric, clusters, fit_support
 
 Float64 = npt.NDArray[np.float64]
 
@@ -80,3 +84,71 @@ FITS: Mapping[str, Callable[[Float64, npt.NDArray[np.bool_]], Float64]] = {
     "ridge 100": ridge(100.0),
 }
 """Every fit by name: examples (n, d) in a space and whether each is a lens -> weights (d + 1,)."""
+
+Scorer = Callable[[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[Any]], npt.NDArray[Any]]
+"""Examples (n, d), whether each is a lens, and what is asked about (m, d) -> scores (m,)."""
+
+
+def linear(space: str, fit: str) -> Callable[[npt.NDArray[Any]], Scorer]:
+    """A fit of `FITS` in a space of `SPACES`, which unlabelled stamps make."""
+
+    def made(unlabelled: npt.NDArray[Any]) -> Scorer:
+        within = SPACES[space](unlabelled)
+
+        def scores(
+            examples: npt.NDArray[Any], lens: npt.NDArray[np.bool_], asked: npt.NDArray[Any]
+        ) -> npt.NDArray[Any]:
+            weights = FITS[fit](within.of(examples), lens)
+            answer: Float64 = within.of(asked) @ weights[:-1] + weights[-1]
+            return answer
+
+        return scores
+
+    return made
+
+
+def support(groups: int, metric: Metric) -> Callable[[npt.NDArray[Any]], Scorer]:
+    """A support set as a package has it: the lenses' mean against so many groups of unlabelled stamps.
+
+    Labels of others are not read; groups are those of `pipeline.models.support_fit.clusters`.
+    """
+
+    def made(unlabelled: npt.NDArray[Any]) -> Scorer:
+        group = clusters(unlabelled, groups).astype(str)
+        head = SupportHead(_Given(unlabelled.shape[1]), 1 + len(np.unique(group)))
+
+        def scores(
+            examples: npt.NDArray[Any], lens: npt.NDArray[np.bool_], asked: npt.NDArray[Any]
+        ) -> npt.NDArray[Any]:
+            lenses = examples[lens]
+            rare = np.arange(len(unlabelled) + len(lenses)) >= len(unlabelled)
+            kinds = np.append(group, np.full(len(lenses), "lens"))
+            fit_support(head, np.concatenate([unlabelled, lenses]), kinds, rare, metric=metric)
+            answer: npt.NDArray[Any] = head.classify(torch.from_numpy(asked)).numpy()
+            return answer
+
+        return scores
+
+    return made
+
+
+FORMS: Mapping[str, Callable[[npt.NDArray[Any]], Scorer]] = {
+    **{f"{fit}, {space}": linear(space, fit) for space in SPACES for fit in FITS},
+    **{f"support of {n} groups, {metric}": support(n, metric) for n in (8, 32) for metric in get_args(Metric)},
+}
+"""Every form of a probe by name: embeddings of unlabelled stamps -> a scorer."""
+
+
+class _Given(Classifier):
+    """A head whose embedding is what it is given."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def embed(self, x: Any) -> torch.Tensor:
+        answer: torch.Tensor = x
+        return answer
+
+    def classify(self, embedding: torch.Tensor) -> torch.Tensor:
+        return embedding[:, 0]

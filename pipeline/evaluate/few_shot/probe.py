@@ -1,4 +1,4 @@
-"""Linear probes of an embedding with few labels, drawn again and again."""
+"""Probes of an embedding with few labels, drawn again and again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ConfigError
-from pipeline.evaluate.few_shot.heads import FITS, SPACES
+from pipeline.evaluate.few_shot.heads import FORMS
 from pipeline.evaluate.figures import HIGH, LOW
 from pipeline.evaluate.metrics import auroc, completeness_at_fpr
 
@@ -44,7 +44,7 @@ class Probed:
     Attributes
     ----------
     form : str
-        Space and fit that were chosen.
+        That was chosen.
     completeness, auroc : float64 (draws,)
         Of the test.
     """
@@ -88,9 +88,9 @@ def probe(
     drawn: list[npt.NDArray[np.int64]],
     rate: float,
 ) -> Probed:
-    """Fit a linear probe to each draw of labels and measure it on the test.
+    """Fit a probe to each draw of labels and measure it on the test.
 
-    Its form, a space and a fit of `pipeline.evaluate.few_shot.heads`, is the one whose median completeness over the
+    Its form, one of `pipeline.evaluate.few_shot.heads.FORMS`, is the one whose median completeness over the
     draws is the largest on `choice`, then its AUROC; the test has no say.
 
     Parameters
@@ -104,18 +104,16 @@ def probe(
     rate : float
         Of false positives, for the completeness.
     """
-    best, form = (-1.0, -1.0), ("", "")
-    for space in SPACES:
-        for fit in FITS:
-            found = _measured((space, fit), labelled, unlabelled, choice, drawn, rate)
-            if (score := (float(np.median(found[0])), float(np.median(found[1])))) > best:
-                best, form = score, (space, fit)
-    completeness, area = _measured(form, labelled, unlabelled, test, drawn, rate)
-    return Probed(", ".join(form), completeness, area)
+    best, form = (-1.0, -1.0), ""
+    for name in FORMS:
+        found = _measured(name, labelled, unlabelled, choice, drawn, rate)
+        if (score := (float(np.median(found[0])), float(np.median(found[1])))) > best:
+            best, form = score, name
+    return Probed(form, *_measured(form, labelled, unlabelled, test, drawn, rate))
 
 
 def _measured(
-    form: tuple[str, str],
+    form: str,
     labelled: Embedded,
     unlabelled: npt.NDArray[np.float32],
     on: Embedded,
@@ -123,12 +121,10 @@ def _measured(
     rate: float,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Completeness and AUROC, (draws,) each."""
-    space = SPACES[form[0]](unlabelled)
-    examples, asked = space.of(labelled.embedding), space.of(on.embedding)
+    scorer = FORMS[form](unlabelled)
     figures = []
     for rows in drawn:
-        weights = FITS[form[1]](examples[rows], labelled.lens[rows])
-        scores = asked @ weights[:-1] + weights[-1]
+        scores = scorer(labelled.embedding[rows], labelled.lens[rows], on.embedding)
         figures.append((completeness_at_fpr(scores, on.lens, rate).value, auroc(scores, on.lens).value))
     completeness, area = np.array(figures).T
     return completeness, area

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.evaluate.few_shot.episodes import Accuracy
 from pipeline.evaluate.few_shot.probe import Spread
 
-SCRATCH, PROBE, TUNED = "from scratch", "linear probe", "fine-tuned"
+SCRATCH, PROBE, TUNED = "from scratch", "probe", "fine-tuned"
 
 
 @dataclass(frozen=True)
