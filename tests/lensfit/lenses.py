@@ -62,7 +62,7 @@ def quick() -> FitConfig:
         update={
             "map": config.map.model_copy(update={"starts": 2, "screened": 60, "steps": 30}),
             "sampling": config.sampling.model_copy(
-                update={"chains": 2, "warmup": 15, "draws": 40, "effective_draws": 1000}
+                update={"chains": 2, "warmup": 12, "draws": 30, "most_doublings": 3, "effective_draws": 1000}
             ),
         }
     )

@@ -66,16 +66,16 @@ def test_nuts_agrees_with_the_gaussian_about_the_optimum_and_tells_how_sure_it_i
     config = quick()
     drawn = fit_nuts(config, best)
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert drawn.posterior.samples.shape == (1, 80, 9)
+    assert drawn.posterior.samples.shape == (1, 60, 9)
     for name in ("theta_E", "source_x", "lens_x"):
         (mean, std), (value, width) = drawn.values[name], best.values[name]
-        # 80 draws tell a standard deviation to some 10 %, and theta_E's is not quite Gaussian.
-        assert std == pytest.approx(width, rel=0.4), name
+        # 60 draws tell a standard deviation to some 10 %, and theta_E's is not quite Gaussian.
+        assert std == pytest.approx(width, rel=0.45), name
         assert abs(mean - value) < width, name
-    assert (drawn.r_hat < 1.15).all()
+    assert (drawn.r_hat < 1.25).all()
     assert (drawn.effective_draws > 10).all()
     assert not drawn.converged  # by a config that asks for 1,000 effective draws
-    assert drawn.evaluations > 80
+    assert drawn.evaluations > 60
 
 
 def test_resimulation_of_a_network_holds_its_mass_and_finds_the_light(stamp: Observation) -> None:
