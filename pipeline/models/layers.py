@@ -19,11 +19,11 @@ class Classifier(nn.Module, ABC):
 
     Attributes
     ----------
-    width : int or None
+    length : int or None
         Length of the embedding; None where the head doesn't say.
     """
 
-    width: int | None = None
+    length: int | None = None
 
     @abstractmethod
     def embed(self, x: Any) -> Tensor:
@@ -148,7 +148,7 @@ class Head(Classifier):
 
     def __init__(self, features: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.width = hidden
+        self.length = hidden
         self.hidden = nn.Linear(3 * features, hidden)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(hidden, 1)

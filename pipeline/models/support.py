@@ -66,12 +66,12 @@ class SupportHead(Classifier):
 
     def __init__(self, inner: Classifier, prototypes: int) -> None:
         super().__init__()
-        if inner.width is None:
+        if inner.length is None:
             raise ConfigError(f"{type(inner).__name__} does not say how long its embedding is, and takes no support.")
-        self.inner, self.width = inner, inner.width
-        self.register_buffer("centre", torch.zeros(inner.width))
-        self.register_buffer("metric", torch.eye(inner.width))
-        self.register_buffer("prototypes", torch.zeros(prototypes, inner.width))
+        self.inner, self.length = inner, inner.length
+        self.register_buffer("centre", torch.zeros(inner.length))
+        self.register_buffer("metric", torch.eye(inner.length))
+        self.register_buffer("prototypes", torch.zeros(prototypes, inner.length))
         for name in ("counts", "rare", "weights"):
             self.register_buffer(name, torch.zeros(prototypes))
         self.register_buffer("scale", torch.ones(()))

@@ -62,7 +62,7 @@ class TokenHead(Classifier):
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.width = width
+        self.length = width
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, 1)

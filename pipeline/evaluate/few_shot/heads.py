@@ -144,7 +144,7 @@ class _Given(Classifier):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = width
+        self.length = width
 
     def embed(self, x: Any) -> torch.Tensor:
         answer: torch.Tensor = x
