@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from pipeline.errors import ConfigError
 
-Kind = Literal["surveys", "ensembles", "scans", "training", "sims", "clusters", "evaluations"]
+Kind = Literal["surveys", "ensembles", "scans", "training", "sims", "clusters", "evaluations", "lensfit"]
 Model = TypeVar("Model", bound="StrictModel")
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

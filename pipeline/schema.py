@@ -184,7 +184,8 @@ SCORES = (
     *_PLACE,
     Column("_healpix_29", pa.int64(), "", "pos.healpix", "nested HEALPix index of order 29"),
 )
-"""One row a detection; `score_<member>`, `mag_<band>` and `seeing_<band>` columns are added before `shard`."""
+"""One row a detection; `score_<member>`, `mag_<band>` and `seeing_<band>` columns are added before `shard`, and before
+them, where the ensemble gives lens parameters, those of `pipeline.schema_lenses.catalogue_parameters`."""
 
 CANDIDATES = SCORES
 """The same columns; the rows whose score passes the floor."""
@@ -274,10 +275,12 @@ def seeing_column(band: str) -> Column:
     )
 
 
-def scores_columns(members: Sequence[str], bands: Sequence[str]) -> tuple[Column, ...]:
-    """Columns of the score and candidate tables of one scan, in order."""
+def scores_columns(
+    members: Sequence[str], bands: Sequence[str], parameters: Sequence[Column] = ()
+) -> tuple[Column, ...]:
+    """Columns of the score and candidate tables of one scan, in order; those of lens parameters where it has any."""
     tail = next(index for index, column in enumerate(SCORES) if column.name == "shard")
-    extra = [member_column(member) for member in members]
+    extra = [*parameters, *(member_column(member) for member in members)]
     extra += [magnitude_column(band) for band in bands]
     extra += [seeing_column(band) for band in bands]
     return (*SCORES[:tail], *extra, *SCORES[tail:])

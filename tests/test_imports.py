@@ -11,7 +11,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-WORDS = {"schema", "flags", "errors", "config", "scan_config", "field", "notes", "geometry", "provenance", "splits"}
+WORDS = {
+    "schema",
+    "schema_lenses",
+    "flags",
+    "errors",
+    "config",
+    "scan_config",
+    "field",
+    "notes",
+    "geometry",
+    "provenance",
+    "splits",
+}
 MAY_IMPORT = {
     "words": {"words"},
     "io": {"words", "io"},
@@ -22,6 +34,7 @@ MAY_IMPORT = {
     "evaluate": {"words", "io", "models", "scan", "catalogue", "evaluate"},
     "sims": {"words", "io", "models", "scan", "sims"},
     "train": {"words", "io", "models", "scan", "evaluate", "train"},
+    "lensfit": {"words", "io", "models", "catalogue", "sims", "lensfit"},
     "inspector": {"words", "io", "catalogue", "inspector"},
     "workflows": {
         "words",
@@ -33,6 +46,7 @@ MAY_IMPORT = {
         "evaluate",
         "sims",
         "train",
+        "lensfit",
         "inspector",
         "workflows",
     },

@@ -9,6 +9,7 @@ import pytest
 from astropy import units
 
 from pipeline import schema
+from pipeline.models.posterior import PARAMETERS
 from pipeline.schema import (
     Column,
     arrow_schema,
@@ -17,6 +18,7 @@ from pipeline.schema import (
     member_column,
     scores_columns,
 )
+from pipeline.schema_lenses import catalogue_parameters, lensfit_columns, parameter_names, sample_columns
 
 TABLES = {
     name: value
@@ -26,6 +28,9 @@ TABLES = {
     "scores of a scan": scores_columns(["cnn", "vit"], ["g", "Ks"]),
     "detections of a scan": detections_columns(["g", "VIS"]),
     "embeddings of a scan": embedding_columns(64),
+    "scores with lens parameters": scores_columns(["cnn"], ["g"], catalogue_parameters()),
+    "table of lensfit": lensfit_columns(),
+    "samples of lensfit": sample_columns(),
 }
 
 # What a catalogue's users rely on: name -> type. Columns may be added; these stay.
@@ -121,3 +126,10 @@ def test_logits_and_scores_of_a_member_are_told_apart() -> None:
     assert member_column("cnn").name == "score_cnn"
     assert member_column("cnn", "logit").name == "logit_cnn"
     assert "logit" in member_column("cnn", "logit").description
+
+
+def test_lens_parameters_are_those_of_the_networks_in_their_order_and_units() -> None:
+    # In the catalogue their names stand beside a hundred others: an ellipticity says whose it is.
+    assert [name.removeprefix("mass_") for name in parameter_names()] == [one.name for one in PARAMETERS]
+    units_of = {column.name: column.unit for column in lensfit_columns()}
+    assert [units_of[name] for name in parameter_names()] == [one.unit for one in PARAMETERS]

@@ -39,11 +39,12 @@ def run_fit(
     from pipeline.models.calibration import logit, sigmoid
     from pipeline.models.ensemble_publish import save_ensemble
 
-    values, lens = scorable(sample.logits, sample.lens, sample.what)
-    groups = None if sample.group is None else sample.group[known_rows(sample.logits)]
+    ruled = ensemble.ruled(sample.logits)
+    values, lens = scorable(ruled, sample.lens, sample.what)
+    groups = None if sample.group is None else sample.group[known_rows(ruled)]
     told = replace(ensemble, members=_familiar(ensemble, sample))
     held = held_out_evidence(
-        told,
+        told.without_beside(),
         values,
         lens,
         sample.what,
@@ -54,12 +55,16 @@ def run_fit(
         seed=options.seed,
         groups=groups,
     )
-    lines = compare_rules(told, lens, held, groups=groups, survey_prior=options.prior, seed=options.seed)
+    lines = compare_rules(
+        told.without_beside(), lens, held, groups=groups, survey_prior=options.prior, seed=options.seed
+    )
     best = min((line for line in lines if line.is_rule), key=lambda line: line.log_loss.value or 0.0).name
     scores = sigmoid(held[best] + logit(options.prior))
     written = []
     for rule in options.rules:
-        fitted = fit_ensemble(told, values, lens, sample.what, rule=rule, method=options.method, prior=options.weigh)
+        fitted = fit_ensemble(
+            told, sample.logits, sample.lens, sample.what, rule=rule, method=options.method, prior=options.weigh
+        )
         # What gates lose was fitted to the candidates of the rule before.
         fitted = replace(without_joint(fitted), cascade=None)
         if sample.light is not None:

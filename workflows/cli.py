@@ -25,7 +25,9 @@ from workflows.grades import grades
 from workflows.import_ou import import_ou
 from workflows.inspector import inspect
 from workflows.interrupts import STOPPED, exit_code, listen
+from workflows.lensfit import lensfit
 from workflows.publish import publish
+from workflows.shots import shots
 from workflows.similar import similar
 from workflows.simulate import simulate
 from workflows.stamps import stamps
@@ -195,7 +197,7 @@ app.command()(diff)
 # An objid may be negative, and a minus sign opens no option here.
 app.command("explain", context_settings={"ignore_unknown_options": True})(explain)
 app.command("similar", context_settings={"ignore_unknown_options": True})(similar)
-for command in (report, inspect, publish, stamps, simulate, train, evaluate, grades):
+for command in (report, inspect, publish, stamps, simulate, train, evaluate, grades, lensfit, shots):
     app.command()(command)
 app.command("import-ou")(import_ou)
 

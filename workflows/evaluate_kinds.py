@@ -15,6 +15,8 @@ from pipeline.errors import ConfigError
 
 KINDS: Mapping[str, str] = {
     "parameters": "workflows.evaluate_parameters:run",
+    "anomalies": "workflows.evaluate_anomalies:run",
+    "few_shot": "workflows.evaluate_few_shot:evaluate_few_shot",
 }
 """Every kind by name, "module:function": called with the TOML's path, the folder of the results (None: a usual one) and
 what tells a person how far it is, it writes `evaluation.json` and `report.html` there and gives a `Told`."""

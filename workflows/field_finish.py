@@ -18,7 +18,7 @@ from pipeline.io.places import place
 from pipeline.models.ensemble import Ensemble
 from pipeline.provenance import STAGES
 from pipeline.scan.detect import Detections
-from pipeline.scan.mapped import Planes, map_candidates, shards_with_candidates
+from pipeline.scan.measured import Planes, measure_candidates, shards_with_candidates
 from pipeline.scan.rows import Origin, ScoredRows, StampTable, joined, score_rows
 from workflows import field_tables
 from workflows.field_cutouts import CutoutSource, Fresh, Stored, Tally, kept_rows, shards_of, write_cutouts
@@ -106,7 +106,7 @@ def finish(task: FieldTask, writer: Publisher, cut: CutField, generation: str, n
     gathered = gather(task, scored, answers, ensemble)
     looked_at = None if gathered is None else gathered.rows_to_look_at()
     source = _source(task, writer, cut, scored, kept, ensemble, looked_at)
-    scored = _mapped(task, scored, cut, source, ensemble)
+    scored = _measured(task, scored, cut, source, ensemble)
     if cut.store is None or cut.store.kept != kept:
         _keep(task, writer, cut, source, kept)
     embeddings = None if gathered is None else gathered.completed(source, cut.pixel_scale)
@@ -159,17 +159,19 @@ def _source(
     store = cut.store
     if store is None:
         raise ProductMismatch(f"field {task.name}: cutouts are not there; rerun the field from cutouts.")
-    mapped = scored.row[scored.is_candidate].tolist() if ensemble.mapper is not None else []
-    needed = {*mapped, *(kept or ()), *(looked_at or ())}
+    measured = scored.row[scored.is_candidate].tolist() if ensemble.measurers() else []
+    needed = {*measured, *(kept or ()), *(looked_at or ())}
     if store.kept is None or (kept is not None and needed <= set(store.kept)):
         return Stored(store)
     reading = FieldTask(task.job, task.field, task.wanted, (), task.provenance)
     return opened(reading, writer, [])
 
 
-def _mapped(task: FieldTask, scored: ScoredRows, cut: CutField, source: CutoutSource, ensemble: Ensemble) -> ScoredRows:
-    """The rows with the maps of the candidates, where the ensemble draws any; one shard of cutouts at a time."""
-    if ensemble.mapper is None or not scored.is_candidate.any():
+def _measured(
+    task: FieldTask, scored: ScoredRows, cut: CutField, source: CutoutSource, ensemble: Ensemble
+) -> ScoredRows:
+    """The rows with maps and lens parameters of the candidates, where the ensemble has any; one shard at a time."""
+    if not ensemble.measurers() or not scored.is_candidate.any():
         return scored
     config = task.job.config
 
@@ -180,7 +182,7 @@ def _mapped(task: FieldTask, scored: ScoredRows, cut: CutField, source: CutoutSo
 
     wcs = geometry_of(task.job, task.field).wcs
     with computing(task.job) as own:
-        return map_candidates(
+        return measure_candidates(
             scored,
             shards(),
             ensemble=own,

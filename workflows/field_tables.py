@@ -30,6 +30,7 @@ from pipeline.schema import (
     member_column,
     scores_columns,
 )
+from pipeline.schema_lenses import catalogue_parameters
 
 DETECTIONS_FILE = "detections.parquet"
 STAMPS_FILE = "stamps.parquet"
@@ -245,7 +246,11 @@ def scored_table(scored: ScoredRows, bands: tuple[str, ...], members: Sequence[s
     values |= {f"score_{name}": scored.member_scores[:, column] for column, name in enumerate(members)}
     values |= {f"mag_{band}": detections.mags[:, column] for column, band in enumerate(bands)}
     values |= {f"seeing_{band}": np.full(count, scored.seeing.get(band, np.nan), np.float32) for band in bands}
-    return build_table(scores_columns(members, bands), values)
+    parameters = () if scored.parameters is None else catalogue_parameters()
+    if scored.parameters is not None:
+        given = scored.parameters.columns()
+        values |= {column.name: given[column.name] for column in parameters}
+    return build_table(scores_columns(members, bands, parameters), values)
 
 
 def _floats(table: pa.Table, name: str) -> npt.NDArray[np.float32]:

@@ -55,21 +55,16 @@ def _cut(source: GradedConfig, bands: tuple[str, ...], folder: Path) -> GradedCo
     from pipeline.io import ownership
     from pipeline.train.sources.cutouts import kept
     from pipeline.train.sources.graded import place_graded
+    from workflows.cut_again import require_same_scan
     from workflows.setup import open_scan
 
     placed = place_graded(source, bands)
     if kept(placed.fields, placed.numbers, placed.places).all():
         return source
     setup = open_scan(str(source.cut_again), source.scan)
-    owner = ownership.identity(Path(source.scan))
-    mine = (setup.config.scan_id, setup.survey.name, setup.survey.release)
-    if mine != (owner["scan_id"], owner["survey"], owner["release"]):
-        raise ConfigError(
-            f"{source.cut_again} is scan {mine[0]!r} of {mine[1]} {mine[2]}, {source.scan} is {owner['scan_id']!r} of "
-            f"{owner['survey']} {owner['release']}; give the config of that scan as cut_again."
-        )
+    require_same_scan(setup, Path(source.scan), str(source.cut_again), "cut_again")
     shutil.rmtree(folder, ignore_errors=True)
-    ownership.claim(folder, *mine)
+    ownership.claim(folder, setup.config.scan_id, setup.survey.name, setup.survey.release)
     for number in np.unique(placed.numbers).tolist():
         try:
             _cut_field(setup, placed, number, folder)
@@ -82,22 +77,15 @@ def _cut(source: GradedConfig, bands: tuple[str, ...], folder: Path) -> GradedCo
 def _cut_field(setup: ScanSetup, placed: Placed, number: int, folder: Path) -> None:
     """The graded cutouts of one field, with the field's own tables of stamps and detections."""
     from pipeline.io import cutout_store, products
-    from pipeline.scan.held import held
-    from workflows import field_tables
-    from workflows.field_cutouts import Fresh, shards_of
+    from workflows.cut_again import reopened
+    from workflows.field_cutouts import shards_of
     from workflows.field_cutting import live
 
-    name, config, job = placed.fields[number].field_id, setup.config, setup.job()
+    name, job = placed.fields[number].field_id, setup.job()
     output = Path(job.output)
     rows = sorted(set(placed.places[placed.numbers == number].tolist()))
-    cut, detected, masked = (live(job, name, stage) for stage in ("cutouts", "detect", "masks"))
-    image, memory = held(setup.survey.open(setup.survey.field(name), config.bands), config.memory)
-    masks = field_tables.read_masks(output / masked.place)
-    detections = field_tables.read_detections(output / detected.place, config.bands)
-    fresh = Fresh(image, masks, detections, config, memory)
-    before = cutout_store.open_store(output / cut.place)
-    if (before.bands, before.size, before.rows) != (image.bands, fresh.size, len(detections)):
-        raise ConfigError(f"field {name}: the config cuts other stamps than the scan did; run the scan with it first.")
+    cut, detected = (live(job, name, stage) for stage in ("cutouts", "detect"))
+    fresh = reopened(setup, name)
     place = _copied(output, folder, name, cut, "cutouts")
     store = fresh.create(place, kept=rows)
     cutout_store.write_kept(store, fresh.shards(shards_of(rows, store.shard)))

@@ -13,7 +13,8 @@ def survey_key(survey: Survey) -> str:
 
 
 def ensemble_key(ensemble: DescribedEnsemble) -> str:
-    """Hash of what scores depend on: networks, weights, calibration and rule."""
+    """Hash of what catalogue rows depend on: networks, weights, calibration and rule."""
     maps = [] if ensemble.mapper is None else [ensemble.mapper.fingerprint()]
+    fits = [] if ensemble.fitter is None else [ensemble.fitter.fingerprint()]
     logits = ensemble.fingerprint(cascade=ensemble.cascade is not None)
-    return fingerprint([logits, ensemble.calibration_fingerprint(), *maps])
+    return fingerprint([logits, ensemble.calibration_fingerprint(), *maps, *fits])

@@ -324,6 +324,6 @@ def _common_provenance(raw: Mapping[str, Any], survey: Survey, ensemble: Describ
 
 
 def _packages(ensemble: DescribedEnsemble) -> dict[str, str]:
-    """The sha256 of the weights of members and of the network that draws maps, by name."""
-    drawers = [] if ensemble.mapper is None else [ensemble.mapper.package]
-    return {**ensemble.package_digests(), **{package.name: package.weights_sha256 for package in drawers}}
+    """The sha256 of the weights of members, and of the networks that draw maps and give lens parameters, by name."""
+    measurers = {package.name: package.weights_sha256 for package in ensemble.measurers()}
+    return {**ensemble.package_digests(), **measurers}

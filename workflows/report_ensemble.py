@@ -107,10 +107,11 @@ def _fits(ensemble: DescribedEnsemble) -> tuple[CalibrationFit, ...]:
     fits = []
     if ensemble.calibration is not None:
         fits.append(_fit(f"{ensemble.name} ({ensemble.rule})", ensemble.calibration))
-    for member in ensemble.members:
+    for member, weight in zip(ensemble.members, ensemble.weights, strict=True):
         measured = next((metric for metric in member.card.metrics if metric.name == _ERROR), None)
         error, sample = (measured.value, measured.sample) if measured is not None else (None, "")
-        fits.append(_fit(member.name, member.calibration, error, sample))
+        name = member.name if weight else f"{member.name} (beside the rule)"
+        fits.append(_fit(name, member.calibration, error, sample))
     return tuple(fits)
 
 

@@ -313,7 +313,7 @@ class Scan:
 
     def _finish(self, run: FieldRun) -> None:
         arguments = {**self._about(run), "near": run.plan.near, "generation": run.generation}
-        needed = "score" if self._job.maps or self._job.config.score.embeddings else "cut"
+        needed = "score" if self._job.measures or self._job.config.score.embeddings else "cut"
         self._queue(run, "finish", self._steps.finish, arguments, (needed,))
 
     def _close(self, run: FieldRun, wrote: tuple[str, ...]) -> None:

@@ -60,7 +60,7 @@ class ScanSetup:
             survey_key=survey_key(self.survey),
             ensemble=portable(self.ensemble_path, "ensembles") if self.ensemble_path is not None else None,
             ensemble_key=ensemble_key(self.ensemble) if self.ensemble is not None else "",
-            maps=self.ensemble is not None and self.ensemble.mapper is not None,
+            measures=self.ensemble is not None and bool(self.ensemble.measurers()),
             lease=lease,
         )
 

@@ -96,17 +96,18 @@ def score_stamps(
         raise ConfigError(f"{path}: 8-bit colour stands for i, r, g; leave --bands out.")
     loaded.check(stamps.bands or colour.BANDS, pixel_scale=pixel_scale)
     logits = np.full((len(stamps), len(loaded.members)), np.nan, dtype=np.float32)
-    side = max(member.card.size_pix * member.card.pixel_scale for member in loaded.members)
+    sides = [member.card.size_pix * member.card.pixel_scale for member in loaded.members]
+    side = max(sides[number] for number in loaded.ruling)
     unscored: list[str] = []
     small: list[str] = []
-    for start, chunk in _chunks(stamps, math.ceil(side / pixel_scale) + _MARGIN):
+    for start, chunk in _chunks(stamps, math.ceil(max(sides) / pixel_scale) + _MARGIN):
         logits[start : start + len(chunk)] = _score_chunk(
             chunk, stamps.bands, loaded, pixel_scale, least=_LEAST_SHARE * side / pixel_scale
         )
         for row, stamp in enumerate(chunk, start):
             if stamp.pixels is None:
                 continue
-            if np.isnan(logits[row]).any():
+            if np.isnan(logits[row, list(loaded.ruling)]).any():
                 unscored.append(stamp.name)
             elif 2 * math.prod(_sides(stamp.pixels, stamps.colour)) * pixel_scale**2 < side**2:
                 small.append(stamp.name)

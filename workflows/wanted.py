@@ -59,13 +59,14 @@ class Wanted:
             score = config.score.model_dump(mode="json", exclude=_NOT_SCORES)
             asked = ensemble.fingerprint(cascade=config.score.cascade)
             maps = [] if ensemble.mapper is None else [ensemble.mapper.fingerprint(), device]
+            fits = [] if ensemble.fitter is None else [{"parameters": [ensemble.fitter.fingerprint(), device]}]
             vet, candidates = config.vet.model_dump(mode="json"), config.candidates.model_dump(mode="json")
             self._reads["score"] = fingerprint([score, config.threads, asked, device, config.score.backend])
             keep = config.cutouts.keep
             embedder = ensemble.embedder(config.score.embeddings)
             embedded = [] if embedder is None else [_embeddings(ensemble.members[embedder], config.score.embeddings_of)]
             self._reads["candidates"] = fingerprint(
-                [config.scan_id, vet, candidates, ensemble.calibration_fingerprint(), maps, keep, *embedded]
+                [config.scan_id, vet, candidates, ensemble.calibration_fingerprint(), maps, keep, *embedded, *fits]
             )
 
     def of(self, field: Field, near: Sequence[str]) -> dict[str, str]:

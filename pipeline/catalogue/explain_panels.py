@@ -68,7 +68,7 @@ def panel_side(stamp: Stamp) -> int:
 
 def colour_panel(stamp: Stamp, side: int, axes: Float64 | None) -> Panel:
     """The stamp in colour with a scale bar and, where `axes` (see `Explained`) says it, north and east."""
-    drawn = _grown(colour(stamp), side)
+    drawn = grown(colour(stamp), side)
     pen = ImageDraw.Draw(drawn)
     _ticks(pen, side)
     _scale_bar(pen, side, stamp)
@@ -85,7 +85,7 @@ def colour_panel(stamp: Stamp, side: int, axes: Float64 | None) -> Panel:
 def band_panel(stamp: Stamp, index: int, side: int) -> Panel:
     """One band in grey; the note says what is black and white."""
     picture, low, high = _grey(stamp.image[index], fatal(stamp.mask[index]))
-    drawn = _grown(picture, side)
+    drawn = grown(picture, side)
     if not np.isfinite(low):
         return Panel(_told(drawn, "no data"), stamp.bands[index], "no valid pixel")
     _ticks(ImageDraw.Draw(drawn), side)
@@ -95,11 +95,11 @@ def band_panel(stamp: Stamp, index: int, side: int) -> Panel:
 def flags_panel(stamp: Stamp, side: int) -> Panel:
     """What is flagged in any band, on the last band in dark grey: the survey's bits solid, found ones hatched."""
     mask = np.bitwise_or.reduce(stamp.mask, axis=0)
-    drawn = np.array(_grown((0.6 * _grey(stamp.image[-1], fatal(mask))[0]).astype(np.uint8), side))
+    drawn = np.array(grown((0.6 * _grey(stamp.image[-1], fatal(mask))[0]).astype(np.uint8), side))
     for flag in sorted(PixelFlag, key=lambda flag: bool(flag & FATAL)):  # what is fatal lies above
         paint = np.array(FLAG_COLOURS[flag], np.float64)
         for shift, chosen in ((0, np.ones((side, side), bool)), (FOUND_SHIFT, hatched((side, side)))):
-            here = np.array(_grown(((mask & np.uint32(flag << shift)) != 0).astype(np.uint8), side)) > 0
+            here = np.array(grown(((mask & np.uint32(flag << shift)) != 0).astype(np.uint8), side)) > 0
             drawn[here & chosen] = (0.3 * drawn[here & chosen] + 0.7 * paint).astype(np.uint8)
     picture = Image.fromarray(drawn)
     _ticks(ImageDraw.Draw(picture), side)
@@ -115,7 +115,7 @@ def map_panel(title: str, values: Float32 | None, note: str, absent: str, side: 
     known = np.isfinite(values)
     picture: Picture = np.full((*values.shape, 3), ABSENT, np.uint8)
     picture[known] = heat(values[known])
-    drawn = _grown(picture, side)
+    drawn = grown(picture, side)
     _ticks(ImageDraw.Draw(drawn), side)
     bar = Image.fromarray(np.repeat(heat(np.linspace(0, 1, side // 4))[None], 10, axis=0))
     drawn.paste(bar, (side - 8 - bar.width, side - 26))
@@ -156,7 +156,7 @@ def write(
     pen.text(place, plain, fill=ink, font=font, anchor=anchor, stroke_width=1 if edge else 0, stroke_fill=(0, 0, 0))
 
 
-def _grown(picture: Picture, side: int) -> Image.Image:
+def grown(picture: Picture, side: int) -> Image.Image:
     """A picture whose row 0 is its bottom, with pixels as squares."""
     return Image.fromarray(np.ascontiguousarray(picture[::-1])).resize((side, side), Image.Resampling.NEAREST)
 

@@ -93,7 +93,8 @@ def header_lines(facts: Explained) -> list[str]:
         f"valid_fraction {row['valid_fraction']:.3g}",
     ]
     measured = [f"mag {', '.join(mags)}"] * bool(mags) + [f"seeing {', '.join(seeing)} arcsec"] * bool(seeing)
-    return [*lines, *_map_line(facts), *(["   ".join(measured)] if measured else [])]
+    measured_lines = ["   ".join(measured)] if measured else []
+    return [*lines, *_map_line(facts), *_parameter_line(facts), *measured_lines]
 
 
 def _map_line(facts: Explained) -> list[str]:
@@ -109,6 +110,18 @@ def _map_line(facts: Explained) -> list[str]:
     if row.get("artefact_overlap") is not None:
         parts.append(f"artefacts cover {100 * row['artefact_overlap']:.0f} % of what the score rests on")
     return [", ".join(parts)]
+
+
+def _parameter_line(facts: Explained) -> list[str]:
+    """The lens parameters, where the row has any."""
+    row = facts.row
+    if row.get("theta_E") is None:
+        return []
+    named = {"theta_E": "Einstein radius", "mass_e1": "mass e1", "mass_e2": "e2", "shear_1": "shear 1", "shear_2": "2"}
+    parts = [f"{told} {row[name]:.2f} ± {row[f'{name}_std']:.2f}" for name, told in named.items()]
+    parts[0] += " arcsec"
+    doubt = "" if row.get("theta_E_trusted") else "   not to be trusted: unlike what the network was trained on"
+    return [f"lens parameters: {', '.join(parts)}{doubt}"]
 
 
 def score(value: float | None) -> str:

@@ -232,6 +232,8 @@ def _candidate(row: Mapping[str, Any], found: Stamp | None, drawn: tuple[Map, Ma
         artefact=artefact,
         arc_area=row.get("arc_area"),
         peak=_peak(row),
+        theta_E=(row["theta_E"], row["theta_E_std"]) if row.get("theta_E") is not None else None,
+        trusted=row.get("theta_E_trusted"),
     )
 
 

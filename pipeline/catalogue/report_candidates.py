@@ -66,11 +66,16 @@ def _card(place: int, row: CandidateFacts) -> str:
     if row.arc_area is not None:
         where = f", peak {fixed(row.peak, 1)}″ off" if row.peak is not None else ""
         light = f"<p>lens light {fixed(row.arc_area, 1)} arcsec²{where}</p>"
+    radius = ""
+    if row.theta_E is not None:
+        value, deviation = row.theta_E
+        doubt = "" if row.trusted else ", not to be trusted: unlike what the network was trained on"
+        radius = f"<p>Einstein radius {fixed(value, 2)} ± {fixed(deviation, 2)}″{doubt}</p>"
     table = f"<table>{members}</table>" if members else ""
     return (
         f'<li><article>{_picture(row)}<div class="facts"><h3><span>{place}</span>{score(row.score)}'
         f"<small>{spread}</small></h3>{table}<p>{name(row.field_id)}<br>{row.ra:.5f} {row.dec:+.5f}<br>"
-        f"<code>{row.objid}</code></p>{light}" + (f"<p>{flags}</p>" if flags else "") + "</div></article></li>"
+        f"<code>{row.objid}</code></p>{light}{radius}" + (f"<p>{flags}</p>" if flags else "") + "</div></article></li>"
     )
 
 

@@ -122,6 +122,10 @@ class CandidateFacts:
         arcsec^2 of lens light, as the scan measured it.
     peak : float or None
         Distance of its peak from the position, arcsec.
+    theta_E : (float, float) or None
+        Einstein radius and its standard deviation, arcsec, where the scan gave lens parameters.
+    trusted : bool or None
+        Whether the network had seen the like of the stamp.
     """
 
     objid: int
@@ -141,6 +145,8 @@ class CandidateFacts:
     artefact: str = ""
     arc_area: float | None = None
     peak: float | None = None
+    theta_E: tuple[float, float] | None = None
+    trusted: bool | None = None
 
 
 @dataclass(frozen=True)

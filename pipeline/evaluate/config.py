@@ -125,6 +125,10 @@ class RealLensesConfig(_SampleConfig):
     pixel_scale : arcsec
     size : arcsec
         Side of the stamps that the members get, of lenses and of neighbours.
+    centred : "file" or "object"
+        What the lenses' stamps are cut about: the middle of the file, or the object nearest to it, as neighbours' are
+        cut about themselves; where none is within `largest_offset`, the middle.
+    largest_offset : arcsec
     least_distance : arcsec
         Neighbours are at least so far from the stamp's centre.
     most_missing : float
@@ -147,6 +151,8 @@ class RealLensesConfig(_SampleConfig):
     bands: tuple[str, ...] = Field(min_length=1)
     pixel_scale: Arcsec
     size: Arcsec = Field("20 arcsec", validate_default=True)
+    centred: Literal["file", "object"] = "file"
+    largest_offset: Arcsec = Field("3 arcsec", validate_default=True)
     least_distance: Arcsec = Field("5 arcsec", validate_default=True)
     most_missing: float = Field(0.35, ge=0, lt=1)
     match_padding: bool = True

@@ -18,6 +18,7 @@ from pipeline.catalogue.explain import count_flags
 from pipeline.catalogue.stamps import Stamp
 from pipeline.flags import PixelFlag, VetFlag, decode, describe
 from pipeline.io.exports import json_rows
+from pipeline.schema_lenses import TRUSTED, catalogue_parameters
 
 TELLING_FLAGS = ("ARTEFACT_LIKELY", "OUT_OF_DISTRIBUTION", "MEMBERS_DISAGREE", "KNOWN_LENS", "STOPPED_BY_GATE")
 """Vet flags that rest on networks or on the literature; the others say what touches the stamp."""
@@ -87,7 +88,7 @@ def opinion_facts(row: Mapping[str, Any], known: KnownLenses | None) -> dict[str
     members = {name.removeprefix("score_"): value for name, value in row.items() if name.startswith("score_")}
     members.pop("std", None)
     flags = decode(row.get("vet_flags") or 0, VetFlag)
-    numbers = ("score", "score_std", "joint_score", "gate_score", "ood", "arc_area", "artefact_overlap", "theta_E")
+    numbers = ("score", "score_std", "joint_score", "gate_score", "ood", "arc_area", "artefact_overlap")
     near = None if known is None else nearest_known(known, float(row["ra"]), float(row["dec"]))
     return {
         "objid": row["objid"],
@@ -95,9 +96,20 @@ def opinion_facts(row: Mapping[str, Any], known: KnownLenses | None) -> dict[str
         "primary": row.get("is_primary"),
         "members": members,
         "numbers": {name: row[name] for name in numbers if row.get(name) is not None},
+        "parameters": _parameters(row),
+        "trusted": row.get(TRUSTED.name),
         "opinions": [{"name": name, "meaning": _meaning(name)} for name in flags if _tells(name)],
         "known": asdict(near) if near is not None else None,
     }
+
+
+def _parameters(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Lens parameters with their standard deviations and units, where the row has any."""
+    return [
+        {"name": column.name, "value": row[column.name], "std": row.get(f"{column.name}_std"), "unit": column.unit}
+        for column in catalogue_parameters()
+        if not column.name.endswith("_std") and column is not TRUSTED and row.get(column.name) is not None
+    ]
 
 
 def _tells(flag: str) -> bool:

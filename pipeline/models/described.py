@@ -17,6 +17,7 @@ from pipeline.models.calibration import Calibration
 from pipeline.models.card import CALIBRATION, WEIGHTS, ModelCard, read_card
 from pipeline.models.cascade_config import CascadeConfig
 from pipeline.models.familiarity_file import FAMILIARITY, Identified, describe_familiarity
+from pipeline.models.fitter_config import FitterConfig
 from pipeline.models.mapper_config import Joint
 from pipeline.provenance import fingerprint, sha256_of
 
@@ -80,6 +81,26 @@ class DescribedMapper:
     def fingerprint(self) -> str:
         """Hash of what maps and joint criterion depend on."""
         return fingerprint([self.package.logit_fingerprint(), None if self.joint is None else self.joint.model_dump()])
+
+
+@dataclass(frozen=True)
+class DescribedFitter:
+    """The package whose network gives posteriors of lens parameters, and what is drawn of them.
+
+    Attributes
+    ----------
+    package : DescribedPackage
+    config : FitterConfig
+    """
+
+    package: DescribedPackage
+    config: FitterConfig
+
+    def fingerprint(self) -> str:
+        """Hash of what parameters depend on, and whether they are trusted."""
+        known = self.package.familiarity
+        shares = None if known is None else known.quantiles_identity()
+        return fingerprint([self.package.fingerprint(), shares, self.config.model_dump(exclude={"package"})])
 
 
 @dataclass(frozen=True)

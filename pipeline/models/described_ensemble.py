@@ -11,7 +11,13 @@ from pipeline.models.calibration import Calibration
 from pipeline.models.card import ModelCard, find_package, read_card
 from pipeline.models.cascade_config import Views
 from pipeline.models.combination import Combination, Rule, check_rule
-from pipeline.models.described import DescribedCascade, DescribedMapper, DescribedPackage, describe_package
+from pipeline.models.described import (
+    DescribedCascade,
+    DescribedFitter,
+    DescribedMapper,
+    DescribedPackage,
+    describe_package,
+)
 from pipeline.models.ensemble_config import EnsembleConfig, MemberConfig
 from pipeline.models.familiarity_file import describe_familiarity
 from pipeline.provenance import fingerprint
@@ -30,7 +36,8 @@ class DescribedEnsemble:
     members : tuple of DescribedPackage
         In the order of the configuration, which is that of every array of members here.
     weights : tuple of float
-        Of the members in the rules `mean` and `mean_log_odds`; only their ratios count.
+        Of the members in the rules `mean` and `mean_log_odds`; only their ratios count. 0 in any rule: the member
+        stands beside it, with a score of its own and no part in the ensemble's.
     rule : str
         One of `pipeline.models.combination.RULES`.
     combination : Combination
@@ -43,10 +50,12 @@ class DescribedEnsemble:
         as many passes (test-time augmentation; Dieleman et al. 2015, MNRAS 450, 1441).
     mapper : DescribedMapper or None
         Draws maps of candidates; it has no part in the score.
+    fitter : DescribedFitter or None
+        Gives lens parameters of candidates; it has no part in the score.
     cascade : DescribedCascade or None
         Its gates stop stamps before the members see them, in scans that ask for it.
     embeddings : str or None
-        Member whose embeddings put like beside like, for scans that keep some; None: the first member's.
+        Member whose embeddings put like beside like, for scans that keep some; None: the first one's of the rule.
     """
 
     name: str
@@ -57,6 +66,7 @@ class DescribedEnsemble:
     calibration: Calibration | None = None
     views: Views = 1
     mapper: DescribedMapper | None = None
+    fitter: DescribedFitter | None = None
     cascade: DescribedCascade | None = None
     embeddings: str | None = None
 
@@ -65,9 +75,18 @@ class DescribedEnsemble:
         """Names of the members, in order."""
         return tuple(member.name for member in self.members)
 
+    @property
+    def ruling(self) -> tuple[int, ...]:
+        """Numbers of the members that the rule is of; the others stand beside it."""
+        return tuple(number for number, weight in enumerate(self.weights) if weight > 0)
+
     def bands(self) -> tuple[str, ...]:
         """Every band that some member reads, each once."""
         return _bands(tuple(member.card for member in self.members))
+
+    def ruling_bands(self) -> tuple[str, ...]:
+        """Every band that some member of the rule reads, each once."""
+        return _bands(tuple(self.members[number].card for number in self.ruling))
 
     def check(self, bands: tuple[str, ...], *, pixel_scale: float | None = None, size_pix: int | None = None) -> None:
         """Refuse cutouts that the members can't read.
@@ -86,9 +105,8 @@ class DescribedEnsemble:
             For a missing band (naming the shipped ensembles that do fit the bands), pixels far coarser
             than a member's, or cutouts that cover less than half of a member's stamp.
         """
-        drawers = () if self.mapper is None else (self.mapper.package,)
         gates = () if self.cascade is None else self.cascade.packages
-        for member in (*self.members, *drawers, *gates):
+        for member in (*self.members, *self.measurers(), *gates):
             missing = [band for band in member.card.bands if band not in bands]
             if missing:
                 raise ModelMismatch(
@@ -108,6 +126,10 @@ class DescribedEnsemble:
                     f"ensemble {self.name!r}: member {member.name!r} reads {side:g} arcsec, the cutouts are "
                     f"{size_pix * pixel_scale:g} arcsec wide; set cutouts.size to {side:g} arcsec or more."
                 )
+
+    def measurers(self) -> tuple[DescribedPackage, ...]:
+        """The networks that look at candidates once more: who draws maps, and who gives lens parameters."""
+        return tuple(one.package for one in (self.mapper, self.fitter) if one is not None)
 
     def fingerprint(self, cascade: bool = False) -> str:
         """Hash of what the logits depend on; calibration and rule don't count, the gates of a cascade that is on do.
@@ -144,7 +166,7 @@ class DescribedEnsemble:
         """
         if asked is False:
             return None
-        name = asked if isinstance(asked, str) else self.embeddings or self.names[0]
+        name = asked if isinstance(asked, str) else self.embeddings or self.names[self.ruling[0]]
         if name not in self.names:
             raise ModelMismatch(
                 f"ensemble {self.name!r} has no member {name!r} to make embeddings; set score.embeddings to true, or "
@@ -195,9 +217,13 @@ def describe_ensemble(reference: str | Path, relative_to: Path | None = None) ->
     config = load(EnsembleConfig, path)
     members = tuple(_describe_member(member, path.parent) for member in config.members)
     check_members(path, config, members)
-    mapper = cascade = None
+    mapper = fitter = cascade = None
     if config.maps is not None:
         mapper = DescribedMapper(describe_package(find_package(config.maps.package, path.parent)), config.maps.joint)
+    if config.parameters is not None:
+        fitter = DescribedFitter(
+            describe_package(find_package(config.parameters.package, path.parent)), config.parameters
+        )
     if config.cascade is not None:
         gates = tuple(describe_package(find_package(gate.package, path.parent)) for gate in config.cascade.gates)
         cascade = DescribedCascade(gates, config.cascade)
@@ -210,6 +236,7 @@ def describe_ensemble(reference: str | Path, relative_to: Path | None = None) ->
         calibration=config.calibration,
         views=config.views,
         mapper=mapper,
+        fitter=fitter,
         cascade=cascade,
         embeddings=config.embeddings,
     )
@@ -231,8 +258,9 @@ def check_members(path: Path, config: EnsembleConfig, members: tuple[DescribedPa
     _check_bands(path, members)
     if config.embeddings is not None and config.embeddings not in names:
         raise ConfigError(f"{path}: embeddings = {config.embeddings!r} is no member; members: {', '.join(names)}.")
+    ruling = [name for name, member in zip(names, config.members, strict=True) if member.weight > 0]
     try:
-        check_rule(config.rule, config.combination, names, calibrated=config.calibration is not None)
+        check_rule(config.rule, config.combination, ruling, calibrated=config.calibration is not None)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}.") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +19,21 @@ from pipeline.models.combination import combine
 from pipeline.models.described_ensemble import DescribedEnsemble, check_members
 from pipeline.models.ensemble_config import EnsembleConfig, MemberConfig
 from pipeline.models.familiarity import read_familiarity
+from pipeline.models.fitter import Fitter
+from pipeline.models.fitter_config import FitterConfig
 from pipeline.models.mapper import Mapper
 from pipeline.models.mapper_config import MapperConfig
 from pipeline.models.package import ModelPackage, load_package
 
 Float32 = npt.NDArray[np.float32]
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
 class Combined:
     """What an ensemble says of n detections; NaN where any member has no logit, in `members` where this one has none.
+
+    But for `members`, those that stand beside the rule, with weight 0, count for nothing.
 
     Attributes
     ----------
@@ -56,6 +61,7 @@ class Ensemble(DescribedEnsemble):
 
     members: tuple[ModelPackage, ...]
     mapper: Mapper | None = None
+    fitter: Fitter | None = None
     cascade: Cascade | None = None
 
     def gates(self) -> Cascade:
@@ -103,10 +109,10 @@ class Ensemble(DescribedEnsemble):
         odds = self._log_odds(logits, prior)
         members = sigmoid(odds).astype(np.float32)
         combined = self._combined(np.asarray(logits), odds, members, prior)
-        in_favour = np.maximum(odds - logit(prior), 0.0)
+        in_favour = np.maximum(self.ruled(odds) - logit(prior), 0.0)
         return Combined(
             score=sigmoid(combined).astype(np.float32),
-            score_std=members.astype(np.float64).std(axis=1).astype(np.float32),
+            score_std=self.ruled(members).astype(np.float64).std(axis=1).astype(np.float32),
             disagreement=in_favour.std(axis=1).astype(np.float32),
             members=members,
         )
@@ -122,14 +128,14 @@ class Ensemble(DescribedEnsemble):
         Returns
         -------
         float32 (n,)
-            Mean over the members that have a familiarity of the share of validation stamps that lie nearer, 0 to 1;
-            NaN where one of them has no distance, and throughout if none has a familiarity.
+            Mean over the members of the rule that have a familiarity of the share of validation stamps that lie
+            nearer, 0 to 1; NaN where one of them has no distance, and throughout if none has a familiarity.
         """
         values = self._of_members(distances)
         shares = [
-            member.familiarity.share_nearer(values[:, column])
-            for column, member in enumerate(self.members)
-            if member.familiarity is not None
+            familiarity.share_nearer(values[:, column])
+            for column in self.ruling
+            if (familiarity := self.members[column].familiarity) is not None
         ]
         if not shares:
             return np.full(len(values), np.nan, np.float32)
@@ -144,6 +150,18 @@ class Ensemble(DescribedEnsemble):
         odds = self._log_odds(logits, prior)
         return self._combined(np.asarray(logits), odds, sigmoid(odds).astype(np.float32), prior) - logit(prior)
 
+    def ruled(self, values: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+        """The columns (n, k) of the members that the rule is of, laid out as if there were no others.
+
+        A sum over them has the same bytes whoever stands beside.
+        """
+        return np.ascontiguousarray(values[:, list(self.ruling)])
+
+    def without_beside(self) -> Ensemble:
+        """The ensemble of the members that the rule is of alone."""
+        members = tuple(self.members[column] for column in self.ruling)
+        return replace(self, members=members, weights=tuple(self.weights[column] for column in self.ruling))
+
     def _combined(
         self, logits: npt.NDArray[Any], odds: npt.NDArray[np.float64], members: Float32, prior: float
     ) -> npt.NDArray[np.float64]:
@@ -151,11 +169,11 @@ class Ensemble(DescribedEnsemble):
         combined = combine(
             self.rule,
             # The oldest rule reads what stands in the table, rounded as it is, so that old scores keep their bytes.
-            odds_of(members) if self.rule == "mean_log_odds" else odds,
-            logits,
+            odds_of(self.ruled(members)) if self.rule == "mean_log_odds" else self.ruled(odds),
+            self.ruled(logits),
             combination=self.combination,
-            names=self.names,
-            weights=self.weights,
+            names=[self.names[column] for column in self.ruling],
+            weights=[self.weights[column] for column in self.ruling],
             prior=prior,
         )
         if self.calibration is None:
@@ -202,6 +220,7 @@ def load_ensemble(reference: str | Path, relative_to: Path | None = None) -> Ens
     check_members(path, config, members)
     weights = tuple(member.weight for member in config.members)
     mapper = None if config.maps is None else _load_mapper(config.maps, path.parent)
+    fitter = None if config.parameters is None else _load_fitter(config.parameters, path.parent)
     cascade = None if config.cascade is None else _load_cascade(config.cascade, path.parent)
     return Ensemble(
         name=config.name,
@@ -212,6 +231,7 @@ def load_ensemble(reference: str | Path, relative_to: Path | None = None) -> Ens
         calibration=config.calibration,
         views=config.views,
         mapper=mapper,
+        fitter=fitter,
         cascade=cascade,
         embeddings=config.embeddings,
     )
@@ -229,6 +249,10 @@ def _load_member(config: MemberConfig, folder: Path) -> ModelPackage:
 
 def _load_mapper(config: MapperConfig, folder: Path) -> Mapper:
     return Mapper(load_package(find_package(config.package, folder)), config.joint)
+
+
+def _load_fitter(config: FitterConfig, folder: Path) -> Fitter:
+    return Fitter(load_package(find_package(config.package, folder)), config)
 
 
 def _load_cascade(config: CascadeConfig, folder: Path) -> Cascade:

@@ -53,6 +53,9 @@ def save_ensemble(path: Path, ensemble: Ensemble, description: str) -> None:
         text["maps"] = {"package": _reference(ensemble.mapper.package, folder)}
         if ensemble.mapper.joint is not None:
             text["maps"]["joint"] = ensemble.mapper.joint.model_dump()
+    if ensemble.fitter is not None:
+        text["parameters"] = ensemble.fitter.config.model_dump()
+        text["parameters"]["package"] = _reference(ensemble.fitter.package, folder)
     if ensemble.cascade is not None:
         text["cascade"] = ensemble.cascade.config.model_dump(exclude_none=True)
         for gate, package in zip(text["cascade"]["gates"], ensemble.cascade.packages, strict=True):

@@ -15,7 +15,15 @@ LENS_LIGHT, ARTEFACT = 0, 1
 
 
 class Classifier(nn.Module, ABC):
-    """The last part of a network: from the encoder's answer to an embedding, from that to a logit."""
+    """The last part of a network: from the encoder's answer to an embedding, from that to a logit.
+
+    Attributes
+    ----------
+    length : int or None
+        Length of the embedding; None where the head doesn't say.
+    """
+
+    length: int | None = None
 
     @abstractmethod
     def embed(self, x: Any) -> Tensor:
@@ -140,6 +148,7 @@ class Head(Classifier):
 
     def __init__(self, features: int, hidden: int, dropout: float) -> None:
         super().__init__()
+        self.length = hidden
         self.hidden = nn.Linear(3 * features, hidden)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(hidden, 1)

@@ -35,7 +35,7 @@ class Resnet(Network):
         for stage in range(4):
             outputs = width * 2**stage
             for block in range(blocks):
-                stages.append(_Basic(features, outputs, stride=2 if stage > 0 and block == 0 else 1))
+                stages.append(Basic(features, outputs, stride=2 if stage > 0 and block == 0 else 1))
                 features = outputs
         self.stages = nn.Sequential(*stages)
         self.head = Head(features, 64, dropout)
@@ -46,8 +46,16 @@ class Resnet(Network):
         return features
 
 
-class _Basic(nn.Module):
-    """Two convolutions beside a shortcut (figure 5, left; where the grid halves, option B of section 4.1)."""
+class Basic(nn.Module):
+    """Two convolutions beside a shortcut (He et al. 2016, figure 5, left; where the grid halves, option B of 4.1).
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Features before and after.
+    stride : int
+        By which the grid shrinks.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -59,5 +67,6 @@ class _Basic(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (n, inputs, y, x) to (n, outputs, y/stride, x/stride)."""
         answer: Tensor = torch.relu(self.second(self.first(x)) + self.shortcut(x))
         return answer

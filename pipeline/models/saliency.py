@@ -113,8 +113,9 @@ def ensemble_saliency(
     -------
     float32 (n, y, x)
         0 to 1, on the cutouts' grid: the weighted mean of maps that are 1 at each member's highest cell, 0 beyond
-        what a member reads. NaN throughout for a cutout that has no valid pixel in any band that a member reads; a
-        band without one is missing, as it may be in the score.
+        what a member reads. Those that stand beside the rule count for nothing. NaN throughout for a cutout that has
+        no valid pixel in any band that a member of the rule reads; a band without one is missing, as it may be in the
+        score.
 
     Raises
     ------
@@ -127,13 +128,14 @@ def ensemble_saliency(
         raise ValueError(f"image has shape {image.shape}; expected (n, {len(bands)}, side, side) for bands {bands}")
     ensemble.check(bands, pixel_scale=pixel_scale)
     answer = np.zeros((len(image), *image.shape[2:]), np.float32)
-    used = [bands.index(band) for band in ensemble.bands()]
+    used = [bands.index(band) for band in ensemble.ruling_bands()]
     for start in range(0, len(image), _BATCH):
         rows = slice(start, start + _BATCH)
         pixels = np.asarray(image[rows], np.float32)
         valid = valid_pixels(pixels, None if ivar is None else ivar[rows], None if mask is None else mask[rows])
         known, where = torch.from_numpy(np.where(valid, pixels, 0.0)).to(device), torch.from_numpy(valid).to(device)
-        for member, share in zip(ensemble.members, _shares(ensemble), strict=True):
+        for number, share in zip(ensemble.ruling, _shares(ensemble), strict=True):
+            member = ensemble.members[number]
             order = [bands.index(band) for band in member.card.bands]
             answer[rows] += share * _member(member, known[:, order], where[:, order], pixel_scale).cpu().numpy()
         seen: npt.NDArray[np.bool_] = np.logical_or.reduce(valid[:, used], axis=(2, 3))
@@ -155,9 +157,9 @@ def _member(member: ModelPackage, pixels: Tensor, valid: Tensor, pixel_scale: fl
 
 
 def _shares(ensemble: Ensemble) -> npt.NDArray[np.float32]:
-    """What each member counts, summing to 1: by the rule's weights or coefficients, of which negative ones are 0."""
+    """What each member of the rule counts, summing to 1: by weights or coefficients, of which negative ones are 0."""
     fitted = ensemble.combination.weights or ensemble.combination.coefficients
-    given = ensemble.weights if fitted is None else [fitted[name] for name in ensemble.names]
+    given = [ensemble.weights[n] if fitted is None else fitted[ensemble.names[n]] for n in ensemble.ruling]
     weights = np.maximum(np.asarray(given, np.float32), 0.0)
     if not weights.any():
         weights = np.ones_like(weights)

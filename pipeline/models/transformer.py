@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
+from pipeline.models.layers import Classifier
 
 _LONGEST = 10_000.0
 """The longest wavelength of the positions is this many times 2 pi cells."""
@@ -54,6 +55,27 @@ class Block(nn.Module):
         tokens = tokens + self.merge(seen.transpose(1, 2).reshape(n, count, width))
         answer: Tensor = tokens + self.hidden(self.before_hidden(tokens))
         return answer
+
+
+class TokenHead(Classifier):
+    """The class token, normalised, as the embedding; from it a logit."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.length = width
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(width, 1)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Map the class token (n, width) to float32 (n, width)."""
+        normed: Tensor = self.norm(x)
+        return normed.float()
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """Map (n, width) to float32 logits (n,)."""
+        logits: Tensor = self.out(self.dropout(embedding))
+        return logits[:, 0].float()
 
 
 def positions(height: int, width: int, features: int, like: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError, ModelMismatch
-from pipeline.models.layers import Classifier, Network, Stem, convolution
-from pipeline.models.transformer import Block, tokens_of
+from pipeline.models.layers import Network, Stem, convolution
+from pipeline.models.transformer import Block, TokenHead, tokens_of
 
 _HALVINGS = {4: 1, 8: 2, 16: 3}
 """How often the grid is halved after the stem, by patch."""
@@ -57,7 +57,7 @@ class Vit(Network):
         self.patches = nn.Sequential(*steps, nn.Conv2d(first * 2 ** _HALVINGS[patch], width, 1))
         self.token = nn.Parameter(torch.zeros(1, 1, width))
         self.layers = nn.Sequential(*(Block(width, heads, 4 * width) for _ in range(layers)))
-        self.head = _TokenHead(width, dropout)
+        self.head = TokenHead(width, dropout)
 
     def encode(self, x: Tensor) -> Tensor:
         """Map (n, channels, y, x), y and x multiples of the patch, to the class token (n, width).
@@ -77,21 +77,3 @@ class Vit(Network):
         token = self.token.to(tokens.dtype).expand(len(tokens), -1, -1)
         answer: Tensor = self.layers(torch.cat([token, tokens], dim=1))
         return answer[:, 0]
-
-
-class _TokenHead(Classifier):
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(width, 1)
-
-    def embed(self, x: Tensor) -> Tensor:
-        """Map the class token (n, width) to float32 (n, width)."""
-        normed: Tensor = self.norm(x)
-        return normed.float()
-
-    def classify(self, embedding: Tensor) -> Tensor:
-        """Map (n, width) to float32 logits (n,)."""
-        logits: Tensor = self.out(self.dropout(embedding))
-        return logits[:, 0].float()

@@ -11,8 +11,8 @@ from pipeline.geometry import FieldGeometry, primary
 from pipeline.models.ensemble import Ensemble
 from pipeline.scan.cutouts import cut
 from pipeline.scan.detect import ExternalCatalogue, detect
-from pipeline.scan.mapped import map_candidates
 from pipeline.scan.masks import find
+from pipeline.scan.measured import measure_candidates
 from pipeline.scan.rows import Origin, ScoredRows, StampTable, joined, joined_answers, score_rows
 from pipeline.scan.score import ask_members
 from pipeline.scan_config import ScanConfig
@@ -26,7 +26,7 @@ def scan_field(
     external: ExternalCatalogue | None = None,
     neighbours: Sequence[FieldGeometry] = (),
 ) -> ScoredRows:
-    """Scan one field in memory: masks, detections, cutouts, scores, vet flags, candidates and their maps.
+    """Scan one field in memory: masks, detections, cutouts, scores, vet flags, candidates, maps, parameters.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def scan_field(
         origin=Origin(field.survey, field.release, field.field_id, config.scan_id, config.cutouts.shard),
         seeing=field_image.meta.get("seeing", {}),
     )
-    return map_candidates(
+    return measure_candidates(
         scored,
         ((int(shard.rows[0]), (shard.image, shard.ivar, shard.mask)) for shard in shards),
         ensemble=ensemble,

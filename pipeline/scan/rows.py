@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from pipeline.scan.detect import Detections
 from pipeline.scan.score import MemberAnswers
 from pipeline.scan.vet import vet_flags
 from pipeline.scan_config import CandidatesConfig, VetConfig
+from pipeline.schema_lenses import TRUSTED, parameter_names
 
 Float16 = npt.NDArray[np.float16]
 Float32 = npt.NDArray[np.float32]
@@ -85,6 +87,36 @@ class MapColumns:
 
 
 @dataclass(frozen=True)
+class ParameterColumns:
+    """Lens parameters of candidates, (n, p) in the order of `pipeline.models.posterior`; NaN for rows that are none.
+
+    Attributes
+    ----------
+    mean, std : float32 (n, p)
+        Of the posterior; NaN too where the stamp can't be scored.
+    trusted : bool (n,)
+        False too where there is no posterior.
+    """
+
+    mean: Float32
+    std: Float32
+    trusted: Bool
+
+    @classmethod
+    def unknown(cls, n: int) -> ParameterColumns:
+        """Arrays of their own, all NaN."""
+        mean, std = np.full((2, n, len(parameter_names())), np.nan, np.float32)
+        return cls(mean, std, np.zeros(n, np.bool_))
+
+    def columns(self) -> dict[str, Any]:
+        """Values by name of `pipeline.schema_lenses.parameter_columns`, masked where there is none."""
+        names = parameter_names()
+        values: dict[str, Any] = {name: self.mean[:, number] for number, name in enumerate(names)}
+        values |= {f"{name}_std": self.std[:, number] for number, name in enumerate(names)}
+        return {**values, TRUSTED.name: np.ma.masked_array(self.trusted, mask=np.isnan(self.mean).any(axis=1))}
+
+
+@dataclass(frozen=True)
 class ScoredRows:
     """A field's catalogue rows, in the order of its detections.
 
@@ -107,6 +139,8 @@ class ScoredRows:
     seeing : mapping
         band -> FWHM in arcsec.
     maps : MapColumns
+    parameters : ParameterColumns or None
+        None if the ensemble gives none.
     embeddings : float16 (n, d), or None
         NaN where there is none; None if not asked for, or still to be gathered.
     """
@@ -127,6 +161,7 @@ class ScoredRows:
     row: Int32
     seeing: Mapping[str, float]
     maps: MapColumns
+    parameters: ParameterColumns | None = None
     embeddings: Float16 | None = None
 
     @property
@@ -191,7 +226,7 @@ def score_rows(
     ood = ensemble.unfamiliar(answers.distances[row])
     gate_score, stopped = _gated(answers, row, ensemble, candidates.prior)
     stats = _taken(stamps.stats, row)
-    used = sum(1 << bands.index(band) for band in ensemble.bands())
+    used = sum(1 << bands.index(band) for band in ensemble.ruling_bands())
     return ScoredRows(
         origin=origin,
         detections=detections,
@@ -209,6 +244,7 @@ def score_rows(
         row=row.astype(np.int32),
         seeing=seeing,
         maps=MapColumns.unknown(len(row)),
+        parameters=None if ensemble.fitter is None else ParameterColumns.unknown(len(row)),
         embeddings=None if answers.embeddings is None else answers.embeddings[row],
     )
 

@@ -152,6 +152,40 @@ class BolognaConfig(PartConfig):
         return f"{self.path} (challenge)"
 
 
+class CandidateListsConfig(PartConfig):
+    """The data set of a study of lensed quasars in HSC images, as it stands; split by the candidates' names.
+
+    `candidates_list_raw.txt` names every candidate, a line each, `candidates_list_selected.txt` those that are lensed
+    quasars, and `fits_data/<name>_HSC-I_img.fits` holds their images
+    (github.com/olivier-2018/lensed_quasars_detection_with_generative_models).
+
+    Attributes
+    ----------
+    path : str
+        Folder of the two lists and of `fits_data`.
+    band : str
+        The one band of the images.
+    pixel_scale : arcsec
+    zero_point : mag
+        AB magnitude of one unit of the images.
+    suffix : str
+        What follows a candidate's name in its file's.
+    missing : "refuse" or "leave_out"
+        What to do with candidates that have no file.
+    """
+
+    kind: Literal["candidate_lists"]
+    path: str
+    band: str = "i"
+    pixel_scale: Arcsec = Field("0.168 arcsec", validate_default=True)
+    zero_point: Magnitude = Field("27 mag", validate_default=True)
+    suffix: str = "_HSC-I_img.fits"
+    missing: Literal["refuse", "leave_out"] = "refuse"
+
+    def __str__(self) -> str:
+        return f"{self.path} (candidate lists)"
+
+
 class SkyConfig(PartConfig):
     """Cutouts of a scan; split by the sky cells that they lie in, as injections into the same scan are.
 
@@ -248,14 +282,21 @@ def _pattern(value: Any) -> Any:
 
 
 LabelledSource = Annotated[
-    PoolsConfig | FoldersConfig | TableConfig | GradedConfig | BolognaConfig,
+    PoolsConfig | FoldersConfig | TableConfig | GradedConfig | BolognaConfig | CandidateListsConfig,
     Field(discriminator="kind"),
     BeforeValidator(_pattern),
 ]
 """A source with labels, told by `kind`; a plain string is a pool's pattern."""
 
 AnySource = Annotated[
-    PoolsConfig | FoldersConfig | TableConfig | GradedConfig | BolognaConfig | CutoutsConfig | StampsConfig,
+    PoolsConfig
+    | FoldersConfig
+    | TableConfig
+    | GradedConfig
+    | BolognaConfig
+    | CandidateListsConfig
+    | CutoutsConfig
+    | StampsConfig,
     Field(discriminator="kind"),
     BeforeValidator(_pattern),
 ]

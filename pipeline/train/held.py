@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -118,6 +118,14 @@ class Stamps:
         if self.parameters is None:
             raise ValueError("these stamps were read without lens parameters")
         return torch.from_numpy(self.parameters[rows])
+
+
+def some_of(stamps: Stamps, rows: npt.NDArray[np.int64]) -> Stamps:
+    """Some rows of stamps, copied, with a digest of their own; donors stay as they are."""
+    held = {item.name: getattr(stamps, item.name) for item in fields(stamps)}
+    chosen: dict[str, Any] = {name: array[rows] for name, array in held.items() if isinstance(array, np.ndarray)}
+    part = replace(stamps, **chosen)
+    return replace(part, digest=digest_of(part, part.weight))
 
 
 def room_for(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
 from pipeline.evaluate.metrics import auroc, completeness_at_fpr
+from pipeline.models.layers import Network
 from pipeline.models.normalise import normalise
 from pipeline.train.augment import augment, augment_with_maps, augment_with_parameters
 from pipeline.train.config import TrainConfig
@@ -111,6 +113,7 @@ def train(
     if run.method.companion is not None:
         state = run.method.companion.state_dict()
         save_file({name: value.cpu().contiguous() for name, value in state.items()}, folder / COMPANION)
+    _settle(run)
     logits = score(run.average, validation, config)
     return Trained(run.average.cpu().eval(), logits)
 
@@ -129,15 +132,14 @@ def score(
     rows : int64 (m,), optional
         Which stamps; all (n,) if None.
     """
-    rows = np.arange(len(stamps)) if rows is None else rows
-    was_training = network.training
-    network.eval()
-    logits = [np.empty(0, np.float32)]
-    with torch.inference_mode(), autocast(config, next(network.parameters()).device):
-        for channels, _ in unvaried(network, stamps, config, rows):
-            logits.append(network(channels).float().cpu().numpy())
-    network.train(was_training)
-    return np.concatenate(logits)
+    return _answers(network, network, stamps, config, np.arange(len(stamps)) if rows is None else rows)
+
+
+def embed(
+    network: nn.Module, stamps: Stamps, config: TrainConfig, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Embeddings (m, d) of some stamps; parameters as of `score`."""
+    return _answers(network, cast(Network, network).embed, stamps, config, rows)
 
 
 def fingerprint_seed(seed: int, step: int) -> int:
@@ -225,14 +227,15 @@ def _one_step(run: Run, others: Stream | None) -> dict[str, float]:
 
 
 def _labelled(run: Run, chance: torch.Generator) -> Batch:
-    """A step's labelled stamps, with their maps or lens parameters where they have any."""
+    """A step's labelled stamps, with their kinds, and their maps or lens parameters where they have any."""
     if run.stream.stamps.parameters is not None:
         return _measured(run, chance)
+    rows = run.stream.rows(run.step)
+    kinds = torch.from_numpy(run.stream.kinds[rows])
     if run.stream.stamps.maps is None:
         (channels,), labels = _varied(run, run.stream, 1, chance)
-        return Batch(channels, labels)
+        return Batch(channels, labels, kinds=kinds)
     config, stamps = run.config, run.stream.stamps
-    rows = run.stream.rows(run.step)
     image, valid, labels = stamps.take(rows, _told(config, rows, chance))
     image, valid, maps = augment_with_maps(
         image,
@@ -244,7 +247,7 @@ def _labelled(run: Run, chance: torch.Generator) -> Batch:
         pixel_scale=config.package.pixel_scale,
         donors=stamps.donors,
     )
-    return Batch(_channels(run, image, valid), labels.to(run.place), maps=maps.to(run.place))
+    return Batch(_channels(run, image, valid), labels.to(run.place), maps=maps.to(run.place), kinds=kinds)
 
 
 def _measured(run: Run, chance: torch.Generator) -> Batch:
@@ -288,7 +291,30 @@ def _channels(run: Run, image: Tensor, valid: Tensor) -> Tensor:
     return channels.contiguous(memory_format=torch.channels_last)
 
 
+def _answers(
+    network: nn.Module,
+    ask: Callable[[Tensor], Tensor],
+    stamps: Stamps,
+    config: TrainConfig,
+    rows: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float32]:
+    """What a part of a network answers to stamps, unvaried; (m,) or (m, d)."""
+    was_training = network.training
+    network.eval()
+    with torch.inference_mode(), autocast(config, next(network.parameters()).device):
+        answers = [ask(channels).float().cpu().numpy() for channels, _ in unvaried(network, stamps, config, rows)]
+    network.train(was_training)
+    return np.concatenate(answers) if answers else np.empty(0, np.float32)
+
+
+def _settle(run: Run) -> None:
+    """Let the method set what the averaged network's head keeps of the training stamps."""
+    stamps, average = run.stream.stamps, run.average
+    run.method.settle(average, lambda rows: embed(average, stamps, run.config, rows), stamps)
+
+
 def _validate(run: Run, validation: Stamps) -> dict[str, float]:
+    _settle(run)
     logits = score(run.average, validation, run.config)
     figures = {
         "auroc": round(auroc(logits, validation.lens).value, 5),

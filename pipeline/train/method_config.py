@@ -160,6 +160,58 @@ class AdversarialConfig(LabelConfig):
     weight: float = Field(0.5, ge=0)
 
 
+class ContrastiveConfig(UnlabelledConfig):
+    """Two views of an unlabelled stamp are told from those of all others; labels train a linear probe beside it.
+
+    Attributes
+    ----------
+    temperature : float
+        By which similarities are divided.
+    hidden, projection : int
+        Features of the projection's hidden layer and of its answer, in which views are compared.
+    """
+
+    name: Literal["contrastive"]
+    ratio: float = Field(4.0, gt=0)
+    ramp: float = Field(0.0, ge=0, le=1)
+    temperature: float = Field(0.2, gt=0)
+    hidden: int = Field(128, ge=2)
+    projection: int = Field(64, ge=2)
+
+
+class FewShotConfig(LabelConfig):
+    """Episodes in which kinds of stamps are told by the means of a few examples.
+
+    Attributes
+    ----------
+    ways, shots, queries : int
+        Kinds of an episode, examples of each, and at most so many stamps of each that are asked about.
+    temperature : float
+        By which squared distances are divided.
+    lenses : "apart" or "with"
+        Whether lenses are in no episode, so that they stay a kind that the embedding was not trained on, or in all.
+    metric : "euclidean" or "whitened"
+        Of the support set that the package gets; see `pipeline.models.support_fit`.
+    most : int
+        Stamps of each other kind that the support set is made of; of lenses `shots` are.
+    classes : int
+        Kinds that a linear layer beside the episodes tells, all that there are in the pools; 0 for episodes alone.
+    class_weight : float
+        Of that layer's loss.
+    """
+
+    name: Literal["few_shot"]
+    ways: int = Field(8, ge=2)
+    shots: int = Field(5, ge=1)
+    queries: int = Field(5, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    lenses: Literal["apart", "with"] = "apart"
+    metric: Literal["euclidean", "whitened"] = "euclidean"
+    most: int = Field(50, ge=2)
+    classes: int = Field(0, ge=0)
+    class_weight: float = Field(1.0, ge=0)
+
+
 class MapTargets(StrictModel):
     """What the two maps of a network are to show.
 
@@ -233,6 +285,61 @@ class PosteriorConfig(LabelConfig):
     label_weight: float = Field(0.5, ge=0)
 
 
+class ChoiceConfig(StrictModel):
+    """Which dimensions of a variational autoencoder's embedding its distance is measured in.
+
+    Attributes
+    ----------
+    bins : int
+        Of the histograms that are compared.
+    share : float
+        A dimension is chosen whose excess of chi-squared over 1 is at least this share of the largest one's.
+    most : int
+        No more dimensions than this.
+    sample : int
+        Training stamps of each class that are looked at, at most.
+    """
+
+    bins: int = Field(20, ge=2)
+    share: float = Field(0.3, ge=0, le=1)
+    most: int = Field(8, ge=1)
+    sample: int = Field(4000, ge=10)
+
+
+class ElboConfig(LabelConfig):
+    """The evidence lower bound of a variational autoencoder; all weights are of terms in nats a pixel.
+
+    Attributes
+    ----------
+    kl : float
+        Weight of the divergence from the prior; that of the reconstruction is 1.
+    total_correlation : float
+        What the total correlation weighs beside its weight in `kl`: beta - 1 of Chen et al. 2018.
+    svdd : float
+        Of the squared distance of the latent mean from the centre.
+    features, features_of : float, str
+        Of the distance of deep features, and the package whose network they are of.
+    labelled : float
+        Of the labels' loss; above 0, anomalies are learned from, too.
+    ramp : float
+        Share of the steps in which the weights of `kl` and `total_correlation` rise from 0.
+    ratio : float
+        Unlabelled stamps in a step for each labelled one.
+    choice : ChoiceConfig
+    """
+
+    name: Literal["elbo"]
+    kl: float = Field(1.0, ge=0)
+    total_correlation: float = Field(0.0, ge=0)
+    svdd: float = Field(0.0, ge=0)
+    features: float = Field(0.0, ge=0)
+    features_of: str = "ground_preact_resnet"
+    labelled: float = Field(0.0, ge=0)
+    ramp: float = Field(0.2, ge=0, le=1)
+    ratio: float = Field(0.0, ge=0)
+    choice: ChoiceConfig = ChoiceConfig()
+
+
 MethodConfig = Annotated[
     SupervisedConfig
     | AsymmetricConfig
@@ -240,8 +347,11 @@ MethodConfig = Annotated[
     | PseudoLabelConfig
     | MixMatchConfig
     | AdversarialConfig
+    | ContrastiveConfig
+    | FewShotConfig
     | SegmentationConfig
-    | PosteriorConfig,
+    | PosteriorConfig
+    | ElboConfig,
     Field(discriminator="name"),
 ]
 """Any of them, told apart by `name`."""

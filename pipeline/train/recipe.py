@@ -25,6 +25,7 @@ from pipeline.splits import Split
 from pipeline.train.config import TrainConfig
 from pipeline.train.data_config import (
     BolognaConfig,
+    CandidateListsConfig,
     CutoutsConfig,
     FoldersConfig,
     GradedConfig,
@@ -76,14 +77,22 @@ def _pool_by_name(value: Any) -> Any:
 
 
 RecipeSource = Annotated[
-    PoolUse | PoolsConfig | FoldersConfig | TableConfig | GradedConfig | BolognaConfig,
+    PoolUse | PoolsConfig | FoldersConfig | TableConfig | GradedConfig | BolognaConfig | CandidateListsConfig,
     Field(discriminator="kind"),
     BeforeValidator(_pool_by_name),
 ]
 """`{ pool = NAME }`, or any source of labelled stamps of a training config; a plain string is a pool's name."""
 
 AnyRecipeSource = Annotated[
-    PoolUse | PoolsConfig | FoldersConfig | TableConfig | GradedConfig | BolognaConfig | CutoutsConfig | StampsConfig,
+    PoolUse
+    | PoolsConfig
+    | FoldersConfig
+    | TableConfig
+    | GradedConfig
+    | BolognaConfig
+    | CandidateListsConfig
+    | CutoutsConfig
+    | StampsConfig,
     Field(discriminator="kind"),
     BeforeValidator(_pool_by_name),
 ]

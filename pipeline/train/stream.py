@@ -30,6 +30,8 @@ class Stream:
     ----------
     per_epoch : int
         Steps of an epoch; what doesn't fill a batch is left out.
+    kinds : int64 (n,)
+        Number of each stamp's kind, in the order of their names.
     hard : float64 (n,)
         Factor on the weight of each stamp, from mining; read when an epoch begins.
     """
@@ -45,6 +47,7 @@ class Stream:
         self.stamps, self.batch, self.seed = stamps, batch, seed
         self.mix, self.sampler = mix or {}, sampler
         self.per_epoch = max(1, len(stamps) // batch)
+        self.kinds: npt.NDArray[np.int64] = np.unique(stamps.kind, return_inverse=True)[1].astype(np.int64)
         self.hard = np.ones(len(stamps))
         self._order: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._epoch = -1

@@ -49,7 +49,12 @@ SHAPES = dict.fromkeys(NETWORKS, Shape()) | {
     "ou_cnn": Shape(4, ((66, {"size": 66}), (200, {"size": 200}))),
 }
 
-TRAINED_BY = {"segmentation": ("unet", {}), "posterior": ("lensnet", {"size": 32})}
+TRAINED_BY = {
+    "segmentation": ("unet", {}),
+    "elbo": ("vae", {"size": 32}),
+    "few_shot": ("cnn", {"support": 4}),
+    "posterior": ("lensnet", {"size": 32}),
+}
 """What a method trains that doesn't train any network."""
 
 
@@ -171,7 +176,8 @@ def test_a_network_travels_through_a_package(name: str, tmp_path: Path):
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_a_method_gives_losses_that_train_its_parameters(name: str):
-    given = {"name": name, **({"target": "pi-model"} if name == "consistency" else {})}
+    needed = {"consistency": {"target": "pi-model"}, "few_shot": {"shots": 1}}
+    given = {"name": name, **needed.get(name, {})}
     method = build_method(TypeAdapter(MethodConfig).validate_python(given), channels=7, size=32)
     architecture, arguments = TRAINED_BY.get(name, ("cnn", {}))
     network = build(architecture, 7, {"width": 8, **arguments})

@@ -155,7 +155,10 @@ def test_members_count_as_much_as_in_the_score(ground: Ensemble) -> None:
             None,
             None,
             ensemble=replace(
-                ground, members=(member,), combination=type(ground.combination)(weights={member.name: 1.0})
+                ground,
+                members=(member,),
+                weights=(1.0,),
+                combination=type(ground.combination)(weights={member.name: 1.0}),
             ),
             **keys,
         )

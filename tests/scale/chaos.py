@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from tests.scale.processes import Processes
-from tests.workflows.conftest import SCAN, write_ensemble, write_hardly_sure_member, write_mini_survey
+from tests.workflows.conftest import SCAN, write_ensemble, write_hardly_sure_member, write_measurer, write_mini_survey
 from workflows.cluster import ClusterConfig
 from workflows.results import ScanAborted
 from workflows.run import run_scan
@@ -33,11 +33,14 @@ PATIENCE = 120.0
 
 
 def write_project(folder: Path) -> None:
-    """The tiny survey of the tests with an ensemble that has learned nothing, and embeddings to keep."""
+    """The tiny survey of the tests with untrained networks, embeddings to keep, and lens parameters."""
     write_mini_survey(folder / "survey ü", fields=FIELDS)
     for seed, name in enumerate(("one", "two")):
         write_hardly_sure_member(folder, name, seed)
-    write_ensemble(folder / "ensemble.toml")
+    write_measurer(folder, 5)
+    ensemble = write_ensemble(folder / "ensemble.toml")
+    with ensemble.open("a", encoding="utf-8") as stream:
+        stream.write('[parameters]\npackage = "measurer"\nsamples = 16\n')
     text = SCAN.replace("{output}", str(folder / "undisturbed")).replace("[score]", "[score]\nembeddings = true")
     (folder / "scan.toml").write_text(text, encoding="utf-8")
 

@@ -77,6 +77,7 @@ def test_every_kind_of_source_is_opened_by_its_own_reader(tmp_path: Path):
         {"kind": "folders", **grid},
         {"kind": "stamps", **grid},
         {"kind": "bologna", **grid},
+        {"kind": "candidate_lists", "path": here, "band": "g"},
         {"kind": "cutouts", "scan": here},
         {"kind": "table", "scan": here, "table": f"{here}/labels.csv"},
         f"{here}/*.npz",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.train.held import Stamps, packed, room_for
+from pipeline.train.held import Stamps, packed, room_for, some_of
 
 
 def hold(image: np.ndarray, flagged: np.ndarray | None = None) -> Stamps:
@@ -102,3 +102,14 @@ def test_what_is_taken_may_be_changed():
 def test_two_hundred_thousand_stamps_would_fit_in_five_and_a_half_gigabytes():
     held = room_for(200, ("g", "r", "i"), 64, 0.3)
     assert held.nbytes * 1000 < 5.5e9
+
+
+def test_some_stamps_are_those_rows_with_a_digest_of_their_own():
+    stamps = hold(noise(6, 16))
+    part = some_of(stamps, np.array([5, 1]))
+    assert part.kind.tolist() == ["other", "other"]
+    assert part.image.tobytes() == stamps.image[[5, 1]].tobytes()
+    assert part.scale is not None
+    assert part.scale.tobytes() == stamps.scale[[5, 1]].tobytes()
+    assert some_of(stamps, np.array([2, 3])).lens.tolist() == [True, False]
+    assert part.digest != some_of(stamps, np.array([1, 5])).digest

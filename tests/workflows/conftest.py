@@ -14,6 +14,7 @@ from astropy.wcs import WCS
 
 from pipeline.models import build
 from pipeline.models.calibration import Calibration
+from pipeline.models.package import load_package
 from pipeline.models.publish import save_package
 from tests.cards import card
 
@@ -95,16 +96,26 @@ def write_member(
     gain: float = 1.0,
     slope: float = 1.0,
     offset: float = 0.0,
+    **arguments: int,
 ) -> None:
     """An untrained network of g, r, i as a package; untrained ones hardly look at their input, so `gain` helps."""
     torch.manual_seed(seed)
-    own = card(name=name, architecture=architecture, arguments={"width": width}, bands=BANDS, size_pix=32)
+    arguments = {"width": width, **arguments}
+    own = card(name=name, architecture=architecture, arguments=arguments, bands=BANDS, size_pix=32)
     calibration = Calibration(slope=slope, offset=offset, prior=0.5, n_lenses=1, n_others=1, fitted_on="nothing")
-    network = build(architecture, 7, {"width": width})
+    network = build(architecture, 7, arguments)
     with torch.no_grad():
         for weights in network.parameters():
             weights.mul_(gain)
     save_package(folder / name, own, network, calibration)
+
+
+def write_measurer(folder: Path, seed: int) -> None:
+    """An untrained network, `measurer`, that gives lens parameters and takes everything for a lens."""
+    write_member(folder, "measurer", seed, architecture="lensnet", size=32, kept=4, hidden=16, context=8, flow=1)
+    package = load_package(folder / "measurer")
+    torch.nn.init.constant_(package.network.head.out.bias, 9.0)  # type: ignore[union-attr, arg-type]
+    save_package(folder / "measurer", package.card, package.network, package.calibration)
 
 
 def write_hardly_sure_member(folder: Path, name: str, seed: int) -> None:

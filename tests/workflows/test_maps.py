@@ -17,7 +17,7 @@ from pipeline.geometry import separation
 from pipeline.io import products
 from pipeline.models.ensemble import load_ensemble
 from pipeline.scan.field_scan import scan_field
-from tests.workflows.conftest import write_ensemble, write_member
+from tests.workflows.conftest import write_ensemble, write_measurer, write_member
 from workflows.cluster import ClusterConfig
 from workflows.explain import explain_row, explain_text
 from workflows.field_tables import scored_table
@@ -27,6 +27,7 @@ from workflows.setup import open_scan
 SERIAL = ClusterConfig(kind="serial")
 Edit = Callable[[Path, str, str], None]
 MAPS = ("joint_score", "artefact_overlap", "lens_ra", "lens_dec", "arc_area")
+PARAMETERS = '\n[parameters]\npackage = "measurer"\nsamples = 32\n'
 JOINT = """
 [maps]
 package = "drawer"
@@ -107,6 +108,9 @@ def test_the_joint_score_is_that_of_score_and_map(mapped: Path) -> None:
 
 
 def test_a_cluster_gives_the_bytes_of_the_serial_executor_and_the_line_in_memory_its_rows(mapped: Path) -> None:
+    write_measurer(mapped, 5)
+    with (mapped / "ensemble.toml").open("a") as stream:
+        stream.write(PARAMETERS)
     scan(mapped, str(mapped / "serial"))
     scan(mapped, str(mapped / "cluster"), ClusterConfig(workers=2))
     for name in ("candidates.parquet", "scores.parquet"):
@@ -121,7 +125,9 @@ def test_a_cluster_gives_the_bytes_of_the_serial_executor_and_the_line_in_memory
     image = setup.survey.open(fields["F1"], setup.config.bands)
     rows = scan_field(image, load_ensemble(setup.ensemble_path), setup.config, neighbours=others)
     written = scored_table(rows, setup.config.bands, rows.members).drop(["survey", "release"])
-    assert written.to_pylist() == table(mapped / "serial", "scores.parquet").drop(["survey", "release"]).to_pylist()
+    expected = table(mapped / "serial", "scores.parquet")
+    assert written.to_pylist() == expected.drop(["survey", "release"]).to_pylist()
+    assert expected["theta_E"].null_count == expected["arc_area"].null_count < len(expected)
 
 
 def test_another_drawer_redoes_candidates_alone_and_keeps_scores(mapped: Path) -> None:

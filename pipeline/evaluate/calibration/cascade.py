@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pipeline.errors import ConfigError
 from pipeline.evaluate.calibration.data import LabelledLogits, logits_of_pools
+from pipeline.evaluate.calibration.ensemble import known_rows
 from pipeline.evaluate.calibration.fit import fit_beta
 from pipeline.evaluate.metrics import Estimate, share
 from pipeline.models.calibration import logit
@@ -106,7 +107,7 @@ def fit_cascade(
     ConfigError
         If so few lenses are candidates that the loss stands for less than one of them.
     """
-    known = np.isfinite(gate_logits).all(axis=1) & np.isfinite(sample.logits).all(axis=1)
+    known = known_rows(gate_logits) & known_rows(ensemble.ruled(sample.logits))
     values, lens = gate_logits[known].astype(np.float64), sample.lens[known]
     found = lens & candidates(ensemble, sample.logits[known], prior, floor)
     if loss * found.sum() < 1:
@@ -161,7 +162,7 @@ def cascade_figures(ensemble: Ensemble, sample: LabelledLogits, gate_logits: Flo
     """What the ensemble's cascade does to a sample; candidates are as they were in its fit."""
     cascade = ensemble.gates()
     scored = candidates(ensemble, sample.logits, cascade.config.prior, cascade.config.floor)
-    both = np.isfinite(gate_logits).all(axis=1) & np.isfinite(sample.logits).all(axis=1)
+    both = known_rows(gate_logits) & known_rows(ensemble.ruled(sample.logits))
     stopped, found = cascade.stops(gate_logits), sample.lens & scored
     return CascadeFigures(
         int(found.sum()),

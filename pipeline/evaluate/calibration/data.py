@@ -140,8 +140,9 @@ def logits_of_table(path: Path, ensemble: Ensemble, labels: Path | None = None) 
     Parameters
     ----------
     path : Path
-        Parquet or CSV with `logit_<member>` for every member, and `label` (true or 1: a lens) or `objid`; rows of one
-        `group`, where there is such a column, belong together.
+        Parquet or CSV with `logit_<member>` for every member of the rule, and `label` (true or 1: a lens) or `objid`;
+        rows of one `group`, where there is such a column, belong together. Logits of members beside the rule are read
+        where they are there, and are NaN where not.
     ensemble : Ensemble
     labels : Path, optional
         Parquet or CSV with `objid` and `label`, one row an object; every one of its ids must be in the first.
@@ -153,16 +154,19 @@ def logits_of_table(path: Path, ensemble: Ensemble, labels: Path | None = None) 
         If a file can't be read, a column is missing, a label is neither true nor false, or ids don't match.
     """
     table = _read(path)
-    _require(path, table, [f"logit_{name}" for name in ensemble.names])
+    _require(path, table, [f"logit_{ensemble.names[number]}" for number in ensemble.ruling])
     if labels is None:
         _require(path, table, ["label"])
         truth, what = _truth(path, table["label"]), str(path)
     else:
         table, truth = _joined(path, table, labels, _read(labels))
         what = f"{path} with {labels}"
-    columns = [np.asarray(table[f"logit_{name}"].to_numpy(zero_copy_only=False), np.float32) for name in ensemble.names]
+    logits = np.full((len(table), len(ensemble.names)), np.nan, np.float32)
+    for column, name in enumerate(ensemble.names):
+        if f"logit_{name}" in table.column_names:
+            logits[:, column] = table[f"logit_{name}"].to_numpy(zero_copy_only=False)
     group = table["group"].to_numpy(zero_copy_only=False) if "group" in table.column_names else None
-    return LabelledLogits(np.stack(columns, axis=1), truth, what, {}, group)
+    return LabelledLogits(logits, truth, what, {}, group)
 
 
 def _familiarities(

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ConfigError
+from pipeline.evaluate.calibration.beside import with_beside
 from pipeline.evaluate.calibration.fit import FEWEST, Method, fit_calibration
 from pipeline.evaluate.calibration.rules import fit_rule
 from pipeline.models.calibration import Calibration, log_odds, logit
 from pipeline.models.combination import Combination, Rule
 from pipeline.models.ensemble import Ensemble
+from pipeline.models.package import ModelPackage
 
 
 def fit_ensemble(
@@ -34,7 +36,7 @@ def fit_ensemble(
     ensemble : Ensemble
         Its members and weights count, its calibrations and rule do not.
     logits : (n, members)
-        Rows with a NaN are left out.
+        Rows with a NaN of a member of the rule are left out.
     lens : bool (n,)
     fitted_on : str
         What the sample was.
@@ -47,11 +49,16 @@ def fit_ensemble(
     Raises
     ------
     ConfigError
-        With fewer than ten of either class, or a member that ranks them backwards.
+        With fewer than ten of either class, or a member of the rule that ranks them backwards.
     """
-    values, truth = scorable(logits, lens, fitted_on)
-    calibrated = fit_members(ensemble, values, truth, fitted_on, method=method, prior=prior)
-    return fit_combination(calibrated, values, truth, fitted_on, rule=rule, method=method, prior=prior)
+    values, truth = scorable(ensemble.ruled(logits), lens, fitted_on)
+    calibrated = fit_members(ensemble.without_beside(), values, truth, fitted_on, method=method, prior=prior)
+    fitted = fit_combination(calibrated, values, truth, fitted_on, rule=rule, method=method, prior=prior)
+
+    def fit(member: ModelPackage, own: npt.NDArray[Any]) -> Calibration:
+        return fit_calibration(own, lens, f"member {member.name} on {fitted_on}", method=method, prior=prior)
+
+    return with_beside(fitted, ensemble, fit, logits)
 
 
 def fit_members(

@@ -22,6 +22,7 @@ def fit_platt(
     fitted_on: str,
     *,
     prior: float | None = None,
+    fewest: int = FEWEST,
 ) -> Calibration:
     """Slope and offset of the log-odds by maximum likelihood, with Platt's softened targets.
 
@@ -41,13 +42,15 @@ def fit_platt(
         Lenses and others are weighted so that this share are lenses (Brümmer & Doddington 2013, Interspeech,
         2651). A straight line can't be right everywhere; a small prior makes it right among the others that look
         most like lenses, where a survey's candidates are. The sample's own share if None.
+    fewest : int
+        Stamps of either class without which nothing is fitted.
 
     Raises
     ------
     ConfigError
-        With fewer than ten of either class, or a slope that is not positive.
+        With fewer than `fewest` of either class, or a slope that is not positive.
     """
-    x, truth = _scored(logits, labels, fitted_on)
+    x, truth = _scored(logits, labels, fitted_on, fewest)
     slope, offset = _fit(np.stack([x, np.ones_like(x)], axis=1), truth, prior)
     if slope <= 0:
         raise ConfigError(
@@ -98,13 +101,15 @@ def fit_calibration(
 
 
 def _scored(
-    logits: npt.NDArray[np.floating[Any]], labels: npt.NDArray[Any], fitted_on: str
+    logits: npt.NDArray[np.floating[Any]], labels: npt.NDArray[Any], fitted_on: str, fewest: int = FEWEST
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     scored = np.isfinite(logits)
     x, truth = np.asarray(logits, dtype=np.float64)[scored], np.asarray(labels, dtype=bool)[scored]
     n_lenses, n_others = int(truth.sum()), int((~truth).sum())
-    if min(n_lenses, n_others) < FEWEST:
-        raise ConfigError(f"calibration needs ten stamps of each class; {fitted_on} has {n_lenses} and {n_others}.")
+    if min(n_lenses, n_others) < fewest:
+        raise ConfigError(
+            f"calibration needs {fewest} stamps of each class; {fitted_on} has {n_lenses} and {n_others}."
+        )
     return x, truth
 
 

@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ConfigError
-from pipeline.evaluate.calibration.ensemble import combined_by, uncalibrated
+from pipeline.evaluate.calibration.beside import with_beside
+from pipeline.evaluate.calibration.ensemble import combined_by, known_rows, uncalibrated
 from pipeline.evaluate.calibration.fit import Method
 from pipeline.evaluate.calibration.survey import Shift, fit_offset, fit_unlabelled
 from pipeline.models.calibration import Calibration
 from pipeline.models.combination import Rule
 from pipeline.models.ensemble import Ensemble
+from pipeline.models.package import ModelPackage
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,19 @@ def shift_ensemble(ensemble: Ensemble, detections: npt.NDArray[Any], prior: floa
         )
     shifts: dict[str, Shift] = {}
     members = []
-    for column, member in enumerate(ensemble.members):
-        shifts[member.name] = fit_offset(member.calibration, detections[:, column], prior, fitted_on)
+    ruled, values = ensemble.without_beside(), ensemble.ruled(detections)
+    for column, member in enumerate(ruled.members):
+        shifts[member.name] = fit_offset(member.calibration, values[:, column], prior, fitted_on)
         members.append(replace(member, calibration=shifts[member.name].calibration))
-    moved = replace(ensemble, members=tuple(members))
+
+    def fit(member: ModelPackage, own: npt.NDArray[Any]) -> Calibration:
+        shifts[member.name] = fit_offset(member.calibration, own, prior, fitted_on)
+        return shifts[member.name].calibration
+
+    moved = with_beside(replace(ruled, members=tuple(members)), ensemble, fit, detections)
     plain = Calibration(slope=1.0, offset=0.0, prior=0.5, n_lenses=0, n_others=0, fitted_on="nothing")
-    values = uncalibrated(moved, detections, prior)
-    shifts["ensemble"] = fit_offset(ensemble.calibration or plain, values, prior, fitted_on)
+    combined = uncalibrated(moved, detections, prior)
+    shifts["ensemble"] = fit_offset(ensemble.calibration or plain, combined, prior, fitted_on)
     return ShiftedEnsemble(replace(moved, calibration=shifts["ensemble"].calibration), shifts)
 
 
@@ -94,20 +102,25 @@ def fit_survey_ensemble(
     ConfigError
         With fewer than ten lenses or a hundred detections, or where a member ranks them backwards.
     """
-    found, plain = (np.asarray(part)[np.isfinite(part).all(axis=1)] for part in (lenses, detections))
+    ruled = ensemble.without_beside()
+    found, plain = (part[known_rows(part)] for part in map(ensemble.ruled, (lenses, detections)))
 
     def fit(x1: npt.NDArray[Any], x0: npt.NDArray[Any], what: str) -> Calibration:
         return fit_unlabelled(x1, x0, prior, what, method=method, weigh=weigh)
 
     members = tuple(
         replace(member, calibration=fit(found[:, column], plain[:, column], f"member {member.name} on {fitted_on}"))
-        for column, member in enumerate(ensemble.members)
+        for column, member in enumerate(ruled.members)
     )
     logits = np.concatenate([found, plain]).astype(np.float64)
     truth = np.arange(len(logits)) < len(found)
-    calibrated = replace(ensemble, members=members)
+    calibrated = replace(ruled, members=members)
 
     def fit_combined(combined: npt.NDArray[np.float64]) -> Calibration:
         return fit(combined[truth], combined[~truth], fitted_on)
 
-    return combined_by(rule, calibrated, logits, truth, prior=weigh, fit=fit_combined)
+    def fit_beside(member: ModelPackage, x1: npt.NDArray[Any], x0: npt.NDArray[Any]) -> Calibration:
+        return fit(x1, x0, f"member {member.name} on {fitted_on}")
+
+    fitted = combined_by(rule, calibrated, logits, truth, prior=weigh, fit=fit_combined)
+    return with_beside(fitted, ensemble, fit_beside, lenses, detections)

@@ -112,7 +112,7 @@ def _at_random(scores: Scores, config: EvaluationConfig) -> npt.NDArray[np.int64
 
 def _picture(scores: Scores, choice: Choice, row: int, members: tuple[str, ...], config: EvaluationConfig) -> Picture:
     sample = scores.sample
-    stamp = _cropped(sample.stamp(row), config.gallery.size)
+    stamp = cropped(sample.stamp(row), config.gallery.size)
     ranked = _ranked(scores)
     others = ranked[~sample.lens]
     truth = {name: _text(sample.truth[name][row]) for name in _TOLD if name in sample.truth}
@@ -132,8 +132,8 @@ def _picture(scores: Scores, choice: Choice, row: int, members: tuple[str, ...],
     )
 
 
-def _cropped(stamp: Stamp, size: float) -> Stamp:
-    """The middle of a stamp."""
+def cropped(stamp: Stamp, size: float) -> Stamp:
+    """The middle of a stamp, `size` arcsec wide."""
     cut = max(0, (stamp.image.shape[-1] - round(size / stamp.pixel_scale)) // 2)
     middle = slice(cut, -cut or None)
     return Stamp(stamp.image[:, middle, middle], stamp.mask[:, middle, middle], stamp.bands, stamp.pixel_scale)

@@ -18,7 +18,7 @@ from pipeline.evaluate.baselines import baselines
 from pipeline.evaluate.config import BaselineConfig, RealLensesConfig
 from pipeline.evaluate.samples.sample import Part, Sample
 from pipeline.io.stamps import FITS_SUFFIXES, open_stamps
-from pipeline.scan.stamp_objects import middle, neighbours
+from pipeline.scan.stamp_objects import cut, detected, middle, neighbours
 
 Float32 = npt.NDArray[np.float32]
 
@@ -65,12 +65,12 @@ def open_real_lenses(config: RealLensesConfig, apertures: BaselineConfig, seed: 
     found: list[_Neighbour] = []
     unreadable = 0
     for stamp in open_stamps(folder, config.bands, config.bands):
-        name = _plain(stamp.name)
+        name = plain_name(stamp.name)
         if stamp.pixels is None:
             unreadable += 1
             continue
         if name in chosen:
-            lenses[name] = middle(stamp.pixels, side)
+            lenses[name] = _central(stamp.pixels, side, config)
         if name in chosen or config.neighbours_of == "all":
             found.extend(_neighbours(name, stamp.pixels, side, config, apertures))
     if not lenses:
@@ -181,7 +181,8 @@ def _words(config: RealLensesConfig) -> str:
     return ", ".join(parts) or "any label"
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A file's name without the suffix of a FITS file, as labels have it."""
     suffix = next((end for end in sorted(FITS_SUFFIXES, key=len, reverse=True) if name.lower().endswith(end)), "")
     return name[: len(name) - len(suffix)]
 
@@ -196,6 +197,19 @@ def _column(texts: list[str], others: int) -> npt.NDArray[Any]:
 
 def _mags(image: Float32, config: RealLensesConfig, apertures: BaselineConfig) -> npt.NDArray[np.float64]:
     return -baselines(image, config.bands, config.pixel_scale, apertures)[:, 2]
+
+
+def _central(pixels: Float32, side: int, config: RealLensesConfig) -> Float32:
+    """The lens's stamp, about the middle of the file or about the object nearest to it."""
+    if config.centred == "file":
+        return middle(pixels, side)
+    height, width = pixels.shape[-2:]
+    found = detected(pixels, config.threshold, config.min_area_pix)
+    away = np.hypot(found["x"] - (width - 1) / 2, found["y"] - (height - 1) / 2) * config.pixel_scale
+    if not (away <= config.largest_offset).any():
+        return middle(pixels, side)
+    nearest = int(np.argmin(away))
+    return cut(pixels, float(found["y"][nearest]), float(found["x"][nearest]), side)
 
 
 def _neighbours(

@@ -84,7 +84,7 @@ def check_rule(rule: Rule, combination: Combination, names: Sequence[str], *, ca
     rule : str
     combination : Combination
     names : sequence of str
-        Of the members.
+        Of the members of the rule; those beside it have no parameters.
     calibrated : bool
         Whether the ensemble has a calibration of its own.
 

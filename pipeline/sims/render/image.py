@@ -68,7 +68,7 @@ def transfer(psfs: Sequence[Psf], grids: Sequence[Grid]) -> torch.Tensor:
 
 
 def convolved(fine: Float32, transfers: torch.Tensor, grid: Grid) -> Float32:
-    """Convolve with the PSFs and average to the stamps' pixels.
+    """Convolve with the PSFs and average to the stamps' pixels, as `blurred` does, from array to array.
 
     Parameters
     ----------
@@ -79,14 +79,31 @@ def convolved(fine: Float32, transfers: torch.Tensor, grid: Grid) -> Float32:
 
     Returns
     -------
-    float32 (n, band, size, size), nJy a pixel; light that leaves the margin on one side comes back on the other
+    float32 (n, band, size, size), nJy a pixel
     """
-    spectrum = torch.fft.rfft2(torch.from_numpy(fine)) * _pixel_response(grid.fine, grid.oversampling)
+    return np.ascontiguousarray(blurred(torch.from_numpy(fine), transfers, grid).numpy())
+
+
+def blurred(fine: torch.Tensor, transfers: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """Convolve with PSFs and average to the stamps' pixels; differentiable.
+
+    Parameters
+    ----------
+    fine : float32 or float64 (..., fine, fine)
+    transfers : complex64, from `transfer`
+        Broadcast against `fine`.
+    grid : Grid
+
+    Returns
+    -------
+    (..., size, size), of `fine`'s type; light that leaves the margin on one side comes back on the other
+    """
+    spectrum = torch.fft.rfft2(fine) * _pixel_response(grid.fine, grid.oversampling)
     summed = _every(spectrum * transfers, grid.fine, grid.oversampling)
     side = grid.fine // grid.oversampling
-    stamps = torch.fft.irfft2(summed, s=(side, side)).numpy()
+    stamps: torch.Tensor = torch.fft.irfft2(summed, s=(side, side))
     inside = slice(grid.margin, grid.margin + grid.size)
-    return np.ascontiguousarray(stamps[..., inside, inside])
+    return stamps[..., inside, inside]
 
 
 @lru_cache(maxsize=8)
@@ -99,7 +116,9 @@ def _pixel_response(fine: int, oversampling: int) -> torch.Tensor:
         return response
 
     response = np.outer(along(np.fft.fftfreq(fine)), along(np.fft.rfftfreq(fine)))
-    return torch.from_numpy(response.astype(np.complex64))
+    # A tensor of inference mode, kept for later calls, could not be part of a gradient.
+    with torch.inference_mode(False):
+        return torch.from_numpy(response.astype(np.complex64))
 
 
 def _every(spectrum: torch.Tensor, fine: int, step: int) -> torch.Tensor:

@@ -3,7 +3,8 @@
 A method is a class that is built of its own section of the config and of the shape of a stamp. The loop asks
 it three things: how many unlabelled stamps it wants in a step and in how many views each; which parameters it
 trains; and what the losses of a batch are. It may bring a companion, a network that is trained beside the
-classifier and kept in the checkpoint, such as a generator.
+classifier and kept in the checkpoint, such as a generator. What no gradient trains, such as a support set, it
+settles before each validation and at the end.
 
 All losses of a step are summed and differentiated once. Where two networks play against each other, each loss
 must therefore reach only the parameters that it is meant for.
@@ -12,14 +13,17 @@ must therefore reach only the parameters that it is meant for.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from pipeline.train.held import Stamps
 from pipeline.train.method_config import LabelConfig, MethodConfig
 
 METHODS: Mapping[str, str] = {
@@ -30,9 +34,15 @@ METHODS: Mapping[str, str] = {
     "mixmatch": "pipeline.train.methods.mixmatch:MixMatch",
     "adversarial": "pipeline.train.methods.adversarial:Adversarial",
     "posterior": "pipeline.train.methods.posterior:PosteriorEstimation",
+    "contrastive": "pipeline.train.methods.contrastive:Contrastive",
+    "few_shot": "pipeline.train.methods.few_shot:FewShot",
     "segmentation": "pipeline.train.methods.segmentation:Segmentation",
+    "elbo": "pipeline.train.methods.elbo:Elbo",
 }
 """Every method by name; each is built of its config and the shape of a stamp."""
+
+Embed = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]
+"""Embeddings (m, d) of some rows of the training stamps, unvaried."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,8 @@ class Batch:
         What a network that draws maps should draw of the labelled stamps, where they were read with it.
     parameters : (n, p), optional
         Of `pipeline.models.posterior.PARAMETERS`, NaN without a lens, where the labelled stamps were read with them.
+    kinds : int64 (n,), optional
+        Equal for labelled stamps of the same kind.
     """
 
     channels: Tensor
@@ -57,6 +69,7 @@ class Batch:
     views: tuple[Tensor, ...] = ()
     maps: Tensor | None = None
     parameters: Tensor | None = None
+    kinds: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +116,19 @@ class Method(ABC):
     @abstractmethod
     def losses(self, network: nn.Module, batch: Batch, context: Context) -> Mapping[str, Tensor]:
         """Scalars by name; their sum is what is minimised."""
+
+    def settle(self, network: nn.Module, embed: Embed, stamps: Stamps) -> None:  # noqa: B027
+        """Set what the head keeps of the training stamps, before a validation and at the end; here nothing.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            With the averaged weights.
+        embed : callable
+            What that network makes of rows of `stamps`.
+        stamps : Stamps
+            Those trained on.
+        """
 
 
 def build_method(config: LabelConfig | MethodConfig, channels: int, size: int) -> Method:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.errors import ConfigError
 from pipeline.train.data_config import (
     BolognaConfig,
+    CandidateListsConfig,
     CutoutsConfig,
     FoldersConfig,
     GradedConfig,
@@ -15,7 +16,16 @@ from pipeline.train.data_config import (
 from pipeline.train.method_config import MapTargets
 from pipeline.train.sources.opened import Opened
 
-AnyConfig = PoolsConfig | FoldersConfig | StampsConfig | TableConfig | GradedConfig | BolognaConfig | CutoutsConfig
+AnyConfig = (
+    PoolsConfig
+    | FoldersConfig
+    | StampsConfig
+    | TableConfig
+    | GradedConfig
+    | BolognaConfig
+    | CandidateListsConfig
+    | CutoutsConfig
+)
 
 
 def open_rows(
@@ -76,6 +86,10 @@ def open_rows(
             from pipeline.train.sources.bologna import open_bologna
 
             return open_bologna(config, bands)
+        case CandidateListsConfig():
+            from pipeline.train.sources.candidate_lists import open_candidate_lists
+
+            return open_candidate_lists(config, bands)
         case TableConfig():
             from pipeline.train.sources.cutout_table import open_table
 

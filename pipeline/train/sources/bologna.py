@@ -5,23 +5,23 @@ from __future__ import annotations
 import csv
 import os
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from astropy.io import fits
 
 from pipeline.errors import ConfigError
 from pipeline.io.pools import plain_kinds
 from pipeline.train.data_config import BolognaConfig
 from pipeline.train.sources.folders import parts
 from pipeline.train.sources.opened import Opened, in_part, label_of
+from pipeline.train.sources.planes import first_plane
 
 _AB_NANOJANSKY = 31.4
 _NAME = re.compile(r"^(?:image|img)?[A-Za-z0-9]*_(?P<band>[A-Za-z0-9]+)-(?P<id>\d+)\.fits?(?:\.gz|\.fz)?$")
 _DELIMITERS = ",;\t"
+_REMEDY = "get the file again or take its ID out of the key"
 
 
 def open_bologna(config: BolognaConfig, bands: tuple[str, ...]) -> Opened:
@@ -59,7 +59,7 @@ def open_bologna(config: BolognaConfig, bands: tuple[str, ...]) -> Opened:
     factor = 1.0 if config.zero_point is None else 10 ** (0.4 * (_AB_NANOJANSKY - config.zero_point))
 
     def read(row: int) -> npt.NDArray[np.float32]:
-        planes = [_plane(files[int(kept[row])]) for files in chosen.values()]
+        planes = [first_plane(files[int(kept[row])], _REMEDY) for files in chosen.values()]
         if len({plane.shape for plane in planes}) > 1:
             sizes = ", ".join(f"{band} {plane.shape}" for band, plane in zip(chosen, planes, strict=True))
             raise ConfigError(f"{root}: ID {kept[row]}: bands of different size ({sizes}); use those of one grid.")
@@ -154,16 +154,3 @@ def _band(images: Mapping[str, object], band: str, root: Path) -> str:
     if band not in images and len(near) != 1:
         raise ConfigError(f"{root}: bands {', '.join(sorted(images))}; {band} is missing.")
     return band if band in images else near[0]
-
-
-def _plane(path: Path) -> npt.NDArray[np.float64]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with fits.open(path, memmap=False) as hdus:
-                for hdu in hdus:
-                    if getattr(hdu, "is_image", False) and len(hdu.shape) == 2:
-                        return np.array(hdu.data, np.float64)
-    except (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
-        raise ConfigError(f"{path}: {error}; get the file again or take its ID out of the key.") from error
-    raise ConfigError(f"{path}: no two-dimensional image in it; get the file again or take its ID out of the key.")

@@ -46,7 +46,16 @@ def test_unscored_stamps_are_left_out():
 
 def test_too_few_stamps_and_backward_ranking_are_refused():
     x, labels = sample()
-    with pytest.raises(ConfigError, match="ten stamps"):
+    with pytest.raises(ConfigError, match="needs 10 stamps"):
         fit_platt(x[:30], np.arange(30) < 3, "few")
     with pytest.raises(ConfigError, match="backwards"):
         fit_platt(-x, labels, "reversed")
+
+
+def test_a_few_stamps_are_enough_where_the_caller_says_so():
+    x = np.append(np.random.default_rng(2).normal(0, 1, 500), [4.0, 5.0])
+    fit = fit_platt(x, np.arange(502) >= 500, "two stamps", prior=0.01, fewest=2)
+    assert (fit.n_lenses, fit.n_others) == (2, 500)
+    assert 0 < fit.slope < 5
+    with pytest.raises(ConfigError, match="needs 3 stamps of each class; two stamps has 2 and 500"):
+        fit_platt(x, np.arange(502) >= 500, "two stamps", fewest=3)

@@ -4,7 +4,11 @@ import { el, significant } from "./dom.js";
 
 const NAMES = {
   score: "score", score_std: "spread of members", joint_score: "score and map together", gate_score: "gates alone",
-  ood: "unfamiliar", arc_area: "lens light, arcsec²", artefact_overlap: "artefacts cover, share", theta_E: "Einstein radius, ″",
+  ood: "unfamiliar", arc_area: "lens light, arcsec²", artefact_overlap: "artefacts cover, share",
+};
+const PARAMETERS = {
+  theta_E: "Einstein radius", mass_e1: "mass e1", mass_e2: "mass e2", shear_1: "shear 1", shear_2: "shear 2",
+  source_x: "source, x", source_y: "source, y",
 };
 
 const list = (pairs) => el("dl", {}, ...pairs.flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
@@ -38,6 +42,12 @@ function opinion(said) {
         el("meter", { min: 0, max: 1, value: value ?? 0, "aria-label": `score of ${name}` }))),
     list(present(rest).map(([name, value]) => [NAMES[name] ?? name, significant(value)])),
   ];
+  if (said.parameters.length) parts.push(
+    el("h3", {}, "Lens parameters"),
+    list(said.parameters.map(({ name, value, std, unit }) =>
+      [PARAMETERS[name] ?? name, `${significant(value)} ± ${significant(std, 2)}${unit === "arcsec" ? "″" : ""}`])),
+    said.trusted ? "" : el("p", { class: "soft" }, "Not to be trusted: unlike what the network was trained on."),
+  );
   if (said.opinions.length) parts.push(el("p", {}, ...said.opinions.map((one) => flag(one, false))));
   if (said.known) {
     const grading = [said.known.grade, said.known.reference].filter(Boolean).join(", ");

@@ -1,0 +1,1 @@
+"""Detectors of anomalies, several beside one another: lensed quasars among the point-like and extended sources."""

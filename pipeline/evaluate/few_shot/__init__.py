@@ -1,0 +1,1 @@
+"""How much a pre-trained embedding saves in labels: probes, fine-tuning and episodes of few shots."""
