@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from pipeline.evaluate.parameters.metrics import coverage, residuals
 from pipeline.models.familiarity import Familiarity
 from pipeline.models.familiarity_fit import fit_familiarity
-from pipeline.models.posterior import NAMES, PosteriorHead, base_samples
+from pipeline.models.posterior import NAMES, PosteriorHead
 from pipeline.models.posterior_flow import FlowHead
 from pipeline.train.config import TrainConfig
 from pipeline.train.held import Stamps
 from pipeline.train.unvaried import unvaried
 
 _SAMPLES = 256
+_AT_ONCE = 128
 _FAMILIAR = 8_000
 """Lenses that a covariance is taken from."""
 _LEVEL = 0.68
@@ -48,13 +49,12 @@ def parameter_figures(
     """
     embedding, truth = _embedded(network, stamps, config, rows)
     head = cast("PosteriorHead", network.head)
-    base = base_samples(_SAMPLES, config.seed)
     with torch.inference_mode():
         likely = [
-            head.log_prob(*part) for part in zip(torch.split(embedding, 512), torch.split(truth, 512), strict=True)
+            head.log_prob(*part)
+            for part in zip(torch.split(embedding, _AT_ONCE), torch.split(truth, _AT_ONCE), strict=True)
         ]
-        drawn = [head.sample(part, base)[..., 0] for part in torch.split(embedding, 512)]
-    theta, true = torch.cat(drawn).numpy(), truth[:, 0].numpy()
+    theta, true = _drawn(head, embedding, config.seed)[..., 0].numpy(), truth[:, 0].numpy()
     found = residuals(theta.mean(1), true, relative=True)
     return {
         "log_posterior": float(torch.cat(likely).mean()),
@@ -86,13 +86,12 @@ def fit_width(network: nn.Module, stamps: Stamps, config: TrainConfig, rows: npt
     """
     head = cast("FlowHead", network.head)
     embedding, truth = _embedded(network, stamps, config, rows)
-    base = base_samples(_SAMPLES, config.seed)
     narrow, wide = torch.full_like(head.width, _NARROWEST), torch.full_like(head.width, _WIDEST)
     with torch.inference_mode():
         plain = head.scale.plain(truth)[0]
         head.width.fill_(1.0)
-        drawn = torch.cat([head.scale.plain(head.sample(part, base))[0] for part in torch.split(embedding, 512)])
-        middle = torch.cat([head.mean(part) for part in torch.split(embedding, 512)])
+        drawn = head.scale.plain(_drawn(head, embedding, config.seed))[0]
+        middle = torch.cat([head.mean(part) for part in torch.split(embedding, _AT_ONCE)])
         quantiles = torch.tensor([0.5 - _LEVEL / 2, 0.5 + _LEVEL / 2])
         low, high = torch.quantile(drawn - middle[:, None], quantiles, dim=1)
         for _ in range(_HALVINGS):
@@ -129,6 +128,18 @@ def width_text(width: Tensor) -> str:
     return ", ".join(f"{name} {value:.2f}" for name, value in zip(NAMES, width.tolist(), strict=True))
 
 
+def _drawn(head: PosteriorHead, embedding: Tensor, seed: int) -> Tensor:
+    """Samples (n, s, p), independent from stamp to stamp: common ones would be too wide or too narrow for all alike."""
+    chance = torch.Generator().manual_seed(seed)
+    with torch.inference_mode():
+        return torch.cat(
+            [
+                head.sample(part, torch.randn((len(part), _SAMPLES, len(NAMES)), generator=chance))
+                for part in torch.split(embedding, _AT_ONCE)
+            ]
+        )
+
+
 def _embedded(
     network: nn.Module, stamps: Stamps, config: TrainConfig, rows: npt.NDArray[np.int64] | None
 ) -> tuple[Tensor, Tensor]:
@@ -140,6 +151,6 @@ def _embedded(
     with torch.inference_mode():
         parts = [
             network.embed(channels).cpu()  # type: ignore[operator]
-            for channels, _ in unvaried(network, stamps, config, lenses)
+            for channels, _ in unvaried(network, stamps, config, lenses, told=True)
         ]
     return torch.cat(parts), stamps.take_parameters(lenses)

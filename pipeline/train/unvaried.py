@@ -18,9 +18,11 @@ _BATCH = 256
 
 
 def unvaried(
-    network: nn.Module, stamps: Stamps, config: TrainConfig, rows: npt.NDArray[np.int64]
+    network: nn.Module, stamps: Stamps, config: TrainConfig, rows: npt.NDArray[np.int64], *, told: bool = False
 ) -> Iterator[tuple[Tensor, npt.NDArray[np.int64]]]:
     """Channels of stamps, cropped to what a network reads, on its device; those of even number know their mask.
+
+    With `told` all do, as the cutouts of a scan do.
 
     Yields
     ------
@@ -32,7 +34,7 @@ def unvaried(
     scale = config.package.pixel_scale
     for start in range(0, len(rows), _BATCH):
         part = rows[start : start + _BATCH]
-        image, valid, _ = stamps.take(part, part % 2 == 0)
+        image, valid, _ = stamps.take(part, (part % 2 == 0) | told)
         image, valid, _ = resample(image, valid, scale, config.package.size_pix, scale)
         channels = normalise(image, valid, config.normalisation, scale).to(place)
         yield channels.contiguous(memory_format=torch.channels_last), part

@@ -55,7 +55,7 @@ class Answers:
     def trusted(self, config: ParametersConfig) -> Bool:
         """Which posteriors (n,) are trusted, see `trustworthy`."""
         return trustworthy(
-            sigmoid(self.logit),
+            sigmoid(self.logit.astype(np.float64)),
             self.unfamiliar,
             self.beyond,
             least_lens=config.least_lens,

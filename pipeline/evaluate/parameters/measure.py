@@ -73,7 +73,7 @@ def measure(
 
 def chosen_by(cut: CutConfig, asked: Asked) -> Bool:
     """The lenses (n,) of known parameters that a cut leaves; raises ConfigError for a column that is not there."""
-    chosen: Bool = np.isfinite(asked.truth).all(1)
+    chosen: Bool = np.asarray(np.isfinite(asked.truth).all(1))
     for conditions, sign in ((cut.above, 1), (cut.below, -1)):
         for name, limit in conditions.items():
             with np.errstate(invalid="ignore"):
