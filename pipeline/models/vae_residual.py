@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
@@ -60,9 +58,11 @@ def valid_of(square: Tensor, drawn: int, masks: int) -> Tensor:
     return (told > 1 - 1e-3).float().expand(-1, drawn, -1, -1)
 
 
-@lru_cache(maxsize=8)
 def _rings(size: int) -> Tensor:
-    """1 in each ring and 0 elsewhere, float32 (RINGS, size, size)."""
+    """1 in each ring and 0 elsewhere, float32 (RINGS, size, size).
+
+    Made anew each time: one kept from inference mode could not be used under autograd, as saliency is.
+    """
     axis = torch.arange(size) - (size - 1) / 2
     radius = (axis[:, None].square() + axis.square()).sqrt()
     number = (radius * 8 / size).floor()

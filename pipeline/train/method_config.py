@@ -307,7 +307,7 @@ class ChoiceConfig(StrictModel):
 
 
 class ElboConfig(LabelConfig):
-    """The evidence lower bound of a variational autoencoder; all weights are of terms in nats a pixel.
+    """The evidence lower bound of a variational autoencoder, in nats a pixel, and terms beside it.
 
     Attributes
     ----------
@@ -316,11 +316,11 @@ class ElboConfig(LabelConfig):
     total_correlation : float
         What the total correlation weighs beside its weight in `kl`: beta - 1 of Chen et al. 2018.
     svdd : float
-        Of the squared distance of the latent mean from the centre.
+        Of the squared distance of normal stamps' latent means from the centre, a pixel.
     features, features_of : float, str
-        Of the distance of deep features, and the package whose network they are of.
+        Of the relative distance of deep features, and the package whose network they are of.
     labelled : float
-        Of the labels' loss; above 0, anomalies are learned from, too.
+        Of the labels' loss in nats a stamp; above 0, anomalies are learned from, too.
     ramp : float
         Share of the steps in which the weights of `kl` and `total_correlation` rise from 0.
     ratio : float

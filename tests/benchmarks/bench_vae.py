@@ -20,7 +20,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pipeline.evaluate.anomalies.threshold import precision_and_f1, threshold_study
+from pipeline.evaluate.figures import confusion
 from pipeline.evaluate.metrics import auroc
+from pipeline.evaluate.tally import tally
 from pipeline.models.normalise import normalise
 from pipeline.models.package import ModelPackage, load_package
 from pipeline.models.resample import resample
@@ -55,14 +58,12 @@ def embeddings(package: ModelPackage, stamps: Stamps) -> npt.NDArray[np.float32]
 
 def best_f1(logits: npt.NDArray[Any], anomaly: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
     """Highest F1 over thresholds, with precision and recall, where a share `SHARE` are anomalies."""
-    order = np.argsort(-logits, kind="stable")
-    true = anomaly[order]
-    recall = np.cumsum(true) / true.sum()
-    false = np.cumsum(~true) / (~true).sum()
-    precision = SHARE * recall / np.maximum(SHARE * recall + (1 - SHARE) * false, 1e-12)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    best = int(f1.argmax())
-    return float(f1[best]), float(precision[best]), float(recall[best])
+    counted = tally(logits, anomaly)
+    matrix = confusion(counted, threshold_study(counted, SHARE).best)
+    recall = np.array(matrix.true_positives / counted.n_lenses)
+    false = np.array(matrix.false_positives / counted.n_others)
+    precision, f1 = precision_and_f1(recall, false, SHARE)
+    return float(f1), float(precision), float(recall)
 
 
 def measure(package: ModelPackage, train: Stamps, test: Stamps) -> None:

@@ -134,6 +134,16 @@ def test_figures_by_hand():
     assert len(found) == len(FIGURES)
 
 
+def test_a_network_that_has_scored_stamps_can_be_asked_where_it_looks():
+    network, seen = small(size=8), stamps()
+    with torch.inference_mode():
+        network(seen)
+    asked = seen.clone().requires_grad_(True)
+    network(asked).sum().backward()
+    assert asked.grad is not None
+    assert asked.grad.abs().max() > 0
+
+
 def test_a_picture_stands_in_the_middle_of_its_stamp_and_a_smaller_stamp_is_refused():
     network = small()
     with torch.inference_mode():

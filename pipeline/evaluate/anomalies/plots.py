@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import numpy as np
 
 from pipeline.evaluate.anomalies.result import AnomalyEvaluation, LatentResult, SampleResult
@@ -45,11 +43,11 @@ def threshold_plots(evaluation: AnomalyEvaluation) -> str:
             chart(
                 f"{scorer.name}, {study.share:g} anomalies: best above {study.best:.3g}",
                 [
-                    Series(name, values.tolist(), getattr(study, name).tolist(), style=style)
+                    Series(name, study.threshold.tolist(), values.tolist(), style=style)
                     for style, name, values in (
-                        (1, "precision", study.threshold),
-                        (2, "recall", study.threshold),
-                        (0, "f1", study.threshold),
+                        (1, "precision", study.precision),
+                        (2, "recall", study.recall),
+                        (0, "F1", study.f1),
                     )
                 ],
                 Axis("threshold"),
@@ -113,7 +111,7 @@ def latent_plot(latent: LatentResult) -> str:
         for name, places in latent.places.items()
     ]
     return chart(
-        f"Latent means of {escape(latent.package)}",
+        f"Latent means of {latent.package}",
         series[::-1],
         Axis(f"dimension {latent.axes[0]}"),
         Axis(f"dimension {latent.axes[1]}"),

@@ -27,7 +27,8 @@ class Elbo(Method):
 
     Anomalies are left out of a batch before the network sees it, so that neither weights nor running means of its
     normalisation learn from them; only with a labelled term (`labelled` above 0) are they learned from, each expected
-    in the prior's components of its class. Unlabelled stamps, where asked for, count as stamps of either class.
+    in the prior's components of its class, and none drawn to an SVDD's centre. Unlabelled stamps, where asked for,
+    count as stamps of either class.
 
     After training, labels say in which dimensions the distance is measured (`pipeline.models.vae_choice`).
     """
@@ -65,8 +66,10 @@ class Elbo(Method):
             tied = total_correlation(z, mean, log_variance)
             losses["total_correlation"] = risen * config.total_correlation * tied / pixels
         if config.svdd > 0:
-            losses["svdd"] = config.svdd * (mean - head.centre).square().sum(1).mean() / pixels
-            _follow(head.centre, mean)
+            drawn_in = mean[labels < 0.5]
+            distance = (drawn_in - head.centre).square().sum() / max(1, len(drawn_in))
+            losses["svdd"] = config.svdd * distance / pixels
+            _follow(head.centre, drawn_in)
         if self.deep is not None:
             losses["features"] = config.features * self.deep.distance(wanted * valid, drawn * valid)
         if config.labelled > 0:
@@ -105,6 +108,9 @@ class Elbo(Method):
 
 
 def _follow(centre: Tensor, mean: Tensor) -> None:
+    """Move a centre (d,) towards the mean of latent means (m, d), if there is any."""
+    if not len(mean):
+        return
     with torch.no_grad():
         centre.lerp_(mean.detach().mean(0).to(centre.dtype), _CENTRE_RATE)
 
