@@ -10,5 +10,5 @@ minutes, says how well its model fits, and checks the network. From what is obse
 - `likelihood`: fluxes solved for, chi-squared, and the posterior's density.
 - `optimise`, `fit_map`: the most probable model, from several starts.
 - `nuts`: samples of the posterior, and whether they can be trusted.
-- `resimulate`, `picture`: a model beside its stamp.
+- `resimulate`, `curves`, `picture`: a model beside its stamp, with its critical lines and caustics.
 """
