@@ -186,6 +186,8 @@ def lensfit_catalogue(
     beside = target.parent / f"{PurePosixPath(str(target)).stem}-samples.parquet"
     write = _writer(target)
     refuse_within(target, scanned)
+    if pictures is not None:
+        refuse_within(place(pictures), scanned, option="--pictures")
     check(scanned)
     classical = _classical(fit, priors, pictures)
     measuring = Measuring(_fitter(package, samples), classical)

@@ -117,7 +117,7 @@ class Measuring:
             bands=stamps.bands,
             fitter=self._fitter,
             config=score,
-            device=str(choose_device(score.device)),
+            device=str(choose_device("auto")),
         )
         self.seconds += time.perf_counter() - began
         trusted = found.trusted(vet.unfamiliar_share, self._fitter.config)

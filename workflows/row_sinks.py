@@ -77,8 +77,14 @@ def schema_sink(target: Place, schema: pa.Schema) -> Iterator[Callable[[pa.Table
     atomic_write(target, FORMATS[form](whole.cast(plain)))
 
 
-def refuse_within(target: Place, *inputs: Place) -> None:
+def refuse_within(target: Place, *inputs: Place, option: str = "--output") -> None:
     """Refuse to write where something is read from: a scan's products are its own, and so is a person's table.
+
+    Parameters
+    ----------
+    target, *inputs : Path or ObjectPath
+    option : str
+        That the target was given as.
 
     Raises
     ------
@@ -91,7 +97,7 @@ def refuse_within(target: Place, *inputs: Place) -> None:
         else:
             within = f"{target}/".startswith(f"{given}/")
         if within:
-            raise ConfigError(f"--output {target} would write into {given}, which is read; name another place.")
+            raise ConfigError(f"{option} {target} would write into {given}, which is read; name another place.")
 
 
 def _as_text(table: pa.Table) -> pa.Table:

@@ -9,6 +9,6 @@ minutes, says how well its model fits, and checks the network. From what is obse
 - `scene`: images of deflector and source for such a vector, on caustics' deflections and profiles.
 - `likelihood`: fluxes solved for, chi-squared, and the posterior's density.
 - `optimise`, `fit_map`: the most probable model, from several starts.
-- `nuts`, `diagnostics`: samples of the posterior, and whether they can be trusted.
-- `resimulate`, `picture`: a model beside its stamp.
+- `nuts`: samples of the posterior, and whether they can be trusted.
+- `resimulate`, `curves`, `picture`: a model beside its stamp, with its critical lines and caustics.
 """

@@ -60,9 +60,9 @@ def quick() -> FitConfig:
     config = load_fit()
     return config.model_copy(
         update={
-            "map": config.map.model_copy(update={"starts": 2, "screened": 60, "steps": 30}),
+            "map": config.map.model_copy(update={"starts": 2, "screened": 60, "steps": 30, "tolerance": 0.1}),
             "sampling": config.sampling.model_copy(
-                update={"chains": 2, "warmup": 12, "draws": 30, "most_doublings": 3, "effective_draws": 1000}
+                update={"chains": 2, "warmup": 30, "draws": 100, "most_doublings": 3, "effective_draws": 1000}
             ),
         }
     )

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from pipeline.errors import ConfigError
+from pipeline.lensfit import nuts
 from pipeline.lensfit.fit_map import MapFit, fit_map
-from pipeline.lensfit.nuts import fit_nuts
 from pipeline.lensfit.observation import Observation, observe
+from pipeline.lensfit.parameters import SIZE, VECTOR, physical_of
 from pipeline.lensfit.picture import resimulation_png
 from pipeline.lensfit.resimulate import resimulate
 from tests.lensfit.lenses import SCALE, SEEING, TRUE, near_truth, observed, quick, simulated
@@ -61,21 +62,42 @@ def test_another_galaxy_beside_the_lens_is_left_out(stamp: Observation, best: Ma
     assert abs(found.values["theta_E"][0] - best.values["theta_E"][0]) < 2 * best.values["theta_E"][1]
 
 
-def test_nuts_agrees_with_the_gaussian_about_the_optimum_and_tells_how_sure_it_is(best: MapFit) -> None:
+class Elsewhere:
+    """A Gaussian posterior a standard deviation from a fit's optimum, and half as wide again as its covariance."""
+
+    def __init__(self, best: MapFit) -> None:
+        self.root = 1.5 * torch.linalg.cholesky(torch.from_numpy(best.covariance))
+        self.mean = torch.from_numpy(best.vector) + self.root @ torch.full((SIZE,), 1 / 1.5, dtype=torch.float64)
+        self.dtype, self.evaluations = torch.float64, 0
+
+    def potential(self, vectors: torch.Tensor) -> torch.Tensor:
+        self.evaluations += len(vectors)
+        plain = torch.linalg.solve_triangular(self.root, (vectors - self.mean).T, upper=False)
+        return 0.5 * plain.square().sum(0)
+
+
+def test_nuts_draws_the_likelihoods_posterior_and_tells_how_sure_it_is(
+    best: MapFit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = torch.random.get_rng_state()
-    config = quick()
-    drawn = fit_nuts(config, best)
+    config, posterior = quick(), Elsewhere(best)
+    monkeypatch.setattr(nuts, "Likelihood", lambda *given: posterior)
+    drawn = nuts.fit_nuts(config, best)
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert drawn.posterior.samples.shape == (1, 60, 9)
+    assert drawn.posterior.samples.shape == (1, 200, 9)
+    normal = np.random.default_rng(5).standard_normal((20000, SIZE))
+    vectors = posterior.mean + torch.from_numpy(normal) @ posterior.root.T
+    expected = physical_of(vectors, config.priors).numpy()
     for name in ("theta_E", "source_x", "lens_x"):
-        (mean, std), (value, width) = drawn.values[name], best.values[name]
-        # 60 draws tell a standard deviation to some 10 %, and theta_E's is not quite Gaussian.
-        assert std == pytest.approx(width, rel=0.45), name
-        assert abs(mean - value) < width, name
-    assert (drawn.r_hat < 1.25).all()
-    assert (drawn.effective_draws > 10).all()
+        mean, std = drawn.values[name]
+        true, width = expected[:, VECTOR.index(name)].mean(), expected[:, VECTOR.index(name)].std()
+        # The fit's own widths are two thirds of these, and 200 draws tell a standard deviation to some 5 %.
+        assert std == pytest.approx(width, rel=0.25), name
+        assert abs(mean - true) < 0.3 * width, name
+    assert (drawn.r_hat < 1.15).all()
+    assert (drawn.effective_draws > 40).all()
     assert not drawn.converged  # by a config that asks for 1,000 effective draws
-    assert drawn.evaluations > 60
+    assert drawn.evaluations == posterior.evaluations > 200
 
 
 def test_resimulation_of_a_network_holds_its_mass_and_finds_the_light(stamp: Observation) -> None:

@@ -154,6 +154,6 @@ def test_a_support_that_is_no_number_of_prototypes_is_refused(support: object):
         build("cnn", 7, {"support": support})
 
 
-def test_a_head_that_does_not_say_its_width_takes_no_support():
+def test_a_head_that_does_not_say_how_long_its_embedding_is_takes_no_support():
     with pytest.raises(ConfigError, match="takes no support"):
         build("ou_cnn", 4, {"size": 66, "support": 3})

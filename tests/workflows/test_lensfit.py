@@ -11,13 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from pipeline.catalogue.query import query
 from pipeline.errors import ConfigError, ModelMismatch, QueryError
+from pipeline.scan_config import ScoreConfig, VetConfig
 from pipeline.schema_lenses import parameter_names
 from tests.workflows.conftest import write_measurer, write_project
 from tests.workflows.test_parameters import SECTION
+from workflows import lensfit_measure
 from workflows.cli import app
 from workflows.cluster import ClusterConfig
 from workflows.lensfit import lensfit_catalogue, lensfit_text
@@ -122,7 +125,8 @@ def test_what_makes_no_sense_is_refused_with_the_next_step(scanned: Path, tmp_pa
         ({"samples": 1}, "from 2 to 100,000"),
         ({"output": tmp_path / "x.txt"}, "give a suffix of"),
         ({"objid": ["lens"]}, "not a whole number"),
-        ({"output": scanned / "out put" / "x.parquet"}, "would write into"),
+        ({"output": scanned / "out put" / "x.parquet"}, "--output .* would write into"),
+        ({"pictures": scanned / "out put" / "seen"}, "--pictures .* would write into"),
     ):
         with pytest.raises(ConfigError, match=told):
             lensfit_catalogue(scanned / "out put", **{**keys, **wrong})  # type: ignore[arg-type]
@@ -131,6 +135,16 @@ def test_what_makes_no_sense_is_refused_with_the_next_step(scanned: Path, tmp_pa
     with pytest.raises(QueryError, match="no candidate fulfils"):
         lensfit_catalogue(scanned / "out put", "score > 2", **keys)
     assert not list(tmp_path.iterdir())
+    assert not (scanned / "out put" / "seen").exists()
+
+
+def test_a_scan_of_another_machines_device_is_measured_on_this_one(
+    scanned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = measure(scanned, tmp_path / "here.parquet", top=2)
+    monkeypatch.setattr(lensfit_measure, "_asked_of", lambda *given: (ScoreConfig(device="cuda"), VetConfig()))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert measure(scanned, tmp_path / "there.parquet", top=2).equals(expected)
 
 
 def test_the_command_prints_the_first_rows_or_one_object(scanned: Path, tmp_path: Path) -> None:
