@@ -165,9 +165,13 @@ def _read(config: FewShotEvaluation, recipe: TrainConfig) -> _Samples:
 
     labelled, choice = read(config.labelled, config.limit), read(config.choice, config.limit)
     samples = _Samples(labelled, choice, read(config.unlabelled, config.limit, False), read(config.test, None))
-    for name, stamps in (("choice", samples.choice), ("labelled", labelled), ("unlabelled", samples.unlabelled)):
-        if len(pairs := shared_stamps(samples.test, stamps)):
-            raise ConfigError(f"{len(pairs):,} stamps of test are in {name} too, to the pixel; give another seed's.")
+    held = (("choice", samples.choice), ("labelled", labelled), ("unlabelled", samples.unlabelled))
+    for ours, apart, others in (("test", samples.test, held), ("choice", choice, held[1:2])):
+        for name, stamps in others:
+            if len(pairs := shared_stamps(apart, stamps)):
+                raise ConfigError(
+                    f"{len(pairs):,} stamps of {ours} are in {name} too, to the pixel; give another seed's."
+                )
     return samples
 
 

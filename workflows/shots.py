@@ -73,7 +73,7 @@ def make_shots(
         For a folder that holds a package, stamps that can't be read or are too small or blank, too few of either
         class, a background that holds the kind's very stamps, or a name that can't be a column's.
     ModelMismatch
-        For bands that the package doesn't have.
+        For bands that the package doesn't have, or pixels far coarser than its own.
     """
     import shlex
 
@@ -87,14 +87,15 @@ def make_shots(
 
     if not (np.isfinite(pixel_scale) and pixel_scale > 0):
         raise ConfigError(f"--pixel-scale must be a positive number of arcsec, not {pixel_scale!r}.")
-    if (out / CARD).is_file():
-        raise ConfigError(f"{out} holds a package; give another --out, or move it away.")
+    if (out / CARD).is_file() or out.is_file():
+        raise ConfigError(f"{out} holds a package, or is a file; give another --out, or move it away.")
     loaded = load_package(find_package(package))
-    shots, told = _embedded(loaded, path, bands, pixel_scale, turned=True)
-    others, background = _embedded(loaded, against, bands, pixel_scale, turned=False)
+    loaded.check_pixels(pixel_scale)
+    shots, looks, told = _embedded(loaded, path, bands, pixel_scale, turned=True)
+    others, _, background = _embedded(loaded, against, bands, pixel_scale, turned=False)
     if same := set(told) & set(background):
         raise ConfigError(f"{against}: holds {len(same)} of the stamps of {path}, to the pixel; take them out.")
-    made = fit_shots(loaded, shots, others, name)
+    made = fit_shots(loaded, shots, looks, others, name)
     chosen = "" if bands is None else f" --bands {','.join(bands)}"
     command = (
         f"lensscan shots {shlex.quote(package)} {shlex.quote(str(path))} --name {name} --against "
@@ -107,8 +108,8 @@ def make_shots(
 
 def _embedded(
     package: ModelPackage, path: Path, bands: tuple[str, ...] | None, pixel_scale: float, *, turned: bool
-) -> tuple[npt.NDArray[np.float32], list[str]]:
-    """Embeddings (n, d) of stamps and a hash of each one's pixels.
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], list[str]]:
+    """Embeddings (n, d) of stamps, those of the stamps as they stand, and a hash of each one's pixels.
 
     Examples (`turned`) must all be good, and each counts by the mean over its eight turns and mirror images; of a
     background what is not good is left out.
@@ -148,7 +149,8 @@ def _embedded(
     if not hashes:
         raise ConfigError(f"{path}: no stamp in it that can be read.")
     parts = [_of_shape(package, alike, held, pixel_scale, turned) for alike in shapes.values()]
-    return np.concatenate(parts), hashes
+    means, looks = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return means, looks, hashes
 
 
 def _why_bad(pixels: npt.NDArray[Any] | None, reason: str | None, least: float) -> str | None:
@@ -170,13 +172,14 @@ def _of_shape(
     bands: tuple[str, ...],
     pixel_scale: float,
     turned: bool,
-) -> npt.NDArray[np.float32]:
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Embeddings (n, d) of stamps of one shape, means over their turns if `turned`, and those of the stamps alone."""
     import numpy as np
 
     from pipeline.evaluate.realism.probe import embeddings
     from pipeline.evaluate.samples.sample import Part
 
-    answers = []
+    means, upright = [], []
     for start in range(0, len(alike), _AT_ONCE):
         stack = np.stack(alike[start : start + _AT_ONCE]).astype(np.float32)
         views = [stack]
@@ -186,8 +189,9 @@ def _of_shape(
             embeddings(Part(np.ascontiguousarray(view), None, None), package, bands=bands, pixel_scale=pixel_scale)
             for view in views
         ]
-        answers.append(np.mean(looks, axis=0))
-    return np.concatenate(answers)
+        means.append(np.mean(looks, axis=0))
+        upright.append(looks[0])
+    return np.concatenate(means), np.concatenate(upright)
 
 
 def shots(
@@ -212,9 +216,11 @@ def shots(
 
 
 def _text(result: ShotsResult) -> str:
+    import json
+
     figures = "\n".join(f"  {name}: {value:.4f}" for name, value in result.metrics.items())
     return (
         f"{result.package}: {result.shots} stamps against {result.background:,}\n{figures}\n"
         "Score it beside an ensemble's rule, no part of it:\n\n"
-        f'[[members]]\npackage = "{result.package}"\nweight = 0'
+        f"[[members]]\npackage = {json.dumps(str(Path(result.package).absolute()), ensure_ascii=False)}\nweight = 0"
     )

@@ -13,7 +13,10 @@ from pipeline.models.normalisation import Normalisation, NormalisationConfig
 
 CARD, WEIGHTS, CALIBRATION = "model.toml", "weights.safetensors", "calibration.toml"
 
-_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+_TAKEN = "std"
+"""No member's name: `score_std` is the spread of the members' scores."""
 
 
 class Metric(StrictModel):
@@ -77,8 +80,10 @@ class ModelCard(StrictModel):
     @field_validator("name")
     @classmethod
     def _can_be_a_column(cls, value: str) -> str:
-        if not _NAME.match(value):
+        if not _NAME.fullmatch(value):
             raise ValueError("must be lower-case letters, digits and underscores, a letter first")
+        if value == _TAKEN:
+            raise ValueError(f"is {value!r}, and score_{value} is another column; give another name")
         return value
 
     @field_validator("units")

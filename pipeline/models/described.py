@@ -21,6 +21,9 @@ from pipeline.models.fitter_config import FitterConfig
 from pipeline.models.mapper_config import Joint
 from pipeline.provenance import fingerprint, sha256_of
 
+_LARGEST_SCALE_RATIO = 3.0
+"""Pixels this many times coarser than the model's carry too little of an arc to be scored."""
+
 
 @dataclass(frozen=True)
 class DescribedPackage:
@@ -48,6 +51,14 @@ class DescribedPackage:
     def name(self) -> str:
         """Name of the member."""
         return self.card.name
+
+    def check_pixels(self, pixel_scale: float, of: str = "") -> None:
+        """Refuse pixels (arcsec) far coarser than the member's: ModelMismatch, which begins with `of`."""
+        if pixel_scale > _LARGEST_SCALE_RATIO * self.card.pixel_scale:
+            raise ModelMismatch(
+                f"{of}member {self.name!r} wants pixels of {self.card.pixel_scale:g} arcsec; {pixel_scale:g} arcsec "
+                f"is over {_LARGEST_SCALE_RATIO:g} times that. Train one for them."
+            )
 
     def fingerprint(self) -> str:
         """Hash of what logit and distance of a stamp depend on: that of the logit, and the familiarity."""

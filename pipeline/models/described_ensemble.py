@@ -22,9 +22,6 @@ from pipeline.models.ensemble_config import EnsembleConfig, MemberConfig
 from pipeline.models.familiarity_file import describe_familiarity
 from pipeline.provenance import fingerprint
 
-_LARGEST_SCALE_RATIO = 3.0
-"""Pixels this many times coarser than the model's carry too little of an arc to be scored."""
-
 
 @dataclass(frozen=True)
 class DescribedEnsemble:
@@ -115,11 +112,7 @@ class DescribedEnsemble:
                 )
             if pixel_scale is None:
                 continue
-            if pixel_scale > _LARGEST_SCALE_RATIO * member.card.pixel_scale:
-                raise ModelMismatch(
-                    f"ensemble {self.name!r}: member {member.name!r} wants pixels of {member.card.pixel_scale:g} "
-                    f"arcsec; {pixel_scale:g} arcsec is over {_LARGEST_SCALE_RATIO:g} times that. Train one for them."
-                )
+            member.check_pixels(pixel_scale, f"ensemble {self.name!r}: ")
             side = member.card.size_pix * member.card.pixel_scale
             if size_pix is not None and 2 * (size_pix * pixel_scale) ** 2 < side**2:
                 raise ModelMismatch(

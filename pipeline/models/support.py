@@ -14,8 +14,8 @@ from torch import Tensor
 from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.models.layers import Classifier, Network
 
-_EMPTY = -1e4
-"""Log-weight of a prototype that isn't there."""
+_EMPTY = -1e30
+"""Log-weight of a prototype that isn't there: below that of any distance, so that far stamps keep their order."""
 
 
 class SupportHead(Classifier):
@@ -82,8 +82,10 @@ class SupportHead(Classifier):
 
     def classify(self, embedding: Tensor) -> Tensor:
         """Map (n, d) to float32 logits (n,); a side without a prototype loses, and 0 where neither has one."""
-        placed = (embedding.float() - self.centre) @ self.metric
-        apart = placed.square().sum(1, keepdim=True) - 2 * placed @ self.prototypes.T
+        # Differences of large numbers, of which a rounded product would leave nothing.
+        with torch.autocast(embedding.device.type, enabled=False):
+            placed = (embedding.float() - self.centre) @ self.metric
+            apart = placed.square().sum(1, keepdim=True) - 2 * placed @ self.prototypes.T
         apart = (apart + self.prototypes.square().sum(1)) / (self.scale.square() / len(self.centre))
         likely = self.weights.clamp_min(1e-30).log() - apart / 2
         sides = [

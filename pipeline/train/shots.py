@@ -58,19 +58,29 @@ class Shots:
 
 
 def fit_shots(
-    package: ModelPackage, shots: npt.NDArray[Any], background: npt.NDArray[Any], name: str, seed: int = 0
+    package: ModelPackage,
+    shots: npt.NDArray[Any],
+    looks: npt.NDArray[Any],
+    background: npt.NDArray[Any],
+    name: str,
+    seed: int = 0,
 ) -> Shots:
     """Put a support set on a package's embedding, and calibrate it on stamps that the set is not made of.
 
     A random half of the background makes the prototypes of what is none, the other half says what they score. Each
-    stamp of the rare kind is scored by a set without it. Slope and offset are Platt's, with targets softened as his
-    are: few stamps of the kind hold the log-odds in, and the background's half sets the false alarms.
+    stamp of the rare kind is scored by a set without it, from one look at it, as a scan has. Slope and offset are
+    Platt's, with targets softened as his are: few stamps of the kind hold the log-odds in, and the background's half
+    sets the false alarms.
 
     Parameters
     ----------
     package : ModelPackage
         Its own support set, where it has one, is not kept; nothing of it is changed.
-    shots, background : float32 (n, d), (m, d)
+    shots : float32 (n, d)
+        Embeddings of the examples, each the mean over several looks.
+    looks : float32 (n, d)
+        Embeddings of the same stamps as they stand: a mean lies nearer its kind than any object that is scored.
+    background : float32 (m, d)
         Embeddings.
     name : str
         Of the kind.
@@ -101,7 +111,7 @@ def fit_shots(
         logits: npt.NDArray[np.float32] = network.head.classify(torch.from_numpy(asked)).numpy()
         return logits
 
-    left_out = np.concatenate([answers(np.delete(shots, row, 0), shots[row : row + 1]) for row in range(len(shots))])
+    left_out = np.concatenate([answers(np.delete(shots, row, 0), looks[row : row + 1]) for row in range(len(shots))])
     others = answers(shots, held)
     calibration = fit_platt(
         np.concatenate([left_out, others]),

@@ -54,6 +54,24 @@ def test_the_logit_is_the_log_ratio_of_normal_distributions_about_the_prototypes
     assert head.classify(torch.from_numpy(asked).float()).numpy() == pytest.approx(expected, rel=1e-4)
 
 
+def test_stamps_far_from_every_prototype_keep_their_order():
+    head = head_of()
+    far = np.array([[1.0, 3000.0], [1.0, 4000.0]])
+    expected = []
+    for stamp in far:
+        apart = [np.sum((stamp - mean) ** 2) for mean in ([0, 0], [4, 0], [1, 6])]
+        expected.append(-apart[2] + np.log(2) - np.logaddexp(-apart[0], -apart[1]))  # variances are a half
+    assert head.classify(torch.from_numpy(far).float()).numpy() == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_network_that_computes_in_half_takes_distances_in_full():
+    head = head_of(metric="whitened")
+    asked = torch.from_numpy(np.random.default_rng(3).normal(0, 100, (20, 2))).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = head.classify(asked)
+    assert torch.equal(found, head.classify(asked))
+
+
 def test_room_that_is_left_over_changes_nothing():
     asked = torch.randn(5, 2)
     assert torch.allclose(head_of(3).classify(asked), head_of(9).classify(asked), atol=1e-4)

@@ -143,11 +143,12 @@ def test_probes_fine_tuning_and_training_from_scratch_stand_in_one_table(folder:
     assert json.loads((folder / "results" / "evaluation.json").read_text())["lines"] == told["lines"]
 
 
-def test_a_test_that_labels_are_drawn_from_is_refused(folder: Path):
-    write_pool(folder / "pools" / "test.npz", 60, 0)
+@pytest.mark.parametrize("name", ["test", "choice"])
+def test_stamps_that_judge_and_that_labels_are_drawn_from_are_refused(folder: Path, name: str):
+    write_pool(folder / "pools" / f"{name}.npz", 60, 0)
     result = run()
     assert result.exit_code == 2
-    assert "60 stamps of test are in labelled too" in result.output
+    assert f"60 stamps of {name} are in labelled too" in result.output
 
 
 def test_the_shipped_evaluation_is_whole():

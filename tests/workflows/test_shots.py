@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from pipeline.models.publish import save_package
 from pipeline.models.support import support_of
 from pipeline.scan.score import score_cutouts
 from pipeline.scan_config import ScoreConfig
+from pipeline.train.shots import fit_shots
 from tests.cards import UNFITTED, card
-from workflows.shots import shots
+from workflows.shots import _embedded, shots
 
 SIDE = 36
 
@@ -104,6 +106,23 @@ def test_the_share_of_a_background_that_passes_is_about_what_its_probabilities_s
     assert sigmoid(log_odds(logits_of(given, drawn(50, 7, ring=120)), package.calibration, 0.01)).mean() > 0.05
 
 
+def test_an_example_is_left_out_and_scored_from_one_look_as_a_scan_has(given: Path):
+    package, bands = load_package(given / "base"), ("g", "r", "i")
+    made, looks, _ = _embedded(package, Path("rings.npy"), bands, 0.3, turned=True)
+    plain, same, _ = _embedded(package, Path("rings.npy"), bands, 0.3, turned=False)
+    background, _, _ = _embedded(package, Path("others.npy"), bands, 0.3, turned=False)
+    assert np.array_equal(looks, plain)
+    assert np.array_equal(looks, same)
+    assert not np.allclose(looks, made)
+    found = fit_shots(package, made, looks, background, "ring").left_out
+    for row in range(5):
+        kept = np.arange(5) != row
+        without = fit_shots(package, made[kept], looks[kept], background, "ring").network
+        with torch.inference_mode():
+            expected = without.head.classify(torch.from_numpy(looks[[row]])).item()
+        assert found[row] == pytest.approx(expected, rel=1e-4)
+
+
 def test_the_card_says_how_little_it_rests_on(app: typer.Typer, given: Path):
     assert run(app).exit_code == 0
     told = load_package(given / "new").card
@@ -171,16 +190,36 @@ def test_a_file_that_is_no_array_is_refused(app: typer.Typer, given: Path):
     assert "not a numpy array" in said(app, stamps="bad.npy")
 
 
-def test_a_name_that_is_no_column_is_refused(app: typer.Typer, given: Path):
-    result = run(app, "--name", "Double Ring")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("Double Ring", "lower-case letters"), ("ring\n", "lower-case letters"), ("std", "score_std is another column")],
+)
+def test_a_name_that_is_no_column_is_refused(app: typer.Typer, given: Path, name: str, reason: str):
+    result = run(app, "--name", name)
     assert result.exit_code == 2
-    assert "lower-case letters" in json.loads(result.stdout)["error"]
+    assert reason in json.loads(result.stdout)["error"]
 
 
-def test_a_folder_that_holds_a_package_is_not_written_over(app: typer.Typer, given: Path):
-    result = run(app, "--out", "base")
+@pytest.mark.parametrize("out", ["base", "others.npy"])
+def test_what_is_there_already_is_not_written_over(app: typer.Typer, given: Path, out: str):
+    result = run(app, "--out", out)
     assert result.exit_code == 2
-    assert "holds a package" in json.loads(result.stdout)["error"]
+    assert "holds a package, or is a file" in json.loads(result.stdout)["error"]
+
+
+def test_pixels_far_coarser_than_the_network_s_are_refused(app: typer.Typer, given: Path):
+    result = run(app, "--pixel-scale", "3")
+    assert result.exit_code == 2
+    assert "over 3 times that" in json.loads(result.stdout)["error"]
+
+
+def test_the_lines_for_an_ensemble_are_toml_that_finds_the_package(app: typer.Typer, given: Path):
+    out = 'a "ring" \u00e9'
+    usual = ["rings.npy", "--name", "ring", "--against", "others.npy", "--pixel-scale", "0.3", "--bands", "g,r,i"]
+    result = CliRunner().invoke(app, ["base", *usual, "--out", out], terminal_width=40)
+    assert result.exit_code == 0, result.output
+    (member,) = tomllib.loads(result.stdout[result.stdout.index("[[members]]") :])["members"]
+    assert member == {"package": str(given / out), "weight": 0}
 
 
 def test_a_kind_like_every_other_stamp_is_refused_or_known_for_little(app: typer.Typer, given: Path):
