@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from workflows.console import reporting, show
 
 if TYPE_CHECKING:
-    from pipeline.evaluate.config import EvaluationConfig
+    from pipeline.evaluate.config import BaselineConfig, EvaluationConfig, RealLensesConfig
     from pipeline.evaluate.result import Evaluation
     from pipeline.evaluate.samples.sample import Sample
     from pipeline.evaluate.scores import Scores
@@ -94,8 +95,34 @@ def run_evaluation(
     return EvaluateResult(result, folder)
 
 
-def open_samples(config: EvaluationConfig, absent: dict[str, str]) -> list[Sample]:
+class Sampled(Protocol):
+    """What every kind of evaluation is asked to measure."""
+
+    @property
+    def samples(self) -> Sequence[Any]:
+        """Configs of `pipeline.evaluate.config`'s samples."""
+
+    @property
+    def baselines(self) -> BaselineConfig:
+        """Apertures of one-number baselines."""
+
+    @property
+    def seed(self) -> int:
+        """Of what is drawn of a sample."""
+
+
+def open_samples(
+    config: Sampled, absent: dict[str, str], real: Callable[[RealLensesConfig], list[Sample]] | None = None
+) -> list[Sample]:
     """The samples that are there; why the others are not is added to `absent`, and what it names is not looked for.
+
+    Parameters
+    ----------
+    config : EvaluationConfig, or one of another kind
+    absent : dict
+        Why, by the sample's name.
+    real : callable, optional
+        Opens real lenses in another way than `open_real_lenses`.
 
     Raises
     ------
@@ -108,7 +135,7 @@ def open_samples(config: EvaluationConfig, absent: dict[str, str]) -> list[Sampl
     from pipeline.evaluate.samples.pools import open_pools
     from pipeline.io.pools import matching
 
-    samples = []
+    samples: list[Sample] = []
     for sample in config.samples:
         if sample.name in absent:
             continue
@@ -127,6 +154,8 @@ def open_samples(config: EvaluationConfig, absent: dict[str, str]) -> list[Sampl
             absent[sample.name] = f"no folder {sample.stamps}"
         elif isinstance(sample, OthersConfig):
             samples.append(open_others(sample))
+        elif real is not None:
+            samples.extend(real(sample))
         else:
             samples.append(open_real_lenses(sample, config.baselines, config.seed))
     return samples

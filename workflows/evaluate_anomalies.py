@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pipeline.evaluate.anomalies.config import AnomaliesConfig
     from pipeline.evaluate.anomalies.result import AnomalyEvaluation
     from pipeline.evaluate.anomalies.scores import Scored
-    from pipeline.evaluate.samples.sample import Sample
     from pipeline.evaluate.splits import SplitCheck
     from pipeline.models.package import ModelPackage
 
@@ -48,15 +47,21 @@ def run(path: Path, out: Path | None, report: Callable[[str], None]) -> Told:
     from pipeline.errors import ConfigError
     from pipeline.evaluate.anomalies.config import load_anomalies
     from pipeline.evaluate.anomalies.measure import compare
+    from pipeline.evaluate.anomalies.points import open_against_neighbours
     from pipeline.evaluate.anomalies.scores import load_packages, score_sample
     from pipeline.evaluate.result import plain
     from pipeline.evaluate.samples.pools import open_pools
     from pipeline.evaluate.splits import check_splits, identity, training_identity
     from pipeline.provenance import software
+    from workflows.evaluate import open_samples
 
     config, absent = load_anomalies(path)
     packages = load_packages(config.packages)
-    samples = _open(config, absent)
+    samples = open_samples(
+        config,
+        absent,
+        lambda sample: open_against_neighbours(sample, config.points, config.baselines, config.seed),
+    )
     for name, reason in absent.items():
         report(f"NOT MEASURED: {name}: {reason}")
     if not samples:
@@ -73,29 +78,6 @@ def run(path: Path, out: Path | None, report: Callable[[str], None]) -> Told:
     _write(folder, result, scored, packages, config)
     values = {**plain(result), "output": str(folder)}
     return Told(values, _text(result, folder))
-
-
-def _open(config: AnomaliesConfig, absent: dict[str, str]) -> list[Sample]:
-    """The samples that are there; why the others are not is added to `absent`."""
-    from pipeline.evaluate.anomalies.points import open_against_neighbours
-    from pipeline.evaluate.config import PoolsConfig
-    from pipeline.evaluate.samples.pools import open_pools
-    from pipeline.io.pools import matching
-
-    samples: list[Sample] = []
-    for sample in config.samples:
-        if sample.name in absent:
-            continue
-        if isinstance(sample, PoolsConfig):
-            if missing := [pattern for pattern in sample.pools if not matching(pattern)]:
-                absent[sample.name] = f"no file matches {', '.join(missing)}; make it with `lensscan simulate`"
-            else:
-                samples.append(open_pools(sample))
-        elif not Path(sample.stamps).exists():
-            absent[sample.name] = f"no folder {sample.stamps}"
-        else:
-            samples.extend(open_against_neighbours(sample, config.points, config.baselines, config.seed))
-    return samples
 
 
 def _refuse_shared(splits: list[SplitCheck], validation: str) -> None:

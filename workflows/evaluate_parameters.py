@@ -13,9 +13,7 @@ from workflows.evaluate_kinds import Told
 
 if TYPE_CHECKING:
     from pipeline.evaluate.metrics import Estimate
-    from pipeline.evaluate.parameters.config import ParametersConfig
     from pipeline.evaluate.parameters.result import ParametersEvaluation
-    from pipeline.evaluate.samples.sample import Sample
 
 RESULT, REPORT = "evaluation.json", "report.html"
 
@@ -51,10 +49,11 @@ def run(path: Path, out: Path | None, report: Callable[[str], None]) -> Told:
     from pipeline.evaluate.result import plain
     from pipeline.io.writing import atomic_write, write_json
     from pipeline.provenance import software
+    from workflows.evaluate import open_samples
 
     config, absent = load_parameters(path)
     packages = load_posterior_packages(config.packages)
-    samples = _open(config, absent)
+    samples = open_samples(config, absent)
     for name, reason in absent.items():
         report(f"NOT MEASURED: {name}: {reason}")
     if not samples:
@@ -67,29 +66,6 @@ def run(path: Path, out: Path | None, report: Callable[[str], None]) -> Told:
     atomic_write(folder / REPORT, page(result, config, pictures).encode())
     write_json(folder / RESULT, plain(result))
     return Told({**plain(result), "output": str(folder)}, _text(result, folder))
-
-
-def _open(config: ParametersConfig, absent: dict[str, str]) -> list[Sample]:
-    """The samples that are there; why the others are not is added to `absent`."""
-    from pipeline.evaluate.config import PoolsConfig
-    from pipeline.evaluate.samples.lenses import open_real_lenses
-    from pipeline.evaluate.samples.pools import open_pools
-    from pipeline.io.pools import matching
-
-    samples = []
-    for sample in config.samples:
-        if sample.name in absent:
-            continue
-        if isinstance(sample, PoolsConfig):
-            if missing := [pattern for pattern in sample.pools if not matching(pattern)]:
-                absent[sample.name] = f"no file matches {', '.join(missing)}; make it with `lensscan simulate`"
-            else:
-                samples.append(open_pools(sample))
-        elif not Path(sample.stamps).exists():
-            absent[sample.name] = f"no folder {sample.stamps}"
-        else:
-            samples.append(open_real_lenses(sample, config.baselines, config.seed))
-    return samples
 
 
 def _text(result: ParametersEvaluation, output: Path) -> Group:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -154,6 +156,18 @@ def write(
     font = ImageFont.load_default(size=size)
     plain = "".join(letter if letter.isascii() or letter in "±°" else ascii(letter)[1:-1] for letter in text)
     pen.text(place, plain, fill=ink, font=font, anchor=anchor, stroke_width=1 if edge else 0, stroke_fill=(0, 0, 0))
+
+
+def stacked(parts: Sequence[Image.Image], background: tuple[int, int, int]) -> bytes:
+    """Pictures of one width below one another, as PNG."""
+    sheet = Image.new("RGB", (parts[0].width, sum(part.height for part in parts)), background)
+    top = 0
+    for part in parts:
+        sheet.paste(part, (0, top))
+        top += part.height
+    sink = io.BytesIO()
+    sheet.save(sink, format="PNG", optimize=True)
+    return sink.getvalue()
 
 
 def grown(picture: Picture, side: int) -> Image.Image:

@@ -5,7 +5,6 @@ Drawn by Pillow alone, whose own font has ASCII and little more.
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Sequence
 
@@ -23,6 +22,7 @@ from pipeline.catalogue.explain_panels import (
     hatched,
     map_panel,
     panel_side,
+    stacked,
     write,
 )
 from pipeline.flags import PixelFlag
@@ -66,14 +66,7 @@ def explain_png(
     rows = [light[first : first + _COLUMNS] for first in range(0, len(light), _COLUMNS)] + [maps]
     width = _COLUMNS * (side + _GAP) + _GAP
     parts = [_header(facts, width), *(_row(row, side, width) for row in rows), _legend(facts.flags, width)]
-    sheet = Image.new("RGB", (width, sum(part.height for part in parts)), _PAPER)
-    top = 0
-    for part in parts:
-        sheet.paste(part, (0, top))
-        top += part.height
-    sink = io.BytesIO()
-    sheet.save(sink, format="PNG", optimize=True)
-    return sink.getvalue()
+    return stacked(parts, _PAPER)
 
 
 def header_lines(facts: Explained) -> list[str]:

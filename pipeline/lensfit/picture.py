@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from pipeline.catalogue.colour import ABSENT
-from pipeline.catalogue.explain_panels import grown, write
+from pipeline.catalogue.explain_panels import grown, stacked, write
 from pipeline.lensfit.observation import Float64
 from pipeline.lensfit.resimulate import Resimulation
 
@@ -46,14 +45,7 @@ def resimulation_png(resimulation: Resimulation, title: str) -> bytes:
     width = 4 * (_SIDE + _GAP) + _GAP
     parts = [_header(resimulation, title, width)]
     parts += [_row(resimulation, band, width) for band in range(len(resimulation.observation.bands))]
-    sheet = Image.new("RGB", (width, sum(part.height for part in parts)), _PAPER)
-    top = 0
-    for part in parts:
-        sheet.paste(part, (0, top))
-        top += part.height
-    sink = io.BytesIO()
-    sheet.save(sink, format="PNG", optimize=True)
-    return sink.getvalue()
+    return stacked(parts, _PAPER)
 
 
 def _header(resimulation: Resimulation, title: str, width: int) -> Image.Image:

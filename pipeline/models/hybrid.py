@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.models.layers import Network, Stem
-from pipeline.models.resnet import Basic
+from pipeline.models.resnet import stages_of
 from pipeline.models.transformer import Block, TokenHead, tokens_of
 
 
@@ -42,14 +42,8 @@ class Hybrid(Network):
     ) -> None:
         super().__init__()
         self.stem = Stem(channels, width)
-        stages: list[nn.Module] = []
-        features = width
-        for stage in range(3):
-            outputs = width * 2**stage
-            for block in range(blocks):
-                stages.append(Basic(features, outputs, stride=2 if stage > 0 and block == 0 else 1))
-                features = outputs
-        self.stages = nn.Sequential(*stages)
+        self.stages = stages_of(width, blocks, 3)
+        features = 4 * width
         self.token = nn.Parameter(torch.zeros(1, 1, features))
         self.layers = nn.Sequential(*(Block(features, heads, 2 * features) for _ in range(layers)))
         self.head = TokenHead(features, dropout)

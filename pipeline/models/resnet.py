@@ -30,20 +30,25 @@ class Resnet(Network):
     def __init__(self, channels: int, width: int = 16, blocks: int = 2, dropout: float = 0.2) -> None:
         super().__init__()
         self.stem = Stem(channels, width)
-        stages: list[nn.Module] = []
-        features = width
-        for stage in range(4):
-            outputs = width * 2**stage
-            for block in range(blocks):
-                stages.append(Basic(features, outputs, stride=2 if stage > 0 and block == 0 else 1))
-                features = outputs
-        self.stages = nn.Sequential(*stages)
-        self.head = Head(features, 64, dropout)
+        self.stages = stages_of(width, blocks, 4)
+        self.head = Head(8 * width, 64, dropout)
 
     def encode(self, x: Tensor) -> Tensor:
         """Map (n, channels, y, x), y and x even, to a feature map (n, 8 width, y/16, x/16)."""
         features: Tensor = self.stages(self.stem(x))
         return features
+
+
+def stages_of(width: int, blocks: int, number: int) -> nn.Sequential:
+    """Stages of basic blocks on `width` features: each after the first twice as wide on half the grid."""
+    stages: list[nn.Module] = []
+    features = width
+    for stage in range(number):
+        outputs = width * 2**stage
+        for block in range(blocks):
+            stages.append(Basic(features, outputs, stride=2 if stage > 0 and block == 0 else 1))
+            features = outputs
+    return nn.Sequential(*stages)
 
 
 class Basic(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import ConfigError, ModelMismatch
 from pipeline.models.layers import Classifier, Network, Stem, convolution
-from pipeline.models.resnet import Basic
+from pipeline.models.resnet import stages_of
 from pipeline.models.vae_decoder import Decoder
 from pipeline.models.vae_prior import Prior
 from pipeline.models.vae_residual import FIGURES, RINGS, figures, valid_of
@@ -255,13 +255,7 @@ class VaeHead(Classifier):
 
 def _stages(encoder: str, width: int) -> nn.Sequential:
     if encoder == "resnet18":
-        steps: list[nn.Module] = []
-        features = width
-        for stage in range(4):
-            for block in range(2):
-                steps.append(Basic(features, width * 2**stage, stride=2 if stage > 0 and block == 0 else 1))
-                features = width * 2**stage
-        return nn.Sequential(*steps)
+        return stages_of(width, 2, 4)
     return nn.Sequential(*(_Step(width * 2**stage, width * 2 ** (stage + 1)) for stage in range(2)))
 
 

@@ -76,23 +76,17 @@ def _pool_by_name(value: Any) -> Any:
     return {"kind": "pool", **value} if isinstance(value, dict) and "pool" in value else value
 
 
+_Labelled = PoolUse | PoolsConfig | FoldersConfig | TableConfig | GradedConfig | BolognaConfig | CandidateListsConfig
+
 RecipeSource = Annotated[
-    PoolUse | PoolsConfig | FoldersConfig | TableConfig | GradedConfig | BolognaConfig | CandidateListsConfig,
+    _Labelled,
     Field(discriminator="kind"),
     BeforeValidator(_pool_by_name),
 ]
 """`{ pool = NAME }`, or any source of labelled stamps of a training config; a plain string is a pool's name."""
 
 AnyRecipeSource = Annotated[
-    PoolUse
-    | PoolsConfig
-    | FoldersConfig
-    | TableConfig
-    | GradedConfig
-    | BolognaConfig
-    | CandidateListsConfig
-    | CutoutsConfig
-    | StampsConfig,
+    _Labelled | CutoutsConfig | StampsConfig,
     Field(discriminator="kind"),
     BeforeValidator(_pool_by_name),
 ]
