@@ -17,7 +17,7 @@ import torch
 
 from pipeline.models import build
 from pipeline.models.card import find_package
-from pipeline.models.normalisation import NormalisationConfig
+from pipeline.models.normalisation import Normalisation, NormalisationConfig
 from pipeline.models.normalise import normalise
 from pipeline.models.package import channels_last, load_package
 from pipeline.models.posterior import PosteriorHead, base_samples
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    config: Normalisation
     if given.package is None:
         network, size, config = build("lensnet", 9, {}), 48, NormalisationConfig(difference=True)
     else:

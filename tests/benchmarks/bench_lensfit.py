@@ -85,7 +85,7 @@ def pools(pattern: str | None, config: SimsConfig) -> Iterator[Arrays]:
     if pattern is None:
         for seed in range(1000):
             made = simulate_stamps(config, 40, 9000 + seed)
-            whole = {"image": made.image, "ivar": made.ivar, "mask": made.mask, "label": made.label}
+            whole: Arrays = {"image": made.image, "ivar": made.ivar, "mask": made.mask, "label": made.label}
             yield whole | {name: getattr(made.truth, name) for name in names if name not in whole}
         return
     for path in pools_of([pattern]):

@@ -34,7 +34,7 @@ from pipeline.train.data import Stamps, read_stamps
 SHARE = 0.05
 """Of anomalies."""
 
-CHOICE = {"bins": 20, "share": 0.1, "most": 8}
+BINS, SHARE, MOST = 20, 0.1, 8
 """As `configs/training/beta-tc-vae.toml` has it."""
 
 POINT_LIKE = ("star", "blue_point")
@@ -74,7 +74,7 @@ def measure(package: ModelPackage, train: Stamps, test: Stamps) -> None:
     own = network.head.distance
     for distance in get_args(Distance):
         network.head.distance = distance
-        choice = settle(network.head, known, train.lens, **CHOICE)
+        choice = settle(network.head, known, train.lens, bins=BINS, share=SHARE, most=MOST)
         logits = network.head.classify(torch.from_numpy(asked)).numpy()
         f1, precision, recall = best_f1(logits, test.lens)
         print(
