@@ -5,6 +5,7 @@ Whoever submits a scan reads cards, calibrations and hashes; networks, and torch
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,14 @@ class DescribedPackage:
     def name(self) -> str:
         """Name of the member."""
         return self.card.name
+
+    def check_bands(self, bands: Sequence[str], does: str) -> None:
+        """Refuse data whose bands lack one of the package's: ModelMismatch; `does` says what it does with its own."""
+        if missing := [band for band in self.card.bands if band not in bands]:
+            raise ModelMismatch(
+                f"{self.name!r} {does} {', '.join(self.card.bands)}; the data have {', '.join(bands)}: "
+                f"{', '.join(missing)} is missing."
+            )
 
     def check_pixels(self, pixel_scale: float, of: str = "") -> None:
         """Refuse pixels (arcsec) far coarser than the member's: ModelMismatch, which begins with `of`."""

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.errors import ModelMismatch
 from pipeline.flags import valid_pixels
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.layers import ARTEFACT, LENS_LIGHT
@@ -132,11 +131,7 @@ def map_cutouts(
     if image.ndim != 4 or image.shape[1] != len(bands) or image.shape[2] != image.shape[3]:
         raise ValueError(f"image has shape {image.shape}; expected (n, {len(bands)}, side, side) for bands {bands}")
     card = mapper.package.card
-    if missing := [band for band in card.bands if band not in bands]:
-        raise ModelMismatch(
-            f"{card.name!r} draws maps of {', '.join(card.bands)}; the data have {', '.join(bands)}: "
-            f"{', '.join(missing)} is missing."
-        )
+    mapper.package.check_bands(bands, "draws maps of")
     order = [bands.index(band) for band in card.bands]
     side = int(image.shape[-1])
     drawn = np.full((2, len(image), side, side), np.nan, np.float32)

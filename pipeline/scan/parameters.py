@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.errors import ModelMismatch
 from pipeline.models.fitter import Fitter
 from pipeline.models.fitter_config import FitterConfig
 from pipeline.models.posterior import PARAMETERS, Posterior, trustworthy
@@ -107,11 +106,7 @@ def fit_cutouts(
     """
     cutouts = Cutouts(image, ivar, mask, bands, pixel_scale)
     card = fitter.package.card
-    if missing := [band for band in card.bands if band not in bands]:
-        raise ModelMismatch(
-            f"{card.name!r} gives lens parameters of {', '.join(card.bands)}; the data have {', '.join(bands)}: "
-            f"{', '.join(missing)} is missing."
-        )
+    fitter.package.check_bands(bands, "gives lens parameters of")
     samples = np.full((len(image), fitter.config.samples, len(PARAMETERS)), np.nan, np.float32)
     distances, beyond, lens = np.full((3, len(image)), np.nan, np.float32)
     place = torch.device(device)
