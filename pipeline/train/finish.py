@@ -20,6 +20,7 @@ from pipeline.train.data import Stamps
 from pipeline.train.loop import Trained
 from pipeline.train.maps import map_figures
 from pipeline.train.measured import familiar_lenses, fit_width, parameter_figures, set_support, width_text
+from pipeline.train.method_config import LabelConfig
 
 
 def finish(
@@ -73,7 +74,7 @@ def finish(
         training=(
             f"{command}: {_length(config)} over {len(stamps):,} stamps ({int(stamps.lens.sum()):,} lenses)"
             f"{'' if unlabelled is None else f' and {len(unlabelled):,} without labels'}, seed {config.seed}, "
-            f"method {config.method.name}, loss {config.method.loss}; {_beginning(config)}"
+            f"method {config.method.name}{_loss(config)}; {_beginning(config)}"
             "the weights are a moving average."
         ),
         training_fingerprint=training_fingerprint(config, stamps, unlabelled),
@@ -92,6 +93,11 @@ def finish(
     storage = {"float32": torch.float32, "float16": torch.float16}[config.run.storage]
     save_package(folder, card, trained.network, calibration, familiarity, storage=storage)
     return card
+
+
+def _loss(config: TrainConfig) -> str:
+    """Which loss the labels have, of a method that reads any as one."""
+    return f", loss {config.method.loss}" if isinstance(config.method, LabelConfig) else ""
 
 
 def check_enough(config: TrainConfig, validation: Stamps) -> None:

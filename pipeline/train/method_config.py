@@ -14,7 +14,7 @@ from pipeline.flags import PixelFlag
 
 
 class LabelConfig(StrictModel):
-    """What every method does with the labels that there are.
+    """What a method's loss makes of the labels that there are.
 
     Attributes
     ----------
@@ -29,8 +29,6 @@ class LabelConfig(StrictModel):
         non-lens counts nothing.
     smoothing : float
         Labels are this far from 0 and 1.
-    mixup : float
-        Parameter of the beta distribution by which pairs of stamps are mixed; 0 mixes none.
     """
 
     loss: Literal["bce", "focal", "weighted", "asymmetric"] = "bce"
@@ -40,10 +38,21 @@ class LabelConfig(StrictModel):
     gamma_other: float = Field(2.0, ge=0)
     margin: float = Field(0.05, ge=0, lt=1)
     smoothing: float = Field(0.02, ge=0, lt=0.5)
+
+
+class MixedLabelConfig(LabelConfig):
+    """Labels of stamps of which pairs may be mixed.
+
+    Attributes
+    ----------
+    mixup : float
+        Parameter of the beta distribution by which they are; 0 mixes none.
+    """
+
     mixup: float = Field(0.0, ge=0)
 
 
-class SupervisedConfig(LabelConfig):
+class SupervisedConfig(MixedLabelConfig):
     """Labels alone."""
 
     name: Literal["supervised"] = "supervised"
@@ -67,14 +76,18 @@ class UnlabelledConfig(LabelConfig):
     ramp: float = Field(0.3, ge=0, le=1)
 
 
-class AsymmetricConfig(UnlabelledConfig):
+class OnePassConfig(UnlabelledConfig, MixedLabelConfig):
+    """Stamps with labels, which may be mixed, and stamps without, in one pass."""
+
+
+class AsymmetricConfig(OnePassConfig):
     """Unlabelled stamps taken for non-lenses; no ramp unless asked for."""
 
     name: Literal["asymmetric"]
     ramp: float = Field(0.0, ge=0, le=1)
 
 
-class ConsistencyConfig(UnlabelledConfig):
+class ConsistencyConfig(OnePassConfig):
     """Two looks at a stamp must agree.
 
     Attributes
@@ -99,7 +112,7 @@ class ConsistencyConfig(UnlabelledConfig):
     probe: float = Field(0.03, gt=0)
 
 
-class PseudoLabelConfig(UnlabelledConfig):
+class PseudoLabelConfig(OnePassConfig):
     """The network's own confident answers as labels; `threshold` is the probability of the likelier class."""
 
     name: Literal["pseudo_label"]
@@ -126,7 +139,7 @@ class MixMatchConfig(UnlabelledConfig):
     weight: float = Field(2.0, ge=0)
 
 
-class AdversarialConfig(LabelConfig):
+class AdversarialConfig(MixedLabelConfig):
     """Lenses made by a generator, as more examples.
 
     Attributes
@@ -179,7 +192,7 @@ class ContrastiveConfig(UnlabelledConfig):
     projection: int = Field(64, ge=2)
 
 
-class FewShotConfig(LabelConfig):
+class FewShotConfig(StrictModel):
     """Episodes in which kinds of stamps are told by the means of a few examples.
 
     Attributes

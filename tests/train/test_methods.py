@@ -234,6 +234,16 @@ def test_a_generator_of_an_odd_size_is_a_config_error():
         build_method(TypeAdapter(MethodConfig).validate_python({"name": "adversarial"}), channels=7, size=60)
 
 
+@pytest.mark.parametrize(
+    ("method", "key"),
+    [("few_shot", "loss"), ("few_shot", "mixup"), ("contrastive", "mixup"), ("mixmatch", "mixup"), ("elbo", "mixup")],
+)
+def test_what_a_method_would_not_read_is_refused(method: str, key: str):
+    given = {"loss": "focal", "mixup": 0.2}[key]
+    with pytest.raises(ValidationError, match=f"{key}\n.*not permitted"):
+        TypeAdapter(MethodConfig).validate_python({"name": method, key: given})
+
+
 def test_a_weight_rises_from_nearly_nothing_to_one_over_its_ramp():
     rising = [ramp(context(step=step), 0.4) for step in (0, 20, 40, 90)]
     np.testing.assert_allclose(rising, [math.exp(-5), math.exp(-5 / 4), 1, 1])

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pipeline.errors import ConfigError
 from pipeline.evaluate.anomalies.config import LatentConfig
 from pipeline.evaluate.samples.sample import Part, Sample
 from pipeline.models.package import ModelPackage
@@ -90,10 +91,20 @@ def choose_dimensions(latents: Latents, anomaly: npt.NDArray[np.bool_], config: 
     latents : Latents
     anomaly : bool (n,)
     config : LatentConfig
+
+    Raises
+    ------
+    ConfigError
+        If no stamp of one of the classes has a place in the latent space.
     """
     known = np.isfinite(latents.mean).all(axis=1)
     logs = np.log(np.maximum(latents.divergence[known], _FAINTEST))
     unusual = anomaly[known]
+    if unusual.all() or not unusual.any():
+        raise ConfigError(
+            f"the dimensions in which anomalies sit are chosen on stamps of both classes; of {len(anomaly):,}, "
+            f"{int((~unusual).sum()):,} normal ones and {int(unusual.sum()):,} anomalies can be scored."
+        )
     chi_squared = histogram_chi_squared(logs[~unusual], logs[unusual], config.bins)
     limit = float(chi_squared.mean() + config.sigmas * chi_squared.std())
     chosen = chi_squared > limit

@@ -182,10 +182,13 @@ def _latent(latent: LatentResult, drawn: Sequence[Reconstruction]) -> str:
         f"<figcaption>{escape(item.title)}</figcaption></figure>"
         for item in drawn
     )
+    dimensions = latent.dimensions
+    above = f"above {dimensions.limit:.1f}"
+    if dimensions.chi_squared.max() <= dimensions.limit:
+        above = f"the largest of all, though not above the limit of {dimensions.limit:.1f}"
     told = (
-        f"Dimensions in which anomalies sit: {chosen} (chi-squared over its degrees of freedom above "
-        f"{latent.dimensions.limit:.1f}). Left to right: a stamp as the network sees it, its reconstruction, the "
-        "difference."
+        f"Dimensions in which anomalies sit: {chosen} (chi-squared over its degrees of freedom {above}). "
+        "Left to right: a stamp as the network sees it, its reconstruction, the difference."
     )
     body = f'<div class="plots">{dimension_plots(latent)}{latent_plot(latent)}</div><div class="pairs">{pairs}</div>'
     return section(f"Latent space of {escape(latent.package)}", body, intro=told)

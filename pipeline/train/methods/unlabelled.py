@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline.train.method_config import UnlabelledConfig
+from pipeline.train.method_config import OnePassConfig, UnlabelledConfig
 from pipeline.train.methods import Batch, Context, Method
 from pipeline.train.methods.label_loss import label_loss
 from pipeline.train.methods.mixup import mixup
@@ -34,7 +34,7 @@ class Unlabelled(Method, Generic[Config]):
 
 
 def in_one_pass(
-    network: nn.Module, batch: Batch, looked_at: Tensor, config: UnlabelledConfig, context: Context
+    network: nn.Module, batch: Batch, looked_at: Tensor, config: OnePassConfig, context: Context
 ) -> tuple[Tensor, Tensor]:
     """The loss of the labels, a scalar, and the logits (m,) of stamps without, from one pass that normalises both.
 
@@ -44,7 +44,7 @@ def in_one_pass(
     batch : Batch
     looked_at : float32 (m, channels, y, x)
         The stamps without labels.
-    config : UnlabelledConfig
+    config : OnePassConfig
     context : Context
     """
     channels, labels = mixup(batch.channels, batch.labels, config.mixup, context.chance)

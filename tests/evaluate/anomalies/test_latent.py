@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.errors import ConfigError
 from pipeline.evaluate.anomalies.config import LatentConfig
 from pipeline.evaluate.anomalies.latent import Autoencoder, Latents, ask, choose_dimensions
 from pipeline.evaluate.samples.sample import Part, Sample
@@ -65,6 +66,13 @@ def test_stamps_without_a_score_have_no_say():
     once = choose_dimensions(latents, labels, LatentConfig())
     again = choose_dimensions(more, np.concatenate([labels, np.ones(50, bool)]), LatentConfig())
     np.testing.assert_array_equal(once.chi_squared, again.chi_squared)
+
+
+def test_anomalies_none_of_which_can_be_scored_are_told_of():
+    latents, labels = drawn(100, 20)
+    mean = np.where(labels[:, None], np.nan, latents.mean).astype(np.float32)
+    with pytest.raises(ConfigError, match="120, 100 normal ones and 0 anomalies"):
+        choose_dimensions(Latents(mean, latents.log_variance), labels, LatentConfig())
 
 
 class Sums(torch.nn.Module):
