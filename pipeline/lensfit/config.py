@@ -54,11 +54,20 @@ class MapConfig(StrictModel):
     """The search of the most probable model; see `pipeline.lensfit.fit_map`."""
 
     screened: int = Field(ge=1)
+    search_radius: Arcsec
     starts: int = Field(ge=1)
     steps: int = Field(ge=1)
     tolerance: float = Field(gt=0)
+    same_optimum: float = Field(gt=0)
     neighbour_sigma: float = Field(gt=0)
     neighbour_radius: float = Field(gt=0)
+
+
+class NoiseConfig(StrictModel):
+    """How residuals tell the noise's correlation; see `pipeline.lensfit.observation.correlation`."""
+
+    lags: int = Field(ge=0)
+    clip: float = Field(gt=0)
 
 
 class SamplingConfig(StrictModel):
@@ -79,6 +88,7 @@ class FitConfig(StrictModel):
     rendering: RenderingConfig
     priors: Priors
     map: MapConfig
+    noise: NoiseConfig
     sampling: SamplingConfig
 
 

@@ -25,12 +25,8 @@ _FIRST_STEPS = 8
 """After which the starts that are clearly behind are dropped."""
 _KEPT = 3
 """Starts that are followed to the end."""
-_SAME = 3.0
-"""-2 ln posterior by which two optima may differ and still be called one."""
 _AT_ONCE = 50
 """Models computed together when starts are screened."""
-_FARTHEST = 1.5
-"""Arcsec from the stamp's middle at which the deflector's light is looked for."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,7 @@ def fit_map(
     starts, centre = start_vectors(observation, config, samples, seed)
     likelihood = Likelihood(observation, config, centre)
     best, followed = _search(likelihood, starts, config)
-    agreeing = int((2 * (followed.potential - followed.potential.min()) < _SAME).sum())
+    agreeing = int((2 * (followed.potential - followed.potential.min()) < config.map.same_optimum).sum())
     others = neighbours(likelihood, best, config)
     evaluations = likelihood.evaluations
     if others.any():
@@ -122,7 +118,7 @@ def fit_map(
         evaluations += likelihood.evaluations
     with torch.no_grad():
         residual = likelihood.residual(best[None])[0].reshape(observation.image.shape).double().numpy()
-    factor = correlation(residual, observation.weight > 0)
+    factor = correlation(residual, observation.weight > 0, config.noise)
     observation = observation.noisier(factor)
     likelihood = Likelihood(observation, config, centre)
     last = _polish(likelihood, best, config)
@@ -163,7 +159,7 @@ def start_vectors(
         chosen = np.concatenate([samples.mean(0)[None], samples[rng.integers(0, len(samples), count - 1)]])
         centre = (float(samples[:, -2].mean()), float(samples[:, -1].mean()))
         return torch.from_numpy(vector_of_mass(chosen, config.priors)), centre
-    centre = brightest(observation)
+    centre = brightest(observation, config.map.search_radius)
     screened = config.map.screened
     prior, scatter = config.priors, config.priors.theta_E.scatter
     # Einstein radii evenly over the prior's range, so that wide lenses are among them; sources anywhere inside.
@@ -178,13 +174,13 @@ def start_vectors(
     return vectors[torch.argsort(reached)[:count]], centre
 
 
-def brightest(observation: Observation) -> tuple[float, float]:
-    """(x, y) in arcsec of the brightest three by three pixels near the stamp's middle, all bands weighted alike."""
+def brightest(observation: Observation, radius: float) -> tuple[float, float]:
+    """(x, y) in arcsec of the brightest three by three pixels within `radius` of the middle, of all bands."""
     scaled = (observation.image * np.sqrt(observation.weight)).sum(0)
     smooth = uniform_filter(scaled, 3)
     middle = (smooth.shape[0] - 1) / 2
     rows, columns = np.indices(smooth.shape) - middle
-    far = np.hypot(rows, columns) * observation.pixel_scale > _FARTHEST
+    far = np.hypot(rows, columns) * observation.pixel_scale > radius
     row, column = np.unravel_index(int(np.argmax(np.where(far, -np.inf, smooth))), smooth.shape)
     return (float(column) - middle) * observation.pixel_scale, (float(row) - middle) * observation.pixel_scale
 

@@ -11,16 +11,13 @@ from scipy.ndimage import uniform_filter
 
 from pipeline.errors import ConfigError
 from pipeline.flags import fatal
+from pipeline.lensfit.config import NoiseConfig
 
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 _LEAST_PIXELS = 100
 """Valid pixels below which there is nothing to fit."""
-_LAGS = 2
-"""Pixels up to which noise is taken to be correlated."""
-_CLIP = 4.0
-"""Sigma at which a pixel stops counting more towards the correlation of the noise."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +121,11 @@ def observe(
     return Observation(pixels, weight, tuple(bands), float(pixel_scale), seen, beta, ellipticity)
 
 
-def correlation(residual: Float64, used: Bool) -> Float64:
+def correlation(residual: Float64, used: Bool, config: NoiseConfig) -> Float64:
     """By how much correlated noise is larger, in variance, to what is smooth over a few pixels; 1 for white noise.
 
-    The sum of the autocorrelation of residuals over lags of up to two pixels along both
-    axes; not below 1. What a model can't fit is correlated too, and so widens the intervals, as it should.
+    The sum of the autocorrelation of residuals over lags of up to `config.lags` pixels along
+    both axes; not below 1. What a model can't fit is correlated too, and so widens the intervals, as it should.
 
     Parameters
     ----------
@@ -136,22 +133,23 @@ def correlation(residual: Float64, used: Bool) -> Float64:
         In units of the noise.
     used : bool (band, y, x)
         Pixels that have weight.
+    config : NoiseConfig
 
     Returns
     -------
     float64 (band,)
     """
-    scaled = np.clip(residual, -_CLIP, _CLIP)
+    scaled = np.clip(residual, -config.clip, config.clip)
     factors = np.ones(len(scaled))
     for band, (values, inside) in enumerate(zip(scaled, used.astype(np.float64), strict=True)):
         padded = (2 * values.shape[0], 2 * values.shape[1])
         sums, counts = (
             np.fft.irfft2(np.abs(np.fft.rfft2(part, padded)) ** 2, padded) for part in (values * inside, inside)
         )
-        lags = np.arange(-_LAGS, _LAGS + 1)
+        lags = np.arange(-config.lags, config.lags + 1)
         together = counts[np.ix_(lags, lags)]
         means = sums[np.ix_(lags, lags)] / np.maximum(together, 1)
-        if together[_LAGS, _LAGS] >= _LEAST_PIXELS:
+        if together[config.lags, config.lags] >= _LEAST_PIXELS:
             # Lag 0 stands for the mean square itself: a misfit that makes it exceed 1 widens intervals as well.
             factors[band] = max(1.0, float(means.sum()))
     return factors

@@ -11,6 +11,7 @@ from scipy.optimize import nnls
 
 from pipeline.errors import ConfigError
 from pipeline.flags import PixelFlag
+from pipeline.lensfit.config import load_fit
 from pipeline.lensfit.likelihood import Likelihood, fluxes
 from pipeline.lensfit.observation import correlation, observe
 from pipeline.lensfit.optimise import derivatives
@@ -101,7 +102,7 @@ def test_correlation_of_noise_is_that_of_its_sums() -> None:
     smooth = white[1] + 0.3 * (np.roll(white[1], 1, 0) + np.roll(white[1], -1, 0))
     noise = np.stack([white[0], smooth / np.sqrt(1 + 2 * 0.3**2)])
     # Of a sum of many pixels the variance is (1 + 2 x 0.3)^2 / (1 + 2 x 0.3^2) = 2.17 times that of white noise.
-    assert correlation(noise, np.ones(noise.shape, bool)) == pytest.approx([1.0, 2.17], rel=0.07)
+    assert correlation(noise, np.ones(noise.shape, bool), load_fit().noise) == pytest.approx([1.0, 2.17], rel=0.07)
 
 
 def test_what_cannot_be_fitted_is_refused_by_name() -> None:
