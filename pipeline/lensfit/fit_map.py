@@ -175,7 +175,7 @@ def start_vectors(
 
 
 def brightest(observation: Observation, radius: float) -> tuple[float, float]:
-    """(x, y) in arcsec of the brightest three by three pixels within `radius` of the middle, of all bands."""
+    """(x, y) in arcsec of the brightest three by three pixels within `radius` arcsec of the middle, of all bands."""
     scaled = (observation.image * np.sqrt(observation.weight)).sum(0)
     smooth = uniform_filter(scaled, 3)
     middle = (smooth.shape[0] - 1) / 2
